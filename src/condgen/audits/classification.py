@@ -1,0 +1,71 @@
+"""Table 1: accuracy and bits/dim on the test images."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condgen.audits import intervals
+from condgen.audits.predictions import predict
+from condgen.audits.records import Record
+from condgen.classifier import GenerativeClassifier
+from condgen.data.dataset import ImageDataset
+from condgen.detectors import Detector, flagged
+from condgen.randomness import stream
+
+
+def classification(
+    classifier: GenerativeClassifier,
+    data: ImageDataset,
+    *,
+    detector: Detector,
+    noise_draws: int = 4,
+    seed: int = 0,
+) -> Record:
+    """How well the model classifies, how likely it finds the images, and how many the detector accepts.
+
+    Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image: an estimate of the
+    model's bound on the stored values. Everything else uses the classifier as it is deployed, with fixed noise.
+    """
+    x, label = data.batch(slice(None))
+    prediction = predict(classifier, x)
+    draws, draws_given_class = [], []
+    for draw in range(noise_draws):
+        with classifier.density.fresh_noise(stream(seed, "classification", draw)):
+            noisy = predict(classifier, x)
+        draws.append(noisy.bits_per_dim)
+        draws_given_class.append(noisy.class_bits_per_dim.gather(1, label[:, None]).squeeze(1))
+    arrays = {
+        "label": label.numpy(),
+        "predicted": prediction.label.numpy(),
+        "class_log_prob": prediction.class_log_prob.numpy(),
+        "bits_per_dim": np.mean([draw.numpy() for draw in draws], axis=0),
+        "bits_per_dim_given_class": np.mean([draw.numpy() for draw in draws_given_class], axis=0),
+        "score": detector.score(prediction).numpy(),
+        "accepted": ~flagged(detector, prediction).numpy(),
+    }
+    if prediction.subspace_log_prob is not None:
+        arrays["predicted_by_subspace"] = prediction.subspace_log_prob.argmax(1).numpy()
+    return Record("classification", summarise(arrays, detector.threshold), arrays)
+
+
+def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
+    """Table 1's row from the per-image arrays."""
+    accuracy, accuracy_ci = intervals.share(arrays["predicted"] == arrays["label"])
+    bits, bits_ci = intervals.mean(arrays["bits_per_dim"])
+    accepted, accepted_ci = intervals.share(arrays["accepted"])
+    summary = {
+        "n": len(arrays["label"]),
+        "accuracy": accuracy,
+        "accuracy_ci": accuracy_ci,
+        "bits_per_dim": bits,
+        "bits_per_dim_ci": bits_ci,
+        "bits_per_dim_given_class": intervals.mean(arrays["bits_per_dim_given_class"])[0],
+        "threshold": threshold,
+        "accepted": accepted,
+        "accepted_ci": accepted_ci,
+    }
+    if "predicted_by_subspace" in arrays:
+        by_subspace, by_subspace_ci = intervals.share(arrays["predicted_by_subspace"] == arrays["label"])
+        summary |= {"subspace_accuracy": by_subspace, "subspace_accuracy_ci": by_subspace_ci}
+    return summary

@@ -1,0 +1,106 @@
+"""Figs. 1, 4 and 6: what the model makes of the straight line between two images of different classes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+from condgen.audits import intervals
+from condgen.audits.predictions import predict
+from condgen.audits.records import Record
+from condgen.classifier import GenerativeClassifier
+from condgen.data.dataset import ImageDataset
+from condgen.detectors import Detector, flagged
+from condgen.errors import CondgenError
+from condgen.randomness import numpy_stream
+
+STRIPS, STRIP_IMAGES = 4, 11
+
+
+def interpolation(
+    classifier: GenerativeClassifier,
+    data: ImageDataset,
+    *,
+    detector: Detector,
+    pairs: int = 1000,
+    alphas: int = 100,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Record:
+    r"""Bits/dim and class posteriors along :math:`x_\alpha = \alpha x_1 + (1 - \alpha) x_0` (Sec. 4.4).
+
+    The ends are test images that are classified correctly and accepted by the detector, of two different classes, drawn
+    at random.
+
+    Raises:
+        CondgenError: If no two such images of different classes exist.
+    """
+    x, label = data.batch(slice(None))
+    first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
+    alpha = torch.linspace(0, 1, alphas)
+    bits, accepted, posterior = [], [], []
+    for i, j in track(list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True):
+        line = torch.lerp(x[i], x[j], alpha[:, None, None, None])
+        prediction = predict(classifier, line)
+        bits.append(prediction.bits_per_dim.numpy())
+        accepted.append(~flagged(detector, prediction).numpy())
+        posterior.append(prediction.log_posterior[:, [label[i], label[j]]].exp().numpy())
+    chosen = np.stack([first[:STRIPS], second[:STRIPS]], axis=1)
+    arrays = {
+        "index": np.stack([first, second], axis=1),
+        "label": np.stack([label[first].numpy(), label[second].numpy()], axis=1),
+        "alpha": alpha.numpy(),
+        "bits_per_dim": np.stack(bits),
+        "accepted": np.stack(accepted),
+        "posterior": np.stack(posterior),
+        "strips": np.stack([_strip(x[i], x[j]) for i, j in chosen]),
+    }
+    return Record("interpolation", summarise(arrays, detector.threshold), arrays)
+
+
+def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
+    """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays."""
+    bits = arrays["bits_per_dim"]
+    middle, ends = bits[:, bits.shape[1] // 2], (bits[:, 0] + bits[:, -1]) / 2
+    rise, rise_ci = intervals.mean(middle - ends)
+    stay, stay_ci = intervals.share(np.all(arrays["accepted"], axis=1))
+    curves = [intervals.mean(column) for column in bits.T]
+    return {
+        "pairs": len(bits),
+        "alpha": arrays["alpha"].tolist(),
+        "bits_per_dim": [centre for centre, _ in curves],
+        "bits_per_dim_ci": [interval for _, interval in curves],
+        "posterior_0": arrays["posterior"][..., 0].mean(axis=0).tolist(),
+        "posterior_1": arrays["posterior"][..., 1].mean(axis=0).tolist(),
+        "threshold": threshold,
+        "accepted_all_along": stay,
+        "accepted_all_along_ci": stay_ci,
+        "bits_per_dim_ends": float(ends.mean()),
+        "bits_per_dim_middle": float(middle.mean()),
+        "middle_minus_ends": rise,
+        "middle_minus_ends_ci": rise_ci,
+    }
+
+
+def _draw_pairs(
+    classifier: GenerativeClassifier, x: torch.Tensor, label: torch.Tensor, detector: Detector, pairs: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    prediction = predict(classifier, x)
+    usable = np.flatnonzero(((prediction.label == label) & ~flagged(detector, prediction)).numpy())
+    classes = label.numpy()[usable]
+    if len(np.unique(classes)) < 2:
+        raise CondgenError(
+            f"only {len(usable)} of {len(x)} test images are classified correctly and accepted, of {len(np.unique(classes))}"
+            f" classes; interpolation needs two classes. Raise detector.threshold, now {detector.threshold:g}, or train longer."
+        )
+    random = numpy_stream(seed, "pairs")
+    first = random.choice(usable, size=pairs)
+    second = np.array([random.choice(usable[classes != y]) for y in label.numpy()[first]])
+    return first, second
+
+
+def _strip(start: torch.Tensor, end: torch.Tensor) -> NDArray[np.float32]:
+    alpha = torch.linspace(0, 1, STRIP_IMAGES)[:, None, None, None]
+    return torch.lerp(start, end, alpha).numpy()

@@ -1,0 +1,51 @@
+"""What an audit leaves behind: an array per measured quantity, a row per image, and a summary computed from them."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condgen.errors import RunError
+from condgen.files import written_whole
+
+
+@dataclass(frozen=True)
+class Record:
+    """One audit of one model.
+
+    Args:
+        audit: Its name, and that of the two files.
+        summary: Numbers and lists for tables; JSON.
+        arrays: Per-image results that the summary was computed from.
+    """
+
+    audit: str
+    summary: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def save(self, directory: Path) -> None:
+        """Write ``<audit>.npz`` and then ``<audit>.json``, each whole or not at all."""
+        with written_whole(directory / f"{self.audit}.npz") as path:
+            np.savez_compressed(path, **self.arrays)  # type: ignore[arg-type]
+        with written_whole(directory / f"{self.audit}.json") as path:
+            path.write_text(json.dumps(self.summary, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path, audit: str) -> "Record":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            summary = json.loads((directory / f"{audit}.json").read_text())
+            with np.load(directory / f"{audit}.npz") as arrays:
+                return cls(audit, summary, dict(arrays))
+        except FileNotFoundError as error:
+            raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error
+        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            raise RunError(f"the record {directory / audit}.json/.npz is damaged ({error}); audit the run again.") from error

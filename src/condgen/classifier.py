@@ -1,0 +1,87 @@
+"""Bayes' rule: a class-conditional density as a classifier."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from condgen.density import ClassConditionalDensity, check_images
+from condgen.errors import CondgenError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What Bayes' rule makes of the class log-likelihoods; every field has shape ``(N, ...)``."""
+
+    class_log_prob: Tensor  # (N, C), nats
+    log_prior: Tensor  # (C,), nats
+    dims: int
+    subspace_log_prob: Tensor | None = None  # (N, C), nats: log p(z_s | y), where the model has a class subspace
+
+    @property
+    def log_joint(self) -> Tensor:
+        r""":math:`\log p(x, y) = \log p(x \mid y) + \log p(y)`, shape ``(N, C)``."""
+        return self.class_log_prob + self.log_prior
+
+    @property
+    def log_marginal(self) -> Tensor:
+        r""":math:`\log p(x) = \log \sum_y p(x, y)`, shape ``(N,)``."""
+        return self.log_joint.logsumexp(-1)
+
+    @property
+    def log_posterior(self) -> Tensor:
+        r""":math:`\log p(y \mid x)`, shape ``(N, C)``."""
+        return self.log_joint.log_softmax(-1)
+
+    @property
+    def label(self) -> Tensor:
+        """The likeliest class, shape ``(N,)``."""
+        return self.log_joint.argmax(-1)
+
+    @property
+    def bits_per_dim(self) -> Tensor:
+        r""":math:`-\log_2 p(x) / D`, shape ``(N,)``."""
+        return -self.log_marginal / (self.dims * math.log(2))
+
+    @property
+    def class_bits_per_dim(self) -> Tensor:
+        r""":math:`-\log_2 p(x \mid y) / D`, shape ``(N, C)``."""
+        return -self.class_log_prob / (self.dims * math.log(2))
+
+
+class GenerativeClassifier(nn.Module):
+    r"""Classifies by :math:`p(y \mid x) \propto p(x \mid y)\, p(y)`.
+
+    Args:
+        density: The model of :math:`p(x \mid y)`.
+        prior: :math:`p(y)`, shape ``(C,)``, positive and summing to 1. Default: uniform.
+
+    Raises:
+        ImageError: On call, if the images are not what the density expects.
+
+    Examples:
+        >>> from condgen.models.gaussian import DiagonalGaussian
+        >>> classifier = GenerativeClassifier(DiagonalGaussian(torch.tensor([[0.2], [0.8]])))
+        >>> classifier(torch.tensor([[0.1], [0.9]])).label
+        tensor([0, 1])
+
+    References:
+        Sec. 4 and A.1.
+    """
+
+    log_prior: Tensor
+
+    def __init__(self, density: ClassConditionalDensity, prior: Tensor | None = None):
+        super().__init__()
+        self.density = density
+        if prior is None:
+            prior = torch.full((density.num_classes,), 1 / density.num_classes)
+        if prior.shape != (density.num_classes,) or not (prior > 0).all() or not math.isclose(prior.sum(), 1, abs_tol=1e-5):
+            raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
+        self.register_buffer("log_prior", prior.log())
+
+    def forward(self, x: Tensor) -> Prediction:
+        check_images(x, self.density)
+        class_log_prob, subspace_log_prob = self.density(x)
+        return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)

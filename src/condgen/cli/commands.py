@@ -1,0 +1,115 @@
+"""Every command of `condgen`: arguments in, one call into the library, a few lines out."""
+
+from pathlib import Path
+
+import click
+
+from condgen.cli.group import Group
+
+AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all usable cores.")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="condgen")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Can the likelihood of a class-conditional generative model be trusted to detect outliers?"""
+
+
+@main.command()
+@click.argument("preset")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
+@threads_option
+def train(preset: str, overrides: tuple[str, ...], path: Path | None, seed: int, resume: bool, threads: int | None) -> None:
+    """Train the model of PRESET into a run directory."""
+    from condgen import experiments, machine
+    from condgen.config import load_preset
+
+    config = load_preset(preset, overrides, seed)
+    machine.prepare(threads)
+    run = experiments.train(config, path or Path("runs") / preset, resume=resume)
+    click.echo(f"{run.path} is trained; next: condgen audit {run.path}")
+
+
+@main.command()
+@run_argument
+@click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
+@threads_option
+def audit(run: Path, only: tuple[str, ...], threads: int | None) -> None:
+    """Audit the model of RUN and save the records in it."""
+    from condgen import experiments, machine
+    from condgen.reports.terminal import print_record
+    from condgen.runs import Run
+
+    machine.prepare(threads)
+    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES):
+        print_record(record)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the page, figures and tables.")
+def report(runs: tuple[Path, ...], out: Path) -> None:
+    """Write a self-contained page from the records of RUNS."""
+    from condgen.reports import write_report
+    from condgen.runs import Run
+
+    page = write_report([Run.open(run) for run in runs], out)
+    click.echo(f"{page} is written; open it in a browser.")
+
+
+@main.command()
+@run_argument
+@click.option("--label", type=int, help="Class to draw. Default: a row of each.")
+@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images per class.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
+def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path) -> None:
+    """Draw images from the model of RUN, a row for each class."""
+    from condgen import experiments
+    from condgen.reports.images import save_grid
+    from condgen.runs import Run
+
+    images, row_names = experiments.sample(Run.open(run), label, count, temperature, seed)
+    save_grid(images, row_names, out)
+    click.echo(f"{out} is written.")
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
+def show(dataset: str, count: int, out: Path) -> None:
+    """Draw a labelled grid of DATASET and print its card."""
+    from condgen.data.sources import open_dataset
+    from condgen.reports.images import save_labelled_grid
+    from condgen.reports.terminal import print_card
+
+    splits = open_dataset(dataset)
+    save_labelled_grid(splits.train, count, out)
+    print_card(splits)
+
+
+@main.command()
+def presets() -> None:
+    """List the presets."""
+    from condgen.config import preset_names
+
+    for name in preset_names():
+        click.echo(name)
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+def demo(out: Path) -> None:
+    """Train and audit four small models on embedded data and write a report: the paper's question in five minutes."""
+    from condgen.demo import run_demo
+
+    page = run_demo(out)
+    click.echo(f"Open {page} in a browser.")

@@ -1,0 +1,33 @@
+"""The click group that turns the library's errors into one line and exit status 2."""
+
+import sys
+from typing import Any
+
+import click
+
+from condgen.errors import CondgenError, nearest
+
+
+class Group(click.Group):
+    """Commands in the order they are written; a mistyped one is met with the nearest; errors are sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            raise click.UsageError(f"command '{cmd_name}' is not known; {nearest(cmd_name, self.commands)}")
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CondgenError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"condgen: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("condgen: stopped; what was saved is whole. `condgen train --resume` goes on.", err=True)
+            sys.exit(130)

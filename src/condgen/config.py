@@ -1,0 +1,176 @@
+"""An experiment as a page of TOML: every setting, its default, and its bounds. Unknown keys are refused."""
+
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from condgen.errors import ConfigError, nearest
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the TOML page."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    name: str
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+
+
+class Model(Section):
+    name: Literal["glow"] = "glow"
+    levels: Positive = 4
+    blocks: Positive = 12
+    width: Positive = 128
+    prior: Literal["gaussian-mixture", "split"] = "gaussian-mixture"
+    subspace_scale: PositiveFloat = 0.5
+
+
+class Objective(Section):
+    name: Literal["likelihood", "reweight", "split"] = "likelihood"
+    alpha: NonNegative = 1.0
+
+
+class Decay(Section):
+    factor: Share = 0.1
+    every_epochs: Positive = 60
+
+
+class Training(Section):
+    epochs: Positive = 150
+    batch_size: Positive = 64
+    learning_rate: PositiveFloat = 1e-3
+    warm_up_steps: Annotated[int, Field(ge=0)] = 500
+    clip_norm: PositiveFloat = 5.0
+    decay: Decay = Decay()
+
+
+class Detector(Section):
+    """Accepts images up to ``threshold`` bits/dim; without one, up to the ``quantile`` of the validation images."""
+
+    threshold: float | None = None
+    quantile: Share = 0.99
+
+
+class Audit(Section):
+    pairs: Positive = 1000
+    alphas: Annotated[int, Field(ge=3)] = 100
+    noise_draws: Positive = 4
+    samples: Positive = 10
+
+
+class Config(Section):
+    """All of an experiment. ``versions`` is filled in when a run starts."""
+
+    data: Data
+    model: Model = Model()
+    objective: Objective = Objective()
+    training: Training = Training()
+    detector: Detector = Detector()
+    audit: Audit = Audit()
+    preset: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    versions: dict[str, str] = {}
+
+
+def preset_names() -> list[str]:
+    """Names that :func:`load_preset` knows."""
+    return sorted(
+        file.name.removesuffix(".toml") for file in resources.files("condgen.presets").iterdir() if file.name.endswith(".toml")
+    )
+
+
+def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Config:
+    """A named experiment, with settings replaced.
+
+    Args:
+        name: One of :func:`preset_names`.
+        overrides: ``section.key=value``, the value written as in TOML; a bare word is taken as text.
+        seed: Of everything random in the run.
+
+    Raises:
+        ConfigError: Unknown preset or key (the nearest known one is named), or a value of the wrong kind.
+
+    Examples:
+        >>> load_preset("digits-reweight", ["model.blocks=2"]).model.blocks
+        2
+    """
+    if name not in preset_names():
+        raise ConfigError(f"preset '{name}' is not known; {nearest(name, preset_names())} `condgen presets` lists all.")
+    settings = tomllib.loads(resources.files("condgen.presets").joinpath(f"{name}.toml").read_text())
+    for override in overrides:
+        _replace(settings, override)
+    return _validate({**settings, "preset": name, "seed": seed}, f"preset '{name}'")
+
+
+def load_config(path: Path) -> Config:
+    """The configuration that a run wrote.
+
+    Raises:
+        ConfigError: If the file is not TOML or not a configuration.
+    """
+    try:
+        settings = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}); restore it or start the run anew.") from error
+    return _validate(settings, str(path))
+
+
+def _replace(settings: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"'--set {override}' is not of the form section.key=value, such as training.epochs=10.")
+    *sections, last = key.strip().split(".")
+    table = settings
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"'{key}' goes too deep: '{section}' is a value and has no settings of its own.")
+    table[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _validate(settings: dict[str, Any], origin: str) -> Config:
+    try:
+        return Config.model_validate(settings, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{origin}: {_sentence(first)}") from error
+
+
+def _sentence(problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"setting '{key}' is not known; {nearest(key, setting_names())}"
+    if problem["type"] == "missing":
+        return f"setting '{key}' is missing; add it."
+    return f"{key} = {problem['input']!r} does not fit: {problem['msg'].removeprefix('Input ')}."
+
+
+def setting_names(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """All settings as ``section.key``."""
+    names: list[str] = []
+    for key, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{key}.")
+        else:
+            names.append(prefix + key)
+    return names

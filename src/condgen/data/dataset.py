@@ -1,0 +1,123 @@
+"""Labelled images as stored: whole numbers, and how many values they can take."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from condgen.errors import DataError
+
+Index = slice | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Images with their labels.
+
+    Args:
+        images: Stored values in ``[0, pixel_levels)``, uint8, shape ``(N, C, H, W)``; may be a memory map.
+        labels: Class of each image, integers, shape ``(N,)``.
+        class_names: One per class. Default: the numbers.
+        pixel_levels: How many values a pixel can take.
+        name: What tables and reports call it.
+
+    Raises:
+        DataError: If the images are not such an array, or labels and images do not fit together.
+
+    Examples:
+        >>> data = ImageDataset(np.zeros((4, 1, 8, 8), np.uint8), [0, 1, 0, 1])
+        >>> x, label = data.batch(slice(0, 2))
+        >>> x.shape, label
+        (torch.Size([2, 1, 8, 8]), tensor([0, 1]))
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...] = field(default=())
+    pixel_levels: int = 256
+    name: str = "images"
+
+    def __init__(
+        self,
+        images: ArrayLike,
+        labels: ArrayLike,
+        class_names: tuple[str, ...] = (),
+        pixel_levels: int = 256,
+        name: str = "images",
+    ):
+        images, labels = np.asanyarray(images), np.asarray(labels)
+        _check(images, labels, pixel_levels, name)
+        class_names = class_names or tuple(str(y) for y in range(int(labels.max(initial=-1)) + 1))
+        if labels.size and not (labels.min() >= 0 and labels.max() < len(class_names)):
+            raise DataError(
+                f"{name}: labels run from {labels.min()} to {labels.max()}, but there are {len(class_names)} classes."
+            )
+        for key, value in {
+            "images": images,
+            "labels": labels.astype(np.int64),
+            "class_names": tuple(class_names),
+            "pixel_levels": pixel_levels,
+            "name": name,
+        }.items():
+            object.__setattr__(self, key, value)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def event_shape(self) -> tuple[int, int, int]:
+        """Shape ``(C, H, W)`` of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def take(self, index: Index) -> "ImageDataset":
+        """The images at ``index``, as a data set of their own."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def batch(self, index: Index) -> tuple[Tensor, Tensor]:
+        """Images in [0, 1], float32, and labels, int64."""
+        x = torch.from_numpy(np.array(self.images[index], dtype=np.float32))
+        return x.div_(self.pixel_levels - 1), torch.from_numpy(self.labels[index])
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of it in order, at most ``size`` images at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set: ``validation`` serves thresholds and choices, ``test`` nothing but the final figures."""
+
+    train: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
+    source: str
+    licence: str
+
+    @property
+    def name(self) -> str:
+        return self.train.name
+
+    def items(self) -> tuple[tuple[str, ImageDataset], ...]:
+        return ("train", self.train), ("validation", self.validation), ("test", self.test)
+
+
+def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"{name}: images are {images.dtype} of shape {images.shape}, expected uint8 of shape (N, C, H, W).")
+    if not np.issubdtype(labels.dtype, np.integer) and labels.size:
+        raise DataError(f"{name}: labels are {labels.dtype}, expected integers.")
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}; expected one label per image.")
+    if not 2 <= pixel_levels <= 256:
+        raise DataError(f"{name}: pixel_levels is {pixel_levels}, expected 2 to 256.")
+    if pixel_levels < 256 and images.size and images.max() >= pixel_levels:
+        raise DataError(f"{name}: a stored value is {images.max()}, expected below pixel_levels = {pixel_levels}.")

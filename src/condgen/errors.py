@@ -1,0 +1,39 @@
+"""Errors that are sentences: what was given, what was expected, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CondgenError(ValueError):
+    """Anything a user can mend; the command line prints it as one line and exits with status 2."""
+
+
+class ImageError(CondgenError):
+    """Images of the wrong shape, type or range."""
+
+
+class DataError(CondgenError):
+    """A data set that is not known, not readable, or not what it says it is."""
+
+
+class ConfigError(CondgenError):
+    """A preset or a setting that is not known or does not fit."""
+
+
+class RunError(CondgenError):
+    """A run directory or a checkpoint that is missing, damaged, or of another model."""
+
+
+class TrainingError(CondgenError):
+    """Training cannot go on; what it had saved is untouched."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint that closes an error about a name: the nearest known one, or all of them.
+
+    >>> nearest("mnist-rewieght", ["mnist-base", "mnist-reweight"])
+    "did you mean 'mnist-reweight'?"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."

@@ -1,0 +1,162 @@
+"""From a configuration to a trained, audited run: where models, data, training and audits meet."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from condgen import audits
+from condgen.audits.predictions import predict
+from condgen.audits.records import Record
+from condgen.classifier import GenerativeClassifier
+from condgen.config import Config
+from condgen.data.augmentation import Augmentation
+from condgen.data.dataset import ImageDataset, Splits
+from condgen.data.sources import open_dataset
+from condgen.detectors import LikelihoodThreshold
+from condgen.errors import ConfigError, RunError
+from condgen.models.glow import Glow
+from condgen.models.priors import GaussianMixture, Prior, SplitPrior
+from condgen.randomness import stream
+from condgen.runs import Run
+from condgen.training.checkpoints import Checkpoint, load_weights
+from condgen.training.loop import fit
+from condgen.training.objectives import Likelihood, Objective, Reweight, Split
+
+AUDITS = ("classification", "membership", "interpolation", "samples")
+
+
+def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier:
+    """The model of ``config`` for images like those of ``data``, freshly initialised from ``config.seed``."""
+    channels, height, width = data.event_shape
+    settings = config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        density = Glow(
+            _prior(config, data.num_classes, 2 * channels * height * width),
+            event_shape=data.event_shape,
+            pixel_levels=data.pixel_levels,
+            levels=settings.levels,
+            blocks=settings.blocks,
+            width=settings.width,
+            generator=stream(config.seed, "rotations"),
+        )
+    return GenerativeClassifier(density)
+
+
+def build_objective(config: Config) -> Objective:
+    """The loss that ``config`` names."""
+    if config.objective.name == "split" and config.model.prior != "split":
+        raise ConfigError(f"objective 'split' needs model.prior = 'split', not '{config.model.prior}'.")
+    match config.objective.name:
+        case "likelihood":
+            return Likelihood()
+        case "reweight":
+            return Reweight(config.objective.alpha)
+        case "split":
+            return Split(config.objective.alpha)
+
+
+def train(config: Config, path: Path, *, resume: bool = False, quiet: bool = False) -> Run:
+    """Train a run from its beginning, or on from its newest checkpoint."""
+    objective = build_objective(config)
+    splits = open_dataset(config.data.name)
+    classifier = build_classifier(config, splits.train)
+    run = reopen(path, config) if resume else Run.create(path, config)
+    fit(
+        classifier,
+        objective,
+        splits.train,
+        splits.validation,
+        settings=config.training,
+        directory=run.path,
+        augmentation=Augmentation(config.data.crop_padding, config.data.flip),
+        seed=config.seed,
+        resume=resume,
+        quiet=quiet,
+    )
+    return run
+
+
+def reopen(path: Path, config: Config) -> Run:
+    """The run at ``path``, to go on with.
+
+    Raises:
+        RunError: If it was started with other settings than ``config``.
+    """
+    run = Run.open(path)
+    asked, started = (settings.model_dump(exclude={"versions"}) for settings in (config, run.config))
+    different = [section for section in asked if asked[section] != started[section]]
+    if different:
+        raise RunError(f"{path} was started with another {' and '.join(different)}; give the same settings or another --run.")
+    return run
+
+
+def load_classifier(run: Run, splits: Splits) -> GenerativeClassifier:
+    """The run's best checkpoint, in evaluation mode."""
+    classifier = build_classifier(run.config, splits.train)
+    load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
+    return classifier.eval()
+
+
+def build_detector(config: Config, classifier: GenerativeClassifier, validation: ImageDataset) -> LikelihoodThreshold:
+    """The threshold that the configuration gives, or the quantile of the validation images' bits/dim that it asks for."""
+    if config.detector.threshold is not None:
+        return LikelihoodThreshold(config.detector.threshold)
+    x, _ = validation.batch(slice(None))
+    return LikelihoodThreshold.at_quantile(predict(classifier, x).bits_per_dim, config.detector.quantile)
+
+
+def audit(run: Run, only: Collection[str] = AUDITS, *, quiet: bool = False) -> list[Record]:
+    """Run the named audits on the test images and save their records in the run."""
+    settings, seed = run.config.audit, run.config.seed
+    splits = open_dataset(run.config.data.name)
+    classifier = load_classifier(run, splits)
+    detector = build_detector(run.config, classifier, splits.validation)
+    records = []
+    for name in (name for name in AUDITS if name in only):
+        match name:
+            case "classification":
+                record = audits.classification(
+                    classifier, splits.test, detector=detector, noise_draws=settings.noise_draws, seed=seed
+                )
+            case "membership":
+                record = audits.membership(classifier, splits.test, seed=seed)
+            case "interpolation":
+                record = audits.interpolation(
+                    classifier,
+                    splits.test,
+                    detector=detector,
+                    pairs=settings.pairs,
+                    alphas=settings.alphas,
+                    seed=seed,
+                    quiet=quiet,
+                )
+            case _:
+                record = audits.samples(classifier.density, count=settings.samples, seed=seed)
+        record.save(run.records)
+        records.append(record)
+    return records
+
+
+def sample(run: Run, label: int | None, count: int, temperature: float, seed: int) -> tuple[NDArray[np.floating], list[str]]:
+    """Images of one class, or a row of each, and the names of the rows."""
+    splits = open_dataset(run.config.data.name)
+    classifier = load_classifier(run, splits)
+    names = splits.train.class_names
+    if label is not None and not 0 <= label < len(names):
+        raise ConfigError(f"label {label} is not a class of {splits.name}; give 0 to {len(names) - 1}.")
+    record = audits.samples(classifier.density, count=count, temperature=temperature, seed=seed)
+    if label is None:
+        return record.arrays["images"], list(names)
+    return record.arrays["images"][record.arrays["label"] == label], [names[label]]
+
+
+def _prior(config: Config, num_classes: int, dims: int) -> Prior:
+    match config.model.prior:
+        case "gaussian-mixture":
+            return GaussianMixture(num_classes, dims)
+        case "split":
+            return SplitPrior(num_classes, dims, scale=config.model.subspace_scale)

@@ -1,0 +1,53 @@
+"""Actnorm: a per-channel affine map that starts out normalising the data."""
+
+import torch
+from torch import Tensor, nn
+
+from condgen.models.bijections import Bijection
+
+SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
+
+
+class ActNorm(Bijection):
+    r""":math:`z_c = s_c\,(x_c + b_c)` per channel, with :math:`s, b` set once so that z has zero mean and unit variance.
+
+    The first batch seen in training mode sets both; that it has happened is part of the saved state.
+
+    Args:
+        channels: Number of channels of ``(N, C, H, W)`` inputs.
+
+    References:
+        Kingma & Dhariwal, Glow, Sec. 3.1.
+
+    Examples:
+        >>> z, _ = ActNorm(3)(5 + 2 * torch.randn(64, 3, 8, 8))
+        >>> bool(z.mean().abs() < 1e-5)
+        True
+    """
+
+    initialised: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.register_buffer("initialised", torch.tensor(False))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training and not self.initialised:
+            self.initialise(x)
+        return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set shift and scale from a batch of shape ``(N, C, H, W)``."""
+        std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+        self.shift.copy_(-mean[0])
+        self.log_scale.copy_(-std[0].clamp_min(SMALLEST_STD).log())
+        self.initialised.fill_(True)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))

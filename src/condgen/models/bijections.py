@@ -1,0 +1,120 @@
+"""Bijections: invertible maps that know the log-determinant of their Jacobian."""
+
+import abc
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Bijection(nn.Module, abc.ABC):
+    r"""An invertible :math:`z = f(x)` on batches, with :math:`\log |\det \partial z / \partial x|` per example.
+
+    A subclass writes two methods; :math:`\log p(x) = \log p(f(x)) + \log |\det \partial f / \partial x|` (A.1).
+    """
+
+    @abc.abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``z`` of shape ``(N, ...)`` and ``log |det dz/dx|`` in nats, shape ``(N,)``."""
+
+    @abc.abstractmethod
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
+
+
+class Compose(Bijection):
+    """Bijections one after the other, the first given first.
+
+    Examples:
+        >>> z, log_det = Compose([Squeeze(), Squeeze()])(torch.rand(5, 1, 8, 8))
+        >>> z.shape, log_det.shape
+        (torch.Size([5, 16, 2, 2]), torch.Size([5]))
+    """
+
+    def __init__(self, bijections: Iterable[Bijection]):
+        super().__init__()
+        self.steps: Sequence[Bijection] = nn.ModuleList(bijections)  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for bijection in self.steps:
+            x, log_det = bijection(x)
+            total = total + log_det
+        return x, total
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        total = z.new_zeros(len(z))
+        for bijection in reversed(self.steps):
+            z, log_det = bijection.inverse(z)
+            total = total + log_det
+        return z, total
+
+
+class Squeeze(Bijection):
+    """Trades space for channels: ``(N, C, H, W)`` to ``(N, 4 C, H / 2, W / 2)``; each 2x2 block becomes four channels.
+
+    References:
+        Dinh et al., Density estimation using Real NVP, Sec. 3.6.
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return nn.functional.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return nn.functional.pixel_shuffle(z, 2), z.new_zeros(len(z))
+
+
+class MultiScale(Bijection):
+    """Levels of blocks; at the end of each but the last, half of the channels leave and the rest is squeezed.
+
+    The squeeze stands at the *end* of a level (appendix B), which the doubled channels make possible. All of ``z``
+    comes back in one vector, shallow levels first, so that decoding resamples nothing.
+
+    Args:
+        levels: One bijection per level, each keeping the shape of its input.
+        event_shape: Shape ``(C, H, W)`` at the first level; ``C`` even, ``H`` and ``W`` divisible by ``2^(levels - 1)``.
+    """
+
+    def __init__(self, levels: Iterable[Bijection], event_shape: tuple[int, int, int]):
+        super().__init__()
+        self.levels: Sequence[Bijection] = nn.ModuleList(levels)  # type: ignore[assignment]
+        self.shapes = level_shapes(event_shape, len(self.levels))
+        self.squeeze = Squeeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        parts: list[Tensor] = []
+        total = x.new_zeros(len(x))
+        for depth, level in enumerate(self.levels):
+            if depth > 0:
+                left, x = x.chunk(2, dim=1)
+                parts.append(left.flatten(1))
+                x, _ = self.squeeze(x)
+            x, log_det = level(x)
+            total = total + log_det
+        return torch.cat([*parts, x.flatten(1)], dim=1), total
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        *parts, last = z.split(self._part_sizes(), dim=1)
+        x, total = last.unflatten(1, self.shapes[-1]), z.new_zeros(len(z))
+        for depth in reversed(range(len(self.levels))):
+            x, log_det = self.levels[depth].inverse(x)
+            total = total + log_det
+            if depth > 0:
+                x, _ = self.squeeze.inverse(x)
+                channels, height, width = self.shapes[depth - 1]
+                x = torch.cat([parts[depth - 1].unflatten(1, (channels // 2, height, width)), x], dim=1)
+        return x, total
+
+    def _part_sizes(self) -> list[int]:
+        sizes = [channels * height * width for channels, height, width in self.shapes]
+        return [size // 2 for size in sizes[:-1]] + sizes[-1:]
+
+
+def level_shapes(event_shape: tuple[int, int, int], levels: int) -> list[tuple[int, int, int]]:
+    """Shape of the blocks' input at each level of :class:`MultiScale`.
+
+    >>> level_shapes((2, 32, 32), levels=4)
+    [(2, 32, 32), (4, 16, 16), (8, 8, 8), (16, 4, 4)]
+    """
+    channels, height, width = event_shape
+    return [(channels << depth, height >> depth, width >> depth) for depth in range(levels)]

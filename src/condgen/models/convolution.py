@@ -1,0 +1,58 @@
+"""Invertible 1x1 convolution: a learned mixing of the channels."""
+
+import torch
+from torch import Tensor, nn
+
+from condgen.models.bijections import Bijection
+
+
+class Invertible1x1Convolution(Bijection):
+    r"""Multiplies the channels at each pixel by :math:`W = P L (U + \mathrm{diag}(s))`, started at a rotation.
+
+    :math:`P` and the signs of :math:`s` stay fixed, so that :math:`W` can never become singular and
+    :math:`\log |\det| = H W \sum_c \log |s_c|` costs nothing. The inverse solves two triangular systems in float64:
+    inverting :math:`W` itself in float32 loses all digits once the scales spread.
+
+    Args:
+        channels: Number of channels of ``(N, C, H, W)`` inputs.
+        generator: Draws the rotation.
+
+    References:
+        Kingma & Dhariwal, Glow, Sec. 3.2.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int, generator: torch.Generator | None = None):
+        super().__init__()
+        rotation, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        scale = upper.diagonal()
+        self.lower = nn.Parameter(lower.tril(-1).float())
+        self.upper = nn.Parameter(upper.triu(1).float())
+        self.log_scale = nn.Parameter(scale.abs().log().float())
+        self.register_buffer("permutation", permutation.float())
+        self.register_buffer("sign", scale.sign().float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.weight() @ x.flatten(2)).view_as(x), self._log_det(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = (triangle.double() for triangle in self._triangles())
+        columns = self.permutation.T.double() @ z.double().flatten(2)
+        columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
+        columns = torch.linalg.solve_triangular(upper, columns, upper=True)
+        return columns.to(z.dtype).view_as(z), -self._log_det(z)
+
+    def weight(self) -> Tensor:
+        """W, shape ``(C, C)``."""
+        lower, upper = self._triangles()
+        return self.permutation @ lower @ upper
+
+    def _triangles(self) -> tuple[Tensor, Tensor]:
+        lower = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
+        return lower, self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))

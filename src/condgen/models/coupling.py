@@ -1,0 +1,40 @@
+"""Affine coupling: half of the channels decide how the other half is scaled and shifted."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from condgen.models.bijections import Bijection
+from condgen.models.coupling_network import CouplingNetwork
+
+OPEN = 2.0  # scales start at sigmoid(2) = 0.88 and never exceed 1, which keeps deep flows finite
+
+
+class AffineCoupling(Bijection):
+    r""":math:`z^1 = x^1,\; z^2 = s(x^1) \odot (x^2 + t(x^1))` with :math:`s = \mathrm{sigmoid}(\cdot + 2)`.
+
+    Args:
+        channels: Number of channels of ``(N, C, H, W)`` inputs, even.
+        width: Hidden channels of the network that gives s and t.
+
+    References:
+        Eq. (5) of appendix A.1, with the halves' roles swapped and the shift inside, as in Glow.
+    """
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.network = CouplingNetwork(channels // 2, channels, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = x.chunk(2, dim=1)
+        shift, log_scale = self._shift_and_log_scale(kept)
+        return torch.cat([kept, (changed + shift) * log_scale.exp()], dim=1), log_scale.flatten(1).sum(1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = z.chunk(2, dim=1)
+        shift, log_scale = self._shift_and_log_scale(kept)
+        return torch.cat([kept, changed * (-log_scale).exp() - shift], dim=1), -log_scale.flatten(1).sum(1)
+
+    def _shift_and_log_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = self.network(kept).chunk(2, dim=1)
+        return shift, logsigmoid(raw + OPEN)

@@ -1,0 +1,46 @@
+"""One Gaussian per class: the smallest density there is, a baseline and a test oracle."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from condgen.density import ClassConditionalDensity
+from condgen.models.priors import gaussian_log_prob
+
+
+class DiagonalGaussian(ClassConditionalDensity):
+    r"""One Gaussian per class with its own mean and a shared scale, :math:`p(x \mid y) = \mathcal{N}(x; \mu_y, \sigma^2 I)`.
+
+    Stored values are dequantised to the middle of their cell, as in :class:`condgen.models.noise.NoisyImages`.
+
+    Args:
+        mean: Class means in [0, 1], shape ``(C, *event_shape)``.
+        scale: Standard deviation, in the unit of the images.
+        pixel_levels: How many values a stored pixel can take.
+
+    Examples:
+        >>> density = DiagonalGaussian(mean=torch.rand(10, 1, 4, 4))
+        >>> density.class_log_prob(torch.rand(2, 1, 4, 4)).shape
+        torch.Size([2, 10])
+    """
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor, scale: float = 0.2, pixel_levels: int = 256):
+        super().__init__()
+        self.num_classes, *shape = mean.shape
+        self.event_shape = tuple(shape)
+        self.pixel_levels: int = pixel_levels
+        self.register_buffer("mean", mean)
+        self.log_scale = math.log(scale)
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        log_density = gaussian_log_prob(x.flatten(1)[:, None], self.mean.flatten(1), x.new_tensor(self.log_scale))
+        return log_density - self.dims * math.log(self.pixel_levels - 1)
+
+    @classmethod
+    def fitted(cls, x: Tensor, label: Tensor, pixel_levels: int = 256) -> "DiagonalGaussian":
+        """Maximum likelihood: the mean of each class and the scale that all of them share."""
+        mean = torch.stack([x[label == y].mean(0) for y in range(int(label.max()) + 1)])
+        return cls(mean, (x - mean[label]).std().item(), pixel_levels)

@@ -1,0 +1,110 @@
+"""Class-conditional Glow: the flow of every experiment (appendix A and B)."""
+
+import torch
+from torch import Tensor
+
+from condgen.density import ClassConditionalDensity
+from condgen.errors import ConfigError
+from condgen.models.actnorm import ActNorm
+from condgen.models.bijections import Bijection, Compose, MultiScale, level_shapes
+from condgen.models.convolution import Invertible1x1Convolution
+from condgen.models.coupling import AffineCoupling
+from condgen.models.noise import NoisyImages
+from condgen.models.priors import Prior
+
+
+def block(channels: int, width: int, generator: torch.Generator) -> list[Bijection]:
+    """One step of the flow: actnorm, 1x1 convolution, affine coupling."""
+    return [ActNorm(channels), Invertible1x1Convolution(channels, generator), AffineCoupling(channels, width)]
+
+
+class Glow(ClassConditionalDensity):
+    r"""Glow with a class-conditional prior over all of its latent vector.
+
+    .. math:: \log p(x \mid y) = \log p(z \mid y) + \log |\det \partial z / \partial v| + \text{const},\quad z = f(v)
+
+    where v is the image, dequantised, with its channels doubled by noise (:class:`NoisyImages`). One pass through f
+    serves all classes.
+
+    Args:
+        prior: :math:`p(z \mid y)` over ``2 * C * H * W`` numbers; brings the number of classes.
+        event_shape: Shape ``(C, H, W)`` of the images.
+        pixel_levels: How many values a stored pixel can take.
+        levels: Number of levels of the multi-scale architecture.
+        blocks: Steps per level.
+        width: Hidden channels of the coupling networks.
+        generator: Draws the initial rotations.
+
+    Raises:
+        ConfigError: If height or width cannot be halved at the end of each level but the last.
+
+    Examples:
+        >>> from condgen.models.priors import GaussianMixture
+        >>> glow = Glow(GaussianMixture(10, 128), event_shape=(1, 8, 8), levels=2, blocks=2, width=16)
+        >>> glow.class_log_prob(torch.rand(3, 1, 8, 8)).shape
+        torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        event_shape: tuple[int, int, int],
+        pixel_levels: int = 256,
+        levels: int = 4,
+        blocks: int = 12,
+        width: int = 128,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        check_levels(event_shape, levels)
+        generator = generator or torch.Generator().manual_seed(0)
+        channels, height, columns = event_shape
+        self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
+        self.noisy = NoisyImages(event_shape, pixel_levels)
+        noisy_shape = (2 * channels, height, columns)
+        self.flow = MultiScale(
+            [
+                Compose([step for _ in range(blocks) for step in block(shape[0], width, generator)])
+                for shape in level_shapes(noisy_shape, levels)
+            ],
+            noisy_shape,
+        )
+        self.prior = prior
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        log_prob: Tensor = self(x)[0]
+        return log_prob
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        z, log_det = self.encode(x)
+        log_prior, subspace = self.prior(z)
+        return log_prior + log_det[:, None], subspace
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
+        z, log_det = self.flow(self.noisy(x, self.noise_generator))
+        return z, log_det + self.noisy.log_volume
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images whose :meth:`encode` is ``z``, shape ``(N, C, H, W)``, not clipped to [0, 1]."""
+        return self.noisy.images(self.flow.inverse(z)[0])
+
+    @torch.no_grad()
+    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+        """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``."""
+        x = self.decode(self.prior.sample(label, temperature, generator)).clamp(*self.bounds)
+        return (x * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
+
+
+def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
+    """Refuse an image that cannot be halved ``levels - 1`` times."""
+    _, height, width = event_shape
+    possible = 1
+    while height % (1 << possible) == 0 and width % (1 << possible) == 0:
+        possible += 1
+    if not 1 <= levels <= possible:
+        raise ConfigError(
+            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible} levels"
+            f" or pad to a multiple of {1 << max(levels - 1, 0)}."
+        )

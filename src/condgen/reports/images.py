@@ -1,0 +1,51 @@
+"""Grids of images as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from condgen.data.dataset import ImageDataset
+from condgen.files import written_whole
+
+DOTS_PER_INCH = 150
+INCHES_PER_IMAGE = 0.45
+
+
+def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
+    """Images in [0, 1], shape ``(N, C, H, W)``, in as many rows as there are names."""
+    rows, columns = len(row_names), -(-len(images) // len(row_names))
+    name_width = 0.1 + 0.085 * max(map(len, row_names))
+    width, height = name_width + columns * INCHES_PER_IMAGE, rows * INCHES_PER_IMAGE
+    figure = Figure(figsize=(width, height))
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        left = (name_width + column * INCHES_PER_IMAGE) / width
+        axes = figure.add_axes((left, 1 - (row + 1) / rows, 0.96 * INCHES_PER_IMAGE / width, 0.96 / rows))
+        draw_image(axes, image)
+    for row, name in enumerate(row_names):
+        figure.text((name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def draw_image(axes: Any, image: NDArray[np.floating]) -> None:
+    """One image without ticks: grey if it has one channel."""
+    shown = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) -> None:
+    """Write :func:`image_grid` to a PNG file."""
+    with written_whole(path) as work:
+        image_grid(images, row_names).savefig(work, format="png", dpi=DOTS_PER_INCH)
+
+
+def save_labelled_grid(data: ImageDataset, count: int, path: Path) -> None:
+    """The first ``count`` images of each class, a row per class; a PNG file."""
+    chosen = [np.flatnonzero(data.labels == y)[:count] for y in range(data.num_classes)]
+    shortest = max(1, min(map(len, chosen)))
+    x, _ = data.batch(np.concatenate([index[:shortest] for index in chosen]))
+    save_grid(x.numpy(), list(data.class_names), path)

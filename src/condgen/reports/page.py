@@ -1,0 +1,118 @@
+"""The report: one page that needs nothing beside it, and the same figures and tables as files."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jinja2
+import matplotlib
+from matplotlib.figure import Figure
+
+from condgen.errors import CondgenError
+from condgen.files import written_whole
+from condgen.reports import figures, tables, words
+from condgen.runs import Run
+
+DOTS_PER_INCH = 200
+METADATA = {"Date": None}  # so that the same records give the same file
+
+
+def write_report(runs: Sequence[Run], directory: Path) -> Path:
+    """Write ``index.html``, ``figures/`` (SVG and PNG) and ``tables/`` (CSV and JSON).
+
+    Args:
+        runs: Audited runs, in the order in which they are shown.
+        directory: Made if missing; an earlier report in it is replaced.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RunError: If a record is missing or damaged; nothing is written then.
+    """
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
+    with written_whole(directory) as work, matplotlib.rc_context(figures.STYLE):
+        work.mkdir()
+        page = (
+            _environment()
+            .get_template("page.html.j2")
+            .render(
+                verdict=words.verdict({run.name: run.record("interpolation").summary for run in runs}),
+                sections=[
+                    _section(
+                        "Classification and likelihood", tables.classification_table, words.classification, None, runs, work
+                    ),
+                    _section(
+                        "Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work
+                    ),
+                    _section(
+                        "Between two classes",
+                        tables.interpolation_table,
+                        words.interpolation,
+                        figures.interpolation_means,
+                        runs,
+                        work,
+                    ),
+                    _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
+                    _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
+                ],
+                runs=runs,
+            )
+        )
+        (work / "index.html").write_text(page)
+    return directory / "index.html"
+
+
+def _section(
+    title: str,
+    make_table: Callable[[Sequence[Run]], tables.Table],
+    say: Callable[[str, words.Summary], str],
+    draw: Callable[[Run], Figure] | None,
+    runs: Sequence[Run],
+    directory: Path,
+) -> dict[str, object]:
+    table = make_table(runs)
+    table.save(directory / "tables")
+    audit = {"table1": "classification"}.get(table.name, table.name)
+    return {
+        "title": title,
+        "table": table,
+        "panels": [
+            {
+                "words": say(run.name, run.record(audit).summary),
+                "svg": _save(draw, run, directory) if draw else "",
+                "name": run.name,
+            }
+            for run in runs
+        ],
+    }
+
+
+def _gallery(
+    title: str, caption: str, draw: Callable[[Run], Figure], runs: Sequence[Run], directory: Path
+) -> dict[str, object]:
+    panels = [{"words": f"{caption}: {run.name}", "svg": _save(draw, run, directory), "name": run.name} for run in runs]
+    return {"title": title, "table": None, "panels": panels}
+
+
+def _save(draw: Callable[[Run], Figure], run: Run, directory: Path) -> str:
+    """The figure as SVG and PNG files, and as SVG text for the page."""
+    figure = draw(run)
+    stem = f"{draw.__name__.replace('_', '-')}-{run.name}"
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=METADATA)
+    with written_whole(directory / "figures" / f"{stem}.svg") as path:
+        path.write_text(buffer.getvalue())
+    with written_whole(directory / "figures" / f"{stem}.png") as path:
+        figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("condgen.reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )

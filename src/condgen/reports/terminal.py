@@ -1,0 +1,58 @@
+"""Tables in the terminal."""
+
+import hashlib
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from condgen.audits.records import Record
+from condgen.data.dataset import Splits
+from condgen.reports.tables import Table
+
+
+def print_table(table: Table) -> None:
+    """A table of the report, as text."""
+    rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD)
+    for number, column in enumerate(table.columns):
+        rich.add_column(column, justify="left" if number == 0 else "right")
+    for row in table.rows:
+        rich.add_row(*row)
+    Console().print(rich)
+
+
+def print_record(record: Record) -> None:
+    """The scalars of a record's summary."""
+    rich = RichTable(title=record.audit, box=box.SIMPLE_HEAD, show_header=False)
+    for name, value in record.summary.items():
+        if not isinstance(value, list) or len(value) == 2:
+            rich.add_row(name, _text(value))
+    Console().print(rich)
+
+
+def print_card(splits: Splits) -> None:
+    """What a data set holds and where it comes from."""
+    train = splits.train
+    rich = RichTable(title=splits.name, box=box.SIMPLE_HEAD, show_header=False)
+    rich.add_row("image shape", "x".join(map(str, train.event_shape)))
+    rich.add_row("levels", str(train.pixel_levels))
+    rich.add_row("classes", ", ".join(train.class_names))
+    for name, part in splits.items():
+        counts = np.bincount(part.labels, minlength=train.num_classes)
+        rich.add_row(name, f"{len(part)} images; per class {', '.join(map(str, counts))}")
+    rich.add_row("mean (train)", ", ".join(f"{value:.5f}" for value in train.images.mean((0, 2, 3)) / (train.pixel_levels - 1)))
+    for name, part in splits.items():
+        digest = hashlib.sha256(np.ascontiguousarray(part.images).tobytes() + part.labels.tobytes()).hexdigest()
+        rich.add_row(f"sha256 ({name})", digest)
+    rich.add_row("source", splits.source)
+    rich.add_row("licence", splits.licence)
+    Console().print(rich)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, (list, tuple)):
+        return " to ".join(_text(part) for part in value)
+    return str(value)

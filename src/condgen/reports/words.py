@@ -1,0 +1,81 @@
+"""What is seen, in words computed from the numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from condgen.reports.tables import number, percent
+
+Summary = Mapping[str, Any]
+
+
+def classification(name: str, summary: Summary) -> str:
+    """A paragraph on Table 1."""
+    words = (
+        f"{name} classifies {percent(summary['accuracy'], summary['accuracy_ci'])} % of {summary['n']} test images correctly"
+        f" at {number(summary['bits_per_dim'], summary['bits_per_dim_ci'])} bits/dim. Its detector, at"
+        f" {summary['threshold']:.2f} bits/dim, accepts {percent(summary['accepted'], summary['accepted_ci'])} % of them."
+    )
+    if "subspace_accuracy" in summary:
+        by_subspace = percent(summary["subspace_accuracy"], summary["subspace_accuracy_ci"])
+        words += f" The class subspace alone classifies {by_subspace} %."
+    return words
+
+
+def membership(name: str, summary: Summary) -> str:
+    """A paragraph on Fig. 3."""
+    low, high = summary["auroc_ci"]
+    if low <= 0.5 <= high:
+        verdict = "which cannot be told from guessing: the likelihood does not notice a wrong label"
+    elif high < 0.5:
+        verdict = "worse than guessing"
+    elif high < 0.75:
+        verdict = "little better than guessing: the likelihood hardly notices a wrong label"
+    elif high < 0.95:
+        verdict = "better than guessing, but many wrong labels pass as likely images"
+    else:
+        verdict = "so that the likelihood does notice wrong labels here"
+    return (
+        f"A wrong label costs {name} {summary['gap_nats']:.1f} nats on average, while images under their right label differ"
+        f" among each other by {summary['spread_nats']:.1f} nats (standard deviation). As a detector of wrong labels the"
+        f" likelihood has an AUROC of {number(summary['auroc'], summary['auroc_ci'])}, {verdict}."
+    )
+
+
+def interpolation(name: str, summary: Summary) -> str:
+    """A paragraph on Figs. 1 and 4."""
+    low, high = summary["middle_minus_ends_ci"]
+    if low > 0:
+        seen = "less likely than real images, as one would hope"
+    elif high < 0:
+        seen = "more likely than real images, although no such image exists"
+    else:
+        seen = "as likely as real images"
+    stay = summary["accepted_all_along"]
+    trust = (
+        "the detector stops hardly any way from one class to another"
+        if stay > 0.9
+        else "the detector stops nearly every way from one class to another"
+        if stay < 0.1
+        else "the detector stops some ways from one class to another and lets others pass"
+    )
+    return (
+        f"For {name} the middle between two images of different classes is {seen}:"
+        f" {summary['bits_per_dim_middle']:.2f} bits/dim against {summary['bits_per_dim_ends']:.2f} at the ends."
+        f" Of {summary['pairs']} pairs, {percent(stay, summary['accepted_all_along_ci'])} % stay accepted all along: {trust}."
+    )
+
+
+def verdict(summaries: Mapping[str, Summary]) -> str:
+    """The report's first sentence: can the likelihood be trusted as an outlier detector?"""
+    fooled = [name for name, summary in summaries.items() if summary["accepted_all_along"] > 0.5]
+    caught = [name for name in summaries if name not in fooled]
+    parts = []
+    if caught:
+        parts.append(f"most ways between two classes are stopped for {', '.join(caught)}")
+    if fooled:
+        parts.append(f"most pass unnoticed for {', '.join(fooled)}")
+    return (
+        f"Judged by ambiguous images alone, the likelihood is a detector of mixed worth: {'; '.join(parts)}."
+        if (caught and fooled)
+        else f"Judged by ambiguous images, {parts[0]}."
+    )

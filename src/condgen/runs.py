@@ -1,0 +1,79 @@
+"""A run directory: the configuration, the metrics, the checkpoints and the records of one trained model."""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from condgen.audits.records import Record
+from condgen.config import Config, load_config
+from condgen.errors import RunError
+from condgen.files import written_whole
+
+VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-image")
+
+
+@dataclass(frozen=True)
+class Run:
+    """``config.toml``, ``metrics.jsonl``, ``checkpoint/`` and ``records/`` under one path."""
+
+    path: Path
+    config: Config
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> "Run":
+        """Start a run in a new directory; writes the fully resolved configuration with versions.
+
+        Raises:
+            RunError: If something is there already.
+        """
+        if path.exists():
+            raise RunError(f"{path} exists already; choose another --run, remove it, or go on with --resume.")
+        config = config.model_copy(update={"versions": installed_versions()})
+        with written_whole(path) as work:
+            work.mkdir()
+            (work / "config.toml").write_text(tomli_w.dumps(config.model_dump(exclude_none=True)))
+        return cls(path, config)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Open what :meth:`create` made.
+
+        Raises:
+            RunError: If ``path`` is no run directory.
+        """
+        if not (path / "config.toml").is_file():
+            found = "has no config.toml" if path.exists() else "does not exist"
+            raise RunError(f"{path} is not a run directory: it {found}. `condgen train PRESET --run {path}` makes one.")
+        return cls(path, load_config(path / "config.toml"))
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+        return self.config.preset or self.path.name
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest validation loss."""
+        return self.path / "checkpoint" / "best"
+
+    @property
+    def records(self) -> Path:
+        return self.path / "records"
+
+    def record(self, audit: str) -> Record:
+        """The saved record of an audit."""
+        return Record.load(self.records, audit)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for package in VERSIONS_OF:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,109 @@
+"""Checkpoints: weights and optimiser in safetensors, the rest in TOML, each directory whole or not there."""
+
+import hashlib
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from condgen.errors import RunError
+from condgen.files import written_whole
+
+WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.toml"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a directory of ``checkpoint/`` holds: ``last`` and ``previous`` to go on from, ``best`` to use."""
+
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
+    epoch: int  # finished epochs
+    step: int
+    metrics: dict[str, float]
+
+    def save(self, path: Path) -> None:
+        """Write to the directory ``path``, replacing what was there only once all is written."""
+        with written_whole(path) as work:
+            work.mkdir()
+            weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+            contents = {WEIGHTS: save(weights), OPTIMISER: save(self.optimiser)}
+            for name, content in contents.items():
+                (work / name).write_bytes(content)
+            state = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "metrics": self.metrics,
+                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+            }
+            (work / STATE).write_text(tomli_w.dumps(state))
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read the directory ``path``.
+
+        Raises:
+            RunError: If it is missing, or a file in it is truncated or altered.
+        """
+        if not path.is_dir():
+            raise RunError(f"{path} does not exist; train the run first.")
+        try:
+            state = tomllib.loads((path / STATE).read_text())
+            contents = {name: (path / name).read_bytes() for name in (WEIGHTS, OPTIMISER)}
+            for name, content in contents.items():
+                if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
+                    raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
+            weights, optimiser = (load(content) for content in contents.values())
+            return cls(weights, optimiser, state["epoch"], state["step"], state["metrics"])
+        except (OSError, KeyError, tomllib.TOMLDecodeError, UnicodeDecodeError, SafetensorError) as error:
+            raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
+
+
+def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
+    """Make ``checkpoint`` the last one and the one before it the previous; and the best, if it is."""
+    last, previous = directory / "last", directory / "previous"
+    if last.is_dir():
+        shutil.rmtree(previous, ignore_errors=True)
+        last.rename(previous)
+    checkpoint.save(last)
+    if best:
+        Checkpoint(checkpoint.weights, {}, checkpoint.epoch, checkpoint.step, checkpoint.metrics).save(directory / "best")
+
+
+def newest(directory: Path) -> tuple[Checkpoint, str]:
+    """The checkpoint to go on from, and a sentence if it is not the one it should be.
+
+    Raises:
+        RunError: If neither ``last`` nor ``previous`` can be read.
+    """
+    try:
+        return Checkpoint.load(directory / "last"), ""
+    except RunError as error:
+        if not (directory / "previous").is_dir():
+            raise
+        checkpoint = Checkpoint.load(directory / "previous")
+        return checkpoint, f"{error} Went back to step {checkpoint.step}; nothing else was lost."
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], origin: Path) -> None:
+    """Put ``weights`` into ``module``.
+
+    Raises:
+        RunError: If they belong to another architecture; names the first tensor that differs.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        theirs, ours = weights.get(name), own.get(name)
+        if theirs is None or ours is None or theirs.shape != ours.shape:
+            found = "is missing" if theirs is None else f"has shape {tuple(theirs.shape)}"
+            expected = "has none such" if ours is None else f"expects {tuple(ours.shape)}"
+            raise RunError(
+                f"{origin} is of another architecture: '{name}' {found}, the model of config.toml {expected};"
+                " use the configuration it was trained with."
+            )
+    module.load_state_dict(weights)

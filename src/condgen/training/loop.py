@@ -1,0 +1,154 @@
+"""Training: one loop that reads from top to bottom."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condgen import config
+from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.data.augmentation import Augmentation
+from condgen.data.dataset import ImageDataset
+from condgen.errors import DataError
+from condgen.randomness import numpy_stream, stream
+from condgen.training import checkpoints
+from condgen.training.checkpoints import Checkpoint
+from condgen.training.objectives import Objective, bits_per_dim
+from condgen.training.optimiser import NonFiniteLoss, Optimiser
+from condgen.training.progress import Progress
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Shuffled, augmented batches; an epoch depends on the seed and its number alone."""
+
+    data: ImageDataset
+    batch_size: int
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = numpy_stream(self.seed, "order", number).permutation(len(self.data))
+        augmentation = stream(self.seed, "augmentation", number)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            x, label = self.data.batch(np.sort(order[start : start + self.batch_size]))
+            yield self.augmentation(x, augmentation), label
+
+
+def fit(
+    classifier: GenerativeClassifier,
+    objective: Objective,
+    train: ImageDataset,
+    validation: ImageDataset,
+    *,
+    settings: config.Training,
+    directory: Path,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    quiet: bool = False,
+) -> dict[str, float]:
+    """Train ``classifier`` in place and leave the best checkpoint by validation loss in it.
+
+    Args:
+        classifier: Its density is trained.
+        objective: Loss per image.
+        train: Images to learn from.
+        validation: Images to choose the best checkpoint by.
+        settings: Epochs, batch size, learning rate and its schedule.
+        directory: Takes ``metrics.jsonl`` and ``checkpoint/``.
+        augmentation: Applied to training images only.
+        seed: Of order, augmentation and noise. The same seed gives the same weights.
+        resume: Go on from the newest checkpoint in ``directory``.
+        quiet: No progress bar.
+
+    Returns:
+        The validation metrics of the best checkpoint.
+
+    Raises:
+        NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
+    """
+    density = classifier.density
+    loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
+    if len(loader) == 0:
+        raise DataError(f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch_size}.")
+    optimiser = Optimiser(density.named_parameters(), settings, len(loader))
+    start, best = 0, {"loss": float("inf")}
+    if resume:
+        start, best = _restore(density, optimiser, directory)
+    elif (directory / "metrics.jsonl").exists():
+        (directory / "metrics.jsonl").unlink()
+    with Progress(settings.epochs * len(loader), start * len(loader), quiet=quiet) as progress:
+        for epoch in range(start, settings.epochs):
+            classifier.train()
+            noise = stream(seed, "noise", epoch)
+            for x, label in loader.epoch(epoch):
+                with density.fresh_noise(noise):
+                    prediction = classifier(x)
+                loss = objective(prediction, label).mean()
+                try:
+                    optimiser.step_on(loss)
+                except NonFiniteLoss as error:
+                    raise NonFiniteLoss(f"{error} {_advice(optimiser, loader, epoch)}") from error
+                progress.advance(loss, prediction, label)
+            metrics = validate(classifier, objective, validation, seed)
+            is_best = metrics["loss"] < best["loss"]
+            best = metrics if is_best else best
+            state = Checkpoint(density.state_dict(), optimiser.state(), epoch + 1, optimiser.step, metrics)
+            checkpoints.keep(state, directory / "checkpoint", best=is_best)
+            progress.epoch_done(metrics)
+            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step}
+            _append(directory / "metrics.jsonl", {**counters, **progress.summary(), **_named(metrics)})
+    density.load_state_dict(Checkpoint.load(directory / "checkpoint" / "best").weights)
+    classifier.eval()
+    return best
+
+
+@torch.no_grad()
+def validate(classifier: GenerativeClassifier, objective: Objective, data: ImageDataset, seed: int) -> dict[str, float]:
+    """Mean loss, bits/dim under the true class and accuracy, with the same noise at every call."""
+    classifier.eval()
+    sums = torch.zeros(3, dtype=torch.float64)
+    with classifier.density.fresh_noise(stream(seed, "validation")):
+        for x, label in data.batches(EVALUATION_BATCH):
+            prediction: Prediction = classifier(x)
+            correct = prediction.label == label
+            figures = (objective(prediction, label), bits_per_dim(prediction, label), correct)
+            sums += torch.stack([figure.double().sum() for figure in figures])
+    loss, bits, accuracy = (sums / len(data)).tolist()
+    return {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy}
+
+
+def _restore(density: torch.nn.Module, optimiser: Optimiser, directory: Path) -> tuple[int, dict[str, float]]:
+    state, warning = checkpoints.newest(directory / "checkpoint")
+    if warning:
+        from rich import print as print_rich
+
+        print_rich(warning)
+    checkpoints.load_weights(density, state.weights, directory / "checkpoint")
+    optimiser.restore(state.optimiser, state.step)
+    return state.epoch, Checkpoint.load(directory / "checkpoint" / "best").metrics
+
+
+def _advice(optimiser: Optimiser, loader: Loader, epoch: int) -> str:
+    kept = f"The checkpoint of step {epoch * len(loader)} is kept." if epoch else "No checkpoint had been written yet."
+    return f"{kept} Lower training.learning_rate, now {optimiser.settings.learning_rate:g}, or raise training.warm_up_steps."
+
+
+def _named(metrics: dict[str, float]) -> dict[str, float]:
+    return {f"validation_{name}": value for name, value in metrics.items()}
+
+
+def _append(path: Path, line: dict[str, float | int]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps({"time": round(time.time(), 1), **line}) + "\n")

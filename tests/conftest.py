@@ -1,0 +1,66 @@
+"""What several tests need: one thread, small models, and a run that took seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from condgen import experiments
+from condgen.config import load_preset
+from condgen.models.glow import Glow
+from condgen.models.priors import GaussianMixture, SplitPrior
+from condgen.runs import Run
+
+TINY = (
+    "model.blocks=1",
+    "model.width=8",
+    "training.epochs=2",
+    "audit.pairs=6",
+    "audit.alphas=5",
+    "audit.samples=2",
+    "detector.quantile=1.0",
+)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def shaken(module: torch.nn.Module, strength: float = 0.2, seed: int = 0) -> torch.nn.Module:
+    """The module with every parameter moved away from its start, so that no term is zero by luck."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += strength * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return module
+
+
+def tiny_glow(
+    prior: str = "gaussian-mixture",
+    event_shape: tuple[int, int, int] = (1, 4, 4),
+    num_classes: int = 3,
+    strength: float = 0.2,
+    **settings,
+) -> Glow:
+    dims = 2 * event_shape[0] * event_shape[1] * event_shape[2]
+    made = GaussianMixture(num_classes, dims) if prior == "gaussian-mixture" else SplitPrior(num_classes, dims, hidden=8)
+    settings = {"levels": 2, "blocks": 2, "width": 8, "pixel_levels": 17, **settings}
+    return shaken(Glow(made, event_shape=event_shape, **settings), strength).eval()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two epochs on the digits, audited."""
+    path = tmp_path_factory.mktemp("runs") / "digits-split"
+    run = experiments.train(load_preset("digits-split", TINY), path, quiet=True)
+    experiments.audit(run, quiet=True)
+    return run
+
+
+@pytest.fixture
+def copied(trained: Run, tmp_path: Path) -> Run:
+    """The same run in a place of its own, to be damaged."""
+    import shutil
+
+    return Run.open(Path(shutil.copytree(trained.path, tmp_path / "run")))

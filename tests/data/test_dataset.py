@@ -1,0 +1,101 @@
+"""Labelled images, the embedded data sets, composition and augmentation."""
+
+import numpy as np
+import pytest
+import torch
+
+from condgen.data.augmentation import Augmentation
+from condgen.data.backgrounds import compose
+from condgen.data.dataset import ImageDataset
+from condgen.data.digits import background_patches
+from condgen.data.sources import open_dataset
+from condgen.errors import DataError
+
+IMAGES = np.zeros((4, 1, 2, 2), np.uint8)
+BAD = {
+    "floats": ((IMAGES.astype(float), [0, 1, 0, 1]), {}, "expected uint8"),
+    "no channels": ((IMAGES[:, 0], [0, 1, 0, 1]), {}, "expected uint8 of shape"),
+    "too few labels": ((IMAGES, [0, 1]), {}, "4 images but labels of shape"),
+    "float labels": ((IMAGES, [0.0, 1.0, 0.0, 1.0]), {}, "labels are float64"),
+    "negative label": ((IMAGES, [0, -1, 0, 1]), {}, "labels run from -1"),
+    "label without class": ((IMAGES, [0, 1, 2, 1]), {"class_names": ("a", "b")}, "there are 2 classes"),
+    "beyond the levels": ((IMAGES + 17, [0, 1, 0, 1]), {"pixel_levels": 17}, "below pixel_levels = 17"),
+    "levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 1}, "expected 2 to 256"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_data_set_is_refused(name: str) -> None:
+    arguments, settings, message = BAD[name]
+    with pytest.raises(DataError, match=message):
+        ImageDataset(*arguments, **settings)
+
+
+def test_batches_cover_all_images_in_order_and_in_unit_range() -> None:
+    images = np.arange(10, dtype=np.uint8).reshape(5, 1, 1, 2)
+    data = ImageDataset(images, [0, 1, 0, 1, 0], pixel_levels=11)
+    x = torch.cat([x for x, _ in data.batches(2)])
+    torch.testing.assert_close(x, torch.arange(10.0).view(5, 1, 1, 2) / 10)
+
+
+@pytest.mark.parametrize(("name", "levels"), [("digits", 17), ("bg-digits", 256)])
+def test_embedded_data_is_split_by_class_without_overlap(name: str, levels: int) -> None:
+    splits = open_dataset(name)
+    assert [len(part) for _, part in splits.items()] == [1257, 180, 360]
+    assert splits.train.pixel_levels == levels
+    for _, part in splits.items():
+        assert np.abs(np.bincount(part.labels) / len(part) - 0.1).max() < 0.02
+    seen = [{image.tobytes() for image in part.images} for _, part in splits.items()]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[2]
+    assert not seen[0] & seen[1]
+
+
+def test_background_patches_are_cut_apart_and_drawn_once() -> None:
+    plain, composed = open_dataset("digits"), open_dataset("bg-digits")
+    backgrounds = []
+    for (_, foreground), (_, part) in zip(plain.items(), composed.items(), strict=True):
+        ink = foreground.images > 0
+        assert np.array_equal(part.images[ink], (foreground.images[ink].astype(int) * 255 // 16))
+        assert np.array_equal(part.labels, foreground.labels)
+        backgrounds += [part.images[i][~ink[i]].tobytes() + ink[i].tobytes() for i in range(len(part))]
+    assert len(background_patches()) >= len(backgrounds)
+    assert len(set(backgrounds)) == len(backgrounds)
+
+
+def test_compose_keeps_the_digit_and_shows_the_background_elsewhere() -> None:
+    random = np.random.default_rng(0)
+    digit = random.integers(0, 2, (3, 1, 4, 4), dtype=np.uint8) * 200
+    background = random.integers(0, 256, (3, 1, 4, 4), dtype=np.uint8)
+    composed = compose(digit, background)
+    assert (composed[digit > 0] == 200).all()
+    assert (composed[digit == 0] == background[digit == 0]).all()
+    with pytest.raises(DataError, match="same shape"):
+        compose(digit, background[:2])
+
+
+def test_no_augmentation_is_the_identity() -> None:
+    x = torch.rand(5, 3, 4, 4)
+    assert torch.equal(Augmentation()(x, torch.Generator()), x)
+
+
+def test_crops_are_shifts_of_the_edge_padded_image_and_differ_between_images() -> None:
+    x = torch.rand(1, 2, 5, 5).expand(64, -1, -1, -1)
+    crops = Augmentation(crop_padding=2)(x, torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x[:1], (2, 2, 2, 2), mode="replicate")[0]
+    windows = [padded[:, i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
+    found = {next(k for k, window in enumerate(windows) if torch.equal(window, crop)) for crop in crops}
+    assert len(found) > 15
+
+
+def test_flips_mirror_about_half_of_the_images() -> None:
+    x = torch.rand(400, 1, 3, 4)
+    flipped = Augmentation(flip=True)(x, torch.Generator().manual_seed(0))
+    mirrored = (flipped == x.flip(-1)).flatten(1).all(1)
+    assert (mirrored | (flipped == x).flatten(1).all(1)).all()
+    assert 0.4 < mirrored.float().mean() < 0.6
+
+
+def test_an_unknown_data_set_is_met_with_the_nearest() -> None:
+    with pytest.raises(DataError, match="did you mean 'digits'"):
+        open_dataset("digit")

@@ -1,0 +1,36 @@
+"""The blocked CPU path against plain convolutions."""
+
+import pytest
+import torch
+
+from condgen.models import coupling_network
+from condgen.models.coupling_network import CouplingNetwork, convolutions
+from tests.conftest import shaken
+
+SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("block", [1, 1 << 17])
+def test_value_and_gradients_equal_plain_convolutions(
+    shape: tuple[int, int, int, int, int], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coupling_network, "BLOCK", block)
+    number, channels_in, channels_out, height, width = shape
+    network = shaken(CouplingNetwork(channels_in, channels_out, width=7)).double()
+    parameters = list(network.parameters())
+    x = torch.randn(number, channels_in, height, width, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(number, channels_out, height, width, dtype=torch.float64)
+    ours, plain = network(x), convolutions(x, *parameters)
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    of_ours = torch.autograd.grad((ours * weight).sum(), [x, *parameters])
+    of_plain = torch.autograd.grad((plain * weight).sum(), [x, *parameters])
+    for gradient, expected in zip(of_ours, of_plain, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    network, x = shaken(CouplingNetwork(1, 2, width=4)), torch.randn(1, 1, 3, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()

@@ -1,0 +1,146 @@
+"""The whole flow: inverse, density, bookkeeping, independence of batch and random state."""
+
+import math
+
+import pytest
+import torch
+
+from condgen.classifier import GenerativeClassifier
+from condgen.errors import ConfigError
+from condgen.models.glow import Glow
+from condgen.models.priors import GaussianMixture, SplitPrior, gaussian_log_prob
+from tests.conftest import shaken, tiny_glow
+
+PRIORS = ["gaussian-mixture", "split"]
+
+
+@pytest.mark.parametrize("event_shape", [(1, 8, 8), (3, 4, 4)], ids=str)
+def test_decode_undoes_encode_in_float32(event_shape: tuple[int, int, int]) -> None:
+    glow, x = tiny_glow(event_shape=event_shape, pixel_levels=256, strength=0.05), torch.rand(4, *event_shape)
+    torch.testing.assert_close(glow.decode(glow.encode(x)[0]), x, rtol=0, atol=1e-4)
+
+
+def test_the_flow_maps_z_to_itself_over_the_images() -> None:
+    glow = tiny_glow(event_shape=(1, 8, 8), levels=3, strength=0.05)
+    z = torch.randn(4, 128)
+    torch.testing.assert_close(glow.flow(glow.flow.inverse(z)[0])[0], z, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_one_pass_equals_a_pass_per_class(prior: str) -> None:
+    glow, x = tiny_glow(prior).double(), torch.rand(4, 1, 4, 4, dtype=torch.float64)
+    together = glow.class_log_prob(x)
+    z, log_det = glow.encode(x)
+    for y in range(3):
+        if prior == "split":
+            rest, subspace = z[:, :-3], z[:, -3:]
+            of_subspace = gaussian_log_prob(
+                subspace, torch.eye(3, dtype=z.dtype)[y], torch.tensor(math.log(0.5), dtype=z.dtype)
+            )
+            mean, log_scale = glow.prior._mean_and_log_scale(subspace, torch.full((4,), y))
+            alone = of_subspace + gaussian_log_prob(rest, mean, log_scale)
+        else:
+            alone = gaussian_log_prob(z, glow.prior.mean[y], glow.prior.log_scale[y])
+        torch.testing.assert_close(together[:, y], alone + log_det, rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_eval_depends_on_neither_batch_nor_random_state(prior: str) -> None:
+    glow, x = tiny_glow(prior), torch.rand(6, 1, 4, 4)
+    together = glow.class_log_prob(x)
+    torch.manual_seed(1)
+    alone = torch.cat([glow.class_log_prob(image[None]) for image in x])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-4)
+
+
+def test_noise_is_fresh_only_where_asked_for_and_seeded() -> None:
+    glow, x = tiny_glow(), torch.rand(2, 1, 4, 4)
+    with glow.fresh_noise(torch.Generator().manual_seed(3)):
+        first, second = glow.class_log_prob(x), glow.class_log_prob(x)
+    with glow.fresh_noise(torch.Generator().manual_seed(3)):
+        again = glow.class_log_prob(x)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+    assert glow.noise_generator is None
+
+
+def test_the_caller_keeps_his_images() -> None:
+    glow, x = tiny_glow(), torch.rand(2, 1, 4, 4)
+    before = x.clone()
+    glow.class_log_prob(x)
+    assert torch.equal(x, before)
+
+
+def test_density_of_two_pixels_integrates_to_one() -> None:
+    """Over both pixels and their two noise channels, on a grid, in the unit of the values as stored."""
+    glow = (
+        shaken(Glow(GaussianMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8)).double().eval()
+    )
+    with torch.no_grad():
+        glow.prior.log_scale -= 1.0
+    steps = 36
+    axis = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+    box = [6 * axis - 3, 6 * axis - 3, 6 * axis - 3, 6 * axis - 3]  # v and w far beyond their support
+    v = torch.cartesian_prod(*box).view(-1, 2, 1, 2)
+    with torch.no_grad():
+        log_prob = torch.cat([glow.prior(z)[0] + log_det[:, None] for z, log_det in map(glow.flow, v.split(1 << 16))])
+    total = log_prob.exp().sum(0) * (6 / steps) ** 4
+    torch.testing.assert_close(total, torch.ones(2, dtype=torch.float64), rtol=2e-3, atol=0)
+
+
+def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels() -> None:
+    """A flow that is the identity up to scale, under a prior replaced by the uniform density on its image."""
+    glow = Glow(GaussianMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4).eval()
+    dims, levels = 4, 16
+    uniform_noise = dims * math.log(levels / 2)  # density of w on [0, 2/L]
+
+    class Uniform(torch.nn.Module):
+        num_classes = 2
+
+        def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, None]:
+            v, w = z[:, :dims], z[:, dims:]
+            inside = (v.abs() <= 0.5).all(1) & (w >= 0).all(1) & (w <= 2 / levels).all(1)
+            return torch.where(inside, uniform_noise, -math.inf)[:, None].expand(-1, 2), None
+
+    glow.prior = Uniform()
+    x = torch.randint(0, levels, (5, 1, 2, 2)) / (levels - 1)
+    with glow.fresh_noise(torch.Generator().manual_seed(0)):
+        bits = GenerativeClassifier(glow)(x).bits_per_dim
+    torch.testing.assert_close(bits, torch.full((5,), math.log2(levels)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_samples_have_the_density_that_the_prior_says(prior: str) -> None:
+    """Mean negative log-density of samples equals the entropy that follows from the scales."""
+    made = GaussianMixture(3, 24) if prior == "gaussian-mixture" else SplitPrior(3, 24, hidden=8)
+    prior_module = shaken(made)
+    label = torch.full((20000,), 1)
+    with torch.no_grad():
+        z = prior_module.sample(label, 1.0, torch.Generator().manual_seed(0))
+        log_prob = prior_module(z)[0][:, 1]
+        if prior == "gaussian-mixture":
+            log_scale = prior_module.log_scale[1].sum()
+        else:
+            log_scale = prior_module._mean_and_log_scale(z[:, -3:], label)[1].sum(1).mean() + 3 * math.log(0.5)
+    entropy = 24 * 0.5 * (1 + math.log(2 * math.pi)) + log_scale
+    torch.testing.assert_close(-log_prob.mean(), entropy, rtol=0, atol=0.1)
+
+
+def test_samples_are_images_at_stored_levels() -> None:
+    glow = tiny_glow()
+    x = glow.sample(torch.arange(3), generator=torch.Generator().manual_seed(0))
+    assert x.shape == (3, 1, 4, 4)
+    assert ((x * 16).round() / 16 == x).all()
+    assert 0 <= x.min() <= x.max() <= 1
+
+
+def test_an_image_that_cannot_be_halved_names_what_can() -> None:
+    with pytest.raises(ConfigError, match="28x28 cannot be halved for 4 levels; use 1 to 3 levels"):
+        Glow(GaussianMixture(2, 2 * 784), event_shape=(1, 28, 28), levels=4)
+
+
+def test_gradient_reaches_the_image() -> None:
+    glow, x = tiny_glow(), torch.rand(2, 1, 4, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(glow.class_log_prob(x).sum(), x)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).all()

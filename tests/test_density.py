@@ -1,0 +1,112 @@
+"""The primitive, its checks, Bayes' rule and the detector."""
+
+import math
+
+import pytest
+import torch
+
+from condgen.classifier import GenerativeClassifier
+from condgen.density import ClassConditionalDensity, check_labels
+from condgen.detectors import LikelihoodThreshold, flagged
+from condgen.errors import CondgenError, ImageError
+from condgen.models.gaussian import DiagonalGaussian
+
+MEAN = torch.tensor([[0.25], [0.75]])
+
+
+class Table(ClassConditionalDensity):
+    """Two pixels of two levels: four images, so that everything can be added up by hand."""
+
+    num_classes, event_shape, pixel_levels = 2, (2,), 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("probability", torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64))
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return self.probability.log().T[(x.long() * torch.tensor([2, 1])).sum(-1)]
+
+
+EVERY_IMAGE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+
+def test_a_discrete_density_sums_to_one_through_the_classifier() -> None:
+    prediction = GenerativeClassifier(Table(), prior=torch.tensor([0.25, 0.75]))(EVERY_IMAGE)
+    assert prediction.log_marginal.exp().sum().item() == pytest.approx(1)
+    assert prediction.log_joint.exp().sum().item() == pytest.approx(1)
+    torch.testing.assert_close(prediction.log_posterior.exp().sum(-1), torch.ones(4, dtype=torch.float64))
+
+
+def test_bayes_rule_by_hand() -> None:
+    prediction = GenerativeClassifier(Table(), prior=torch.tensor([0.25, 0.75]))(EVERY_IMAGE[:1])
+    assert prediction.log_posterior.exp()[0, 0].item() == pytest.approx(0.1 * 0.25 / (0.1 * 0.25 + 0.4 * 0.75))
+    assert prediction.label.item() == 1
+    assert prediction.bits_per_dim.item() == pytest.approx(-math.log2(0.1 * 0.25 + 0.4 * 0.75) / 2)
+
+
+def test_gaussian_density_integrates_to_one_in_stored_units() -> None:
+    density = DiagonalGaussian(MEAN, scale=0.05)
+    x = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]
+    per_stored_value = density.double().class_log_prob(x).exp() * 255 / 20000
+    torch.testing.assert_close(per_stored_value.sum(0), torch.ones(2, dtype=torch.float64), rtol=1e-4, atol=0)
+
+
+def test_gaussian_fits_by_maximum_likelihood() -> None:
+    label = torch.arange(2).repeat(5000)
+    x = (MEAN[label] + 0.05 * torch.randn(10000, 1, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    fitted = DiagonalGaussian.fitted(x, label)
+    torch.testing.assert_close(fitted.mean, MEAN, atol=3e-3, rtol=0)
+    assert math.exp(fitted.log_scale) == pytest.approx(0.05, rel=0.03)
+
+
+BAD_IMAGES = {
+    "integers": (torch.zeros(2, 1, dtype=torch.uint8), "torch.uint8, expected floating point; divide stored values by 255"),
+    "shape": (torch.zeros(2, 3), r"shape \(2, 3\), the model expects \(N, 1\)"),
+    "no batch": (torch.zeros(1), r"shape \(1,\)"),
+    "nan": (torch.tensor([[0.5], [math.nan]]), "hold a NaN"),
+    "above": (torch.tensor([[1.5]]), r"span \[1.5, 1.5\], expected \[0, 1\]"),
+    "below": (torch.tensor([[-0.25]]), r"span \[-0.25, -0.25\]"),
+    "infinite": (torch.tensor([[math.inf]]), r"span \[inf, inf\]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images_are_refused_with_a_way_out(name: str) -> None:
+    x, message = BAD_IMAGES[name]
+    with pytest.raises(ImageError, match=message):
+        GenerativeClassifier(DiagonalGaussian(MEAN))(x)
+
+
+@pytest.mark.parametrize("label", [torch.tensor([0, 2]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor([[0]])], ids=str)
+def test_bad_labels_are_refused(label: torch.Tensor) -> None:
+    with pytest.raises(ImageError, match="labels"):
+        check_labels(label, num_classes=2)
+
+
+@pytest.mark.parametrize("prior", [torch.tensor([0.5, 0.6]), torch.tensor([1.0]), torch.tensor([0.0, 1.0])], ids=str)
+def test_a_prior_that_is_none_is_refused(prior: torch.Tensor) -> None:
+    with pytest.raises(CondgenError, match="sum to 1"):
+        GenerativeClassifier(DiagonalGaussian(MEAN), prior)
+
+
+def test_a_model_that_cannot_be_sampled_says_so() -> None:
+    with pytest.raises(CondgenError, match="DiagonalGaussian cannot be sampled"):
+        DiagonalGaussian(MEAN).sample(torch.tensor([0]), generator=torch.Generator())
+
+
+def test_threshold_at_a_quantile_accepts_that_share() -> None:
+    x = torch.rand(1000, 1, generator=torch.Generator().manual_seed(0))
+    prediction = GenerativeClassifier(DiagonalGaussian(MEAN, scale=0.05))(x)
+    detector = LikelihoodThreshold.at_quantile(prediction.bits_per_dim, 0.9)
+    assert flagged(detector, prediction).float().mean().item() == pytest.approx(0.1, abs=0.002)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 1.1, math.nan])
+def test_a_quantile_outside_its_range_is_refused(quantile: float) -> None:
+    with pytest.raises(CondgenError, match="0 < quantile <= 1"):
+        LikelihoodThreshold.at_quantile(torch.rand(5), quantile)
+
+
+def test_a_threshold_that_is_no_number_is_refused() -> None:
+    with pytest.raises(CondgenError, match="finite number of bits/dim"):
+        LikelihoodThreshold(math.nan)

@@ -1,0 +1,139 @@
+"""The loop: reproducible, resumable, and it stops before a non-finite number does harm."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from condgen import config
+from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.config import load_preset
+from condgen.data.augmentation import Augmentation
+from condgen.data.sources import open_dataset
+from condgen.errors import DataError, RunError
+from condgen.experiments import build_classifier
+from condgen.models.gaussian import DiagonalGaussian
+from condgen.training.checkpoints import Checkpoint, load_weights, newest
+from condgen.training.loop import fit
+from condgen.training.objectives import Likelihood, Reweight
+from condgen.training.optimiser import NonFiniteLoss, Optimiser
+from tests.conftest import TINY
+
+SETTINGS = config.Training(epochs=2, batch_size=64, learning_rate=1e-3, warm_up_steps=10)
+
+
+def train(directory: Path, *, epochs: int = 2, resume: bool = False, seed: int = 0, objective=None) -> dict[str, torch.Tensor]:
+    splits = open_dataset("digits")
+    classifier = build_classifier(load_preset("digits-reweight", TINY, seed), splits.train)
+    fit(
+        classifier,
+        objective or Reweight(),
+        splits.train.take(slice(0, 256)),
+        splits.validation,
+        settings=SETTINGS.model_copy(update={"epochs": epochs}),
+        directory=directory,
+        augmentation=Augmentation(crop_padding=1),
+        seed=seed,
+        resume=resume,
+        quiet=True,
+    )
+    return Checkpoint.load(directory / "checkpoint" / "last").weights
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    first, again = train(tmp_path / "a"), train(tmp_path / "b")
+    assert_same(first, again)
+    other = train(tmp_path / "c", seed=1)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_resuming_ends_where_an_uninterrupted_run_does(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", epochs=3)
+    train(tmp_path / "parts", epochs=1)
+    assert_same(train(tmp_path / "parts", epochs=3, resume=True), whole)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    whole = train(tmp_path / "run", epochs=3)
+    weights = tmp_path / "run" / "checkpoint" / "last" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    state, warning = newest(tmp_path / "run" / "checkpoint")
+    assert state.epoch == 2
+    assert "sha256 differs" in warning
+    assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
+
+
+def test_a_run_killed_between_two_renames_goes_on(tmp_path: Path) -> None:
+    train(tmp_path, epochs=2)
+    shutil.rmtree(tmp_path / "checkpoint" / "last")
+    state, warning = newest(tmp_path / "checkpoint")
+    assert state.epoch == 1
+    assert "does not exist" in warning
+
+
+class ExplodesAfter:
+    """An objective that turns infinite after some calls."""
+
+    def __init__(self, calls: int):
+        self.calls = calls
+
+    def __call__(self, prediction: Prediction, label: torch.Tensor) -> torch.Tensor:
+        self.calls -= 1
+        return Likelihood()(prediction, label) / (1.0 if self.calls >= 0 else 0.0)
+
+
+def test_a_non_finite_loss_stops_with_the_last_good_checkpoint_kept(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match=r"step 6\. The checkpoint of step 4 is kept\. Lower training\.learning_rate"):
+        train(tmp_path, objective=ExplodesAfter(7))  # 4 training steps, 1 validation batch, 2 training steps
+    kept = Checkpoint.load(tmp_path / "checkpoint" / "last")
+    assert kept.step == 4
+    assert all(torch.isfinite(tensor).all() for tensor in kept.weights.values())
+
+
+def test_a_non_finite_gradient_touches_no_parameter() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = Optimiser([("p", parameter)], SETTINGS, steps_per_epoch=1)
+    with pytest.raises(NonFiniteLoss, match="gradient is not finite at step 0"):
+        optimiser.step_on(parameter.sqrt().sum())
+    assert parameter.item() == 0
+
+
+def test_learning_rate_warms_up_and_decays_in_steps() -> None:
+    settings = config.Training(learning_rate=1.0, warm_up_steps=4, decay=config.Decay(factor=0.1, every_epochs=2))
+    optimiser = Optimiser([("p", torch.nn.Parameter(torch.zeros(1)))], settings, steps_per_epoch=5)
+    rates = []
+    for step in (0, 3, 9, 10, 20):
+        optimiser.step = step
+        rates.append(optimiser.learning_rate)
+    assert rates == pytest.approx([0.25, 1.0, 1.0, 0.1, 0.01])
+
+
+def test_more_images_than_a_batch_are_needed(tmp_path: Path) -> None:
+    data = open_dataset("digits").train.take(slice(0, 10))
+    classifier = GenerativeClassifier(DiagonalGaussian(torch.rand(10, 1, 8, 8)))
+    with pytest.raises(DataError, match="10 training images, fewer than one batch of 64"):
+        fit(classifier, Likelihood(), data, data, settings=SETTINGS, directory=tmp_path, quiet=True)
+
+
+def test_reweight_is_likelihood_plus_weighted_cross_entropy() -> None:
+    prediction = Prediction(torch.tensor([[-10.0, -12.0]]), torch.tensor([0.5, 0.5]).log(), dims=4)
+    expected = 10 / 4 + 3 * math.log(1 + math.exp(-2))
+    assert Reweight(alpha=3.0)(prediction, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
+    splits = open_dataset("digits")
+    wide = build_classifier(load_preset("digits-reweight", [*TINY, "model.width=16"]), splits.train).density
+    narrow = build_classifier(load_preset("digits-reweight", TINY), splits.train).density
+    with pytest.raises(RunError, match=r"another architecture: 'flow\..*has shape \(16.*expects \(8"):
+        load_weights(narrow, wide.state_dict(), tmp_path)
