@@ -111,7 +111,7 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Conf
     settings = tomllib.loads(resources.files("condgen.presets").joinpath(f"{name}.toml").read_text())
     for override in overrides:
         _replace(settings, override)
-    return _validate({**settings, "preset": name, "seed": seed}, f"preset '{name}'")
+    return _validate({"seed": seed, **settings, "preset": name}, f"preset '{name}'")
 
 
 def load_config(path: Path) -> Config:

@@ -43,7 +43,7 @@ class Record:
         """
         try:
             summary = json.loads((directory / f"{audit}.json").read_text())
-            with np.load(directory / f"{audit}.npz") as arrays:
+            with (directory / f"{audit}.npz").open("rb") as file, np.load(file) as arrays:
                 return cls(audit, summary, dict(arrays))
         except FileNotFoundError as error:
             raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error

@@ -1,0 +1,128 @@
+"""Audits against numbers known beforehand."""
+
+import numpy as np
+import pytest
+import torch
+
+from condgen import audits
+from condgen.audits import intervals
+from condgen.audits.predictions import predict
+from condgen.audits.records import Record
+from condgen.classifier import GenerativeClassifier
+from condgen.data.dataset import ImageDataset
+from condgen.density import ClassConditionalDensity
+from condgen.detectors import LikelihoodThreshold
+from condgen.errors import CondgenError, RunError
+from condgen.models.gaussian import DiagonalGaussian
+
+MEAN = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 4, 4).contiguous()
+ACCEPT_ALL = LikelihoodThreshold(1e9)
+
+
+def two_classes(number: int = 60, seed: int = 0) -> tuple[GenerativeClassifier, ImageDataset]:
+    random = np.random.default_rng(seed)
+    labels = np.arange(number) % 2
+    images = (random.normal(MEAN.numpy()[labels], 0.05).clip(0, 1) * 255).round().astype(np.uint8)
+    return GenerativeClassifier(DiagonalGaussian(MEAN, scale=0.05)), ImageDataset(images, labels)
+
+
+def test_classification_of_a_separable_problem() -> None:
+    classifier, data = two_classes()
+    record = audits.classification(classifier, data, detector=ACCEPT_ALL)
+    expected = predict(classifier, data.batch(slice(None))[0]).bits_per_dim.mean().item()
+    assert record.summary["accuracy"] == record.summary["accepted"] == 1
+    assert record.summary["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
+    assert record.summary["accuracy_ci"][0] == pytest.approx(0.9398, abs=1e-4)  # Wilson, 60 of 60
+
+
+def test_classification_counts_what_is_wrong() -> None:
+    classifier, data = two_classes()
+    half = np.where(np.arange(60) < 15, 1 - data.labels, data.labels)
+    record = audits.classification(classifier, ImageDataset(data.images, half), detector=ACCEPT_ALL)
+    assert record.summary["accuracy"] == 0.75
+
+
+def test_membership_of_well_separated_classes_is_noticed() -> None:
+    classifier, data = two_classes()
+    summary = audits.membership(classifier, data).summary
+    assert summary["auroc"] == 1
+    distance = ((MEAN[0] - MEAN[1]) ** 2).sum().item() / (2 * 0.05**2)
+    assert summary["gap_nats"] == pytest.approx(distance, rel=0.05)
+
+
+class Indifferent(ClassConditionalDensity):
+    """The same density for all classes: a likelihood that knows nothing of the label."""
+
+    num_classes, event_shape = 3, (1, 4, 4)
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return -x.flatten(1).sum(1, keepdim=True).expand(-1, 3)
+
+
+def test_membership_under_an_indifferent_model_is_a_coin_toss() -> None:
+    _, data = two_classes()
+    summary = audits.membership(GenerativeClassifier(Indifferent()), data).summary
+    assert summary["auroc"] == 0.5
+    assert summary["gap_nats"] == 0
+    assert summary["positive"] == "wrong label"
+
+
+def test_interpolation_between_two_gaussians_follows_the_closed_form() -> None:
+    classifier, data = two_classes()
+    record = audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=20, alphas=11, quiet=True)
+    x, _ = data.batch(slice(None))
+    first, second = record.arrays["index"].T
+    assert (data.labels[first] != data.labels[second]).all()
+    for row, (i, j) in enumerate(zip(first, second, strict=True)):
+        line = torch.lerp(x[i], x[j], torch.linspace(0, 1, 11)[:, None, None, None])
+        np.testing.assert_allclose(record.arrays["bits_per_dim"][row], classifier(line).bits_per_dim, rtol=1e-5)
+        assert record.arrays["posterior"][row, 0, 0] == pytest.approx(1, abs=1e-4)
+        assert record.arrays["posterior"][row, -1, 1] == pytest.approx(1, abs=1e-4)
+    assert record.summary["accepted_all_along"] == 1
+    assert record.summary["bits_per_dim_middle"] > record.summary["bits_per_dim_ends"] + 1
+
+
+def test_interpolation_starts_from_accepted_images_and_is_stopped_in_the_middle() -> None:
+    classifier, data = two_classes()
+    bits = predict(classifier, data.batch(slice(None))[0]).bits_per_dim
+    detector = LikelihoodThreshold.at_quantile(bits, 0.8)
+    record = audits.interpolation(classifier, data, detector=detector, pairs=30, alphas=11, quiet=True)
+    assert record.arrays["accepted"][:, [0, -1]].all()
+    assert record.summary["accepted_all_along"] == 0
+
+
+def test_interpolation_without_usable_images_says_what_to_do() -> None:
+    classifier, data = two_classes()
+    with pytest.raises(CondgenError, match=r"0 of 60 test images.*Raise detector.threshold"):
+        audits.interpolation(classifier, data, detector=LikelihoodThreshold(-1e9))
+
+
+def test_auroc_equals_counting_pairs() -> None:
+    random = np.random.default_rng(0)
+    negative, positive = random.integers(0, 6, 40).astype(float), random.integers(1, 7, 30).astype(float)
+    wins = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
+    assert intervals.auroc(negative, positive) == pytest.approx(wins)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    covered_share = covered_mean = 0
+    for _ in range(400):
+        low, high = intervals.share(random.random(100) < 0.9)[1]
+        covered_share += low <= 0.9 <= high
+        low, high = intervals.mean(random.normal(3, 1, 100))[1]
+        covered_mean += low <= 3 <= high
+    assert 0.92 < covered_share / 400 < 0.98
+    assert 0.92 < covered_mean / 400 < 0.98
+
+
+def test_a_record_reads_back_what_it_wrote(tmp_path) -> None:
+    record = Record("classification", {"n": 3, "ci": [0.1, 0.2]}, {"label": np.arange(3)})
+    record.save(tmp_path)
+    again = Record.load(tmp_path, "classification")
+    assert again.summary == record.summary
+    assert np.array_equal(again.arrays["label"], np.arange(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classification.json", "classification.npz"]
+    (tmp_path / "classification.npz").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(RunError, match="damaged"):
+        Record.load(tmp_path, "classification")

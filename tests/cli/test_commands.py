@@ -1,0 +1,197 @@
+"""The command line as a user meets it: a good path for each command, and bad input by table."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from condgen.cli import main
+from condgen.runs import Run
+from tests.conftest import TINY
+
+SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
+
+
+def condgen(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*arguments: object) -> str:
+    """The one line that a refused call prints."""
+    status, _, error = condgen(*arguments)
+    assert status == 2, error
+    assert "Traceback" not in error
+    line = error.strip()
+    assert line.startswith("condgen: ")
+    assert "\n" not in line
+    return line
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_train_audit_report_sample(tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "report"
+    assert condgen("train", "bg-digits-reweight", *SETTINGS, "--run", run, "--threads", 1)[0] == 0
+    assert condgen("audit", run, "--threads", 1)[0] == 0
+    assert condgen("report", run, "--out", out)[0] == 0
+    assert condgen("sample", run, "--count", 3, "--out", tmp_path / "all.png")[0] == 0
+    assert condgen("sample", run, "--label", 7, "--count", 3, "--temperature", 0.7, "--out", tmp_path / "seven.png")[0] == 0
+    page = (out / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert {path.suffix for path in (out / "figures").iterdir()} == {".svg", ".png"}
+    assert {path.suffix for path in (out / "tables").iterdir()} == {".csv", ".json"}
+    assert image_size(tmp_path / "all.png")[1] > image_size(tmp_path / "seven.png")[1]
+
+
+def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
+    assert {path.name for path in trained.path.iterdir()} == {"config.toml", "metrics.jsonl", "checkpoint", "records"}
+    text = (trained.path / "config.toml").read_text()
+    assert "seed = 0" in text
+    assert "torch = " in text
+    summaries = {
+        name: json.loads((trained.records / f"{name}.json").read_text())
+        for name in ("classification", "membership", "interpolation")
+    }
+    assert summaries["classification"].keys() >= {"accuracy", "accuracy_ci", "bits_per_dim", "n", "subspace_accuracy"}
+    assert summaries["membership"].keys() >= {"auroc", "bits_per_dim_right", "bits_per_dim_wrong"}
+    assert summaries["interpolation"].keys() >= {"alpha", "bits_per_dim", "accepted_all_along", "pairs"}
+    assert len(summaries["interpolation"]["bits_per_dim"]) == len(summaries["interpolation"]["alpha"]) == 5
+
+
+def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
+    shutil.rmtree(copied.records)
+    assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
+    assert {path.name for path in copied.records.iterdir()} == {"membership.json", "membership.npz"}
+
+
+def test_show_draws_a_grid_and_prints_a_card(tmp_path: Path) -> None:
+    status, card, _ = condgen("show", "digits", "--out", tmp_path / "digits.png")
+    assert status == 0
+    assert "levels" in card
+    assert "17" in card
+    assert "sha256 (test)" in card
+    assert image_size(tmp_path / "digits.png") > (500, 500)
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from condgen.cli import main; main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_the_module_runs_like_the_script() -> None:
+    done = subprocess.run([sys.executable, "-m", "condgen", "presets"], capture_output=True, text=True, check=True)
+    assert "digits-reweight" in done.stdout.split()
+
+
+BAD_CALLS = {
+    "unknown preset": (("train", "digits-rewieght"), "did you mean 'digits-reweight'?"),
+    "unknown key": (("train", "digits-base", "--set", "training.learning_rat=1"), "did you mean 'training.learning_rate'?"),
+    "unknown section": (("train", "digits-base", "--set", "optimizer.lr=1"), "is not known"),
+    "wrong type": (("train", "digits-base", "--set", "training.epochs=many"), "training.epochs = 'many' does not fit"),
+    "out of range": (("train", "digits-base", "--set", "training.learning_rate=-1"), "greater than 0"),
+    "not a number": (("train", "digits-base", "--set", "training.learning_rate=nan"), "training.learning_rate"),
+    "no equals sign": (("train", "digits-base", "--set", "training.epochs"), "not of the form section.key=value"),
+    "too deep": (("train", "digits-base", "--set", "seed.of.all=1"), "seed"),
+    "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),
+    "no such level": (("train", "digits-base", "--set", "model.levels=9"), "use 1 to 4 levels"),
+    "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "model.prior = 'split'"),
+    "batch beyond the data": (("train", "digits-base", "--set", "training.batch_size=5000"), "fewer than one batch"),
+    "no run": (("audit", "nowhere"), "nowhere is not a run directory: it does not exist"),
+    "unknown data to show": (("show", "imagenet", "--out", "x.png"), "'imagenet' is not known"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_bad_calls_end_in_one_line_and_leave_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD_CALLS[name]
+    assert message in refused(*arguments)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_an_existing_run_is_not_overwritten(copied: Run) -> None:
+    assert "exists already" in refused("train", "digits-split", "--run", copied.path)
+
+
+def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
+    assert "started with another training" in refused(
+        "train", "digits-split", *SETTINGS, "--set", "training.epochs=3", "--run", copied.path, "--resume"
+    )
+
+
+def damage_checkpoint(run: Run) -> None:
+    path = run.best / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def change_architecture(run: Run) -> None:
+    path = run.path / "config.toml"
+    path.write_text(path.read_text().replace("width = 8", "width = 9"))
+
+
+def empty_directory(run: Run) -> None:
+    (run.path / "config.toml").unlink()
+
+
+def break_config(run: Run) -> None:
+    (run.path / "config.toml").write_text("model = [")
+
+
+def refuse_all(run: Run) -> None:
+    path = run.path / "config.toml"
+    path.write_text(path.read_text().replace("[detector]", "[detector]\nthreshold = -100.0"))
+
+
+DAMAGE = {
+    "truncated checkpoint": (damage_checkpoint, "sha256 differs"),
+    "another architecture": (change_architecture, "another architecture"),
+    "not a run": (empty_directory, "it has no config.toml"),
+    "broken configuration": (break_config, "not valid TOML"),
+    "a detector that accepts nothing": (refuse_all, "interpolation needs two classes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_is_refused(name: str, copied: Run) -> None:
+    damage, message = DAMAGE[name]
+    damage(copied)
+    assert message in refused("audit", copied.path)
+
+
+def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(copied: Run, tmp_path: Path) -> None:
+    (copied.records / "membership.json").write_text("{")
+    assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
+    shutil.rmtree(copied.records)
+    assert "no record of the" in refused("report", copied.path, "--out", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_unwritable_output_is_refused(copied: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused("report", copied.path, "--out", tmp_path / "file" / "report")
+    assert "cannot be written" in refused("show", "digits", "--out", tmp_path / "file" / "x.png")
+    assert "cannot be written" in refused("train", "digits-base", "--run", tmp_path / "file" / "run")
+
+
+def test_a_label_that_is_no_class_is_refused(copied: Run, tmp_path: Path) -> None:
+    assert "give 0 to 9" in refused("sample", copied.path, "--label", 10, "--out", tmp_path / "x.png")
+
+
+def test_a_mistyped_command_is_met_with_the_nearest() -> None:
+    status, _, error = condgen("audti", "x")
+    assert status == 2
+    assert "did you mean 'audit'?" in error
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not known"):
+        condgen("--debug", "train", "nothing", "--run", tmp_path)
