@@ -24,6 +24,7 @@ class Section(BaseModel):
 
 class Data(Section):
     name: str
+    size: Positive | None = None
     crop_padding: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
 
@@ -33,6 +34,7 @@ class Model(Section):
     levels: Positive = 4
     blocks: Positive = 12
     width: Positive = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
     prior: Literal["gaussian-mixture", "split"] = "gaussian-mixture"
     subspace_scale: PositiveFloat = 0.5
 
@@ -57,9 +59,9 @@ class Training(Section):
 
 
 class Detector(Section):
-    """Accepts images up to ``threshold`` bits/dim; without one, up to the ``quantile`` of the validation images."""
+    """Accepts images up to ``threshold`` bits/dim; if that is "quantile", up to the quantile of the validation images."""
 
-    threshold: float | None = None
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | Literal["quantile"] = "quantile"
     quantile: Share = 0.99
 
 
@@ -108,7 +110,7 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Conf
     """
     if name not in preset_names():
         raise ConfigError(f"preset '{name}' is not known; {nearest(name, preset_names())} `condgen presets` lists all.")
-    settings = tomllib.loads(resources.files("condgen.presets").joinpath(f"{name}.toml").read_text())
+    settings = _preset_settings(name)
     for override in overrides:
         _replace(settings, override)
     return _validate({"seed": seed, **settings, "preset": name}, f"preset '{name}'")
@@ -125,6 +127,18 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML ({error}); restore it or start the run anew.") from error
     return _validate(settings, str(path))
+
+
+def _preset_settings(name: str) -> dict[str, Any]:
+    """The page of a preset over the page that it ``extends``, table by table."""
+    page = tomllib.loads(resources.files("condgen.presets").joinpath(f"{name}.toml").read_text())
+    below = page.pop("extends", None)
+    return page if below is None else _merged(_preset_settings(below), page)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key: _merged(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(below[key], dict)}
+    return {**below, **above, **both}
 
 
 def _replace(settings: dict[str, Any], override: str) -> None:

@@ -13,8 +13,8 @@ from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.config import Config
 from condgen.data.augmentation import Augmentation
+from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
-from condgen.data.sources import open_dataset
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import ConfigError, RunError
 from condgen.models.glow import Glow
@@ -26,6 +26,11 @@ from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood, Objective, Reweight, Split
 
 AUDITS = ("classification", "membership", "interpolation", "samples")
+
+
+def open_data(config: Config, data_dir: Path | None = None) -> Splits:
+    """The data set that ``config`` names."""
+    return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size)
 
 
 def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier:
@@ -41,6 +46,7 @@ def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier
             levels=settings.levels,
             blocks=settings.blocks,
             width=settings.width,
+            precision=torch.bfloat16 if settings.precision == "bfloat16" else None,
             generator=stream(config.seed, "rotations"),
         )
     return GenerativeClassifier(density)
@@ -59,10 +65,10 @@ def build_objective(config: Config) -> Objective:
             return Split(config.objective.alpha)
 
 
-def train(config: Config, path: Path, *, resume: bool = False, quiet: bool = False) -> Run:
+def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: bool = False, quiet: bool = False) -> Run:
     """Train a run from its beginning, or on from its newest checkpoint."""
     objective = build_objective(config)
-    splits = open_dataset(config.data.name)
+    splits = open_data(config, data_dir)
     classifier = build_classifier(config, splits.train)
     run = reopen(path, config) if resume else Run.create(path, config)
     fit(
@@ -103,16 +109,16 @@ def load_classifier(run: Run, splits: Splits) -> GenerativeClassifier:
 
 def build_detector(config: Config, classifier: GenerativeClassifier, validation: ImageDataset) -> LikelihoodThreshold:
     """The threshold that the configuration gives, or the quantile of the validation images' bits/dim that it asks for."""
-    if config.detector.threshold is not None:
+    if config.detector.threshold != "quantile":
         return LikelihoodThreshold(config.detector.threshold)
     x, _ = validation.batch(slice(None))
     return LikelihoodThreshold.at_quantile(predict(classifier, x).bits_per_dim, config.detector.quantile)
 
 
-def audit(run: Run, only: Collection[str] = AUDITS, *, quiet: bool = False) -> list[Record]:
+def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = None, quiet: bool = False) -> list[Record]:
     """Run the named audits on the test images and save their records in the run."""
     settings, seed = run.config.audit, run.config.seed
-    splits = open_dataset(run.config.data.name)
+    splits = open_data(run.config, data_dir)
     classifier = load_classifier(run, splits)
     detector = build_detector(run.config, classifier, splits.validation)
     records = []
@@ -141,9 +147,11 @@ def audit(run: Run, only: Collection[str] = AUDITS, *, quiet: bool = False) -> l
     return records
 
 
-def sample(run: Run, label: int | None, count: int, temperature: float, seed: int) -> tuple[NDArray[np.floating], list[str]]:
+def sample(
+    run: Run, label: int | None, count: int, temperature: float, seed: int, data_dir: Path | None = None
+) -> tuple[NDArray[np.floating], list[str]]:
     """Images of one class, or a row of each, and the names of the rows."""
-    splits = open_dataset(run.config.data.name)
+    splits = open_data(run.config, data_dir)
     classifier = load_classifier(run, splits)
     names = splits.train.class_names
     if label is not None and not 0 <= label < len(names):

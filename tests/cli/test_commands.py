@@ -148,7 +148,7 @@ def break_config(run: Run) -> None:
 
 def refuse_all(run: Run) -> None:
     path = run.path / "config.toml"
-    path.write_text(path.read_text().replace("[detector]", "[detector]\nthreshold = -100.0"))
+    path.write_text(path.read_text().replace('threshold = "quantile"', "threshold = -100.0"))
 
 
 DAMAGE = {

@@ -6,9 +6,9 @@ import torch
 
 from condgen.data.augmentation import Augmentation
 from condgen.data.backgrounds import compose
+from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset
 from condgen.data.digits import background_patches
-from condgen.data.sources import open_dataset
 from condgen.errors import DataError
 
 IMAGES = np.zeros((4, 1, 2, 2), np.uint8)

@@ -11,11 +11,11 @@ SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("block", [1, 1 << 17])
+@pytest.mark.parametrize("block", [1, 1 << 20])
 def test_value_and_gradients_equal_plain_convolutions(
     shape: tuple[int, int, int, int, int], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK", block)
+    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", block)
     number, channels_in, channels_out, height, width = shape
     network = shaken(CouplingNetwork(channels_in, channels_out, width=7)).double()
     parameters = list(network.parameters())

@@ -12,7 +12,7 @@ from condgen import config
 from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.config import load_preset
 from condgen.data.augmentation import Augmentation
-from condgen.data.sources import open_dataset
+from condgen.data.catalogue import open_dataset
 from condgen.errors import DataError, RunError
 from condgen.experiments import build_classifier
 from condgen.models.gaussian import DiagonalGaussian

@@ -8,6 +8,11 @@ from condgen.cli.group import Group
 
 AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")
 run_argument = click.argument("run", type=click.Path(path_type=Path))
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with mnist/ and cifar10/ as parquet files. Default: CONDGEN_DATA, else the Hugging Face Hub.",
+)
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all usable cores.")
 
 
@@ -24,30 +29,40 @@ def main(debug: bool) -> None:
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
+@data_dir_option
 @threads_option
-def train(preset: str, overrides: tuple[str, ...], path: Path | None, seed: int, resume: bool, threads: int | None) -> None:
+def train(
+    preset: str,
+    overrides: tuple[str, ...],
+    path: Path | None,
+    seed: int,
+    resume: bool,
+    data_dir: Path | None,
+    threads: int | None,
+) -> None:
     """Train the model of PRESET into a run directory."""
     from condgen import experiments, machine
     from condgen.config import load_preset
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
-    run = experiments.train(config, path or Path("runs") / preset, resume=resume)
+    run = experiments.train(config, path or Path("runs") / preset, data_dir=data_dir, resume=resume)
     click.echo(f"{run.path} is trained; next: condgen audit {run.path}")
 
 
 @main.command()
 @run_argument
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
+@data_dir_option
 @threads_option
-def audit(run: Path, only: tuple[str, ...], threads: int | None) -> None:
+def audit(run: Path, only: tuple[str, ...], data_dir: Path | None, threads: int | None) -> None:
     """Audit the model of RUN and save the records in it."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES):
+    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, data_dir=data_dir):
         print_record(record)
 
 
@@ -70,13 +85,14 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
-def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path) -> None:
+@data_dir_option
+def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path, data_dir: Path | None) -> None:
     """Draw images from the model of RUN, a row for each class."""
     from condgen import experiments
     from condgen.reports.images import save_grid
     from condgen.runs import Run
 
-    images, row_names = experiments.sample(Run.open(run), label, count, temperature, seed)
+    images, row_names = experiments.sample(Run.open(run), label, count, temperature, seed, data_dir)
     save_grid(images, row_names, out)
     click.echo(f"{out} is written.")
 
@@ -85,13 +101,15 @@ def sample(run: Path, label: int | None, count: int, temperature: float, seed: i
 @click.argument("dataset")
 @click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
-def show(dataset: str, count: int, out: Path) -> None:
+@click.option("--size", type=click.IntRange(min=1), help="Resize and centre-crop to this height and width.")
+@data_dir_option
+def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path | None) -> None:
     """Draw a labelled grid of DATASET and print its card."""
-    from condgen.data.sources import open_dataset
+    from condgen.data.catalogue import open_dataset
     from condgen.reports.images import save_labelled_grid
     from condgen.reports.terminal import print_card
 
-    splits = open_dataset(dataset)
+    splits = open_dataset(dataset, data_dir=data_dir, size=size)
     save_labelled_grid(splits.train, count, out)
     print_card(splits)
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from condgen.errors import DataError
+
+LUMA = np.array([0.299, 0.587, 0.114])[:, None, None]  # ITU-R 601, what image libraries mean by grey
 
 
 def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -20,3 +23,20 @@ def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDA
     if foreground.shape != background.shape:
         raise DataError(f"foreground {foreground.shape} and background {background.shape} must have the same shape.")
     return np.where(foreground > 0, foreground, background)
+
+
+def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shape ``(N, 3, H, W)`` to ``(N, 1, H, W)``; grey images stay as they are."""
+    if images.shape[1] == 1:
+        return images
+    luma: NDArray[np.float64] = (images * LUMA).sum(1, keepdims=True)
+    return luma.round().astype(np.uint8)
+
+
+def blurred(images: NDArray[np.uint8], bandwidth: float) -> NDArray[np.uint8]:
+    """Gaussian blur with a standard deviation of ``bandwidth`` pixels, edges repeated; 0 blurs nothing."""
+    if bandwidth == 0:
+        return images
+    sigma = (0, 0, bandwidth, bandwidth)
+    smooth: NDArray[np.float32] = gaussian_filter(images.astype(np.float32), sigma, mode="nearest")
+    return smooth.round().astype(np.uint8)

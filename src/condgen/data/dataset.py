@@ -101,6 +101,7 @@ class Splits:
     test: ImageDataset
     source: str
     licence: str
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

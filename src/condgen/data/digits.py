@@ -43,7 +43,13 @@ def bg_digits() -> Splits:
         chosen = patches[order[start : start + len(data)]]
         composed[part] = ImageDataset(compose(stretched, chosen), data.labels, name="bg-digits")
         start += len(data)
-    return Splits(**composed, source=DIGITS_SOURCE + PHOTOGRAPHS_SOURCE, licence=DIGITS_LICENCE + PHOTOGRAPHS_LICENCE)
+    return Splits(
+        composed["train"],
+        composed["validation"],
+        composed["test"],
+        source=DIGITS_SOURCE + PHOTOGRAPHS_SOURCE,
+        licence=DIGITS_LICENCE + PHOTOGRAPHS_LICENCE,
+    )
 
 
 def background_patches() -> NDArray[np.uint8]:

@@ -1,24 +1,179 @@
-"""Data sets by name."""
+"""Where data sets come from: embedded, tables of encoded images, arrays, or one set composed over another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Protocol
 
-from condgen.data.dataset import Splits
+import numpy as np
+from numpy.typing import NDArray
+
+from condgen.data import arrays, cache
+from condgen.data.backgrounds import blurred, compose, grey
+from condgen.data.dataset import ImageDataset, Splits
 from condgen.data.digits import bg_digits, digits
-from condgen.errors import DataError, nearest
+from condgen.data.images import Geometry
+from condgen.data.tables import ImageTable
+from condgen.errors import DataError
+from condgen.randomness import numpy_stream
 
+VALIDATION_SHARE, MOST_VALIDATION, TEST_SHARE = 0.1, 5000, 0.1
+COMPOSED_AT_ONCE = 2000
 EMBEDDED: dict[str, Callable[[], Splits]] = {"digits": digits, "bg-digits": bg_digits}
 
 
-def open_dataset(name: str) -> Splits:
-    """A data set with its train, validation and test parts.
+class Source(Protocol):
+    """Something that can be opened as a data set, and knows without opening when its content has changed."""
 
-    Raises:
-        DataError: If the name is not known; the nearest known one is named.
+    @property
+    def fingerprint(self) -> str: ...
 
-    Examples:
-        >>> [len(part) for _, part in open_dataset("digits").items()]
-        [1257, 180, 360]
-    """
-    if name not in EMBEDDED:
-        raise DataError(f"data set '{name}' is not known; {nearest(name, EMBEDDED)}")
-    return EMBEDDED[name]()
+    def open(self) -> Splits: ...
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A data set that comes with the library."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        return self.name
+
+    def open(self) -> Splits:
+        return EMBEDDED[self.name]()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Encoded images in one table per split, decoded through the cache."""
+
+    name: str
+    tables: dict[str, ImageTable]
+    geometry: Geometry
+    source: str
+    licence: str
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        parts = [f"{split} {table.fingerprint()}" for split, table in self.tables.items()]
+        return "\0".join([*parts, str(self.geometry), str(self.seed)])
+
+    def open(self) -> Splits:
+        decoded = {
+            split: cache.decoded(table, self.geometry, f"{self.name} ({split})", self.seed)
+            for split, table in self.tables.items()
+        }
+        names = self.tables["train"].class_names
+        parts = {split: (part.images, part.labels) for split, part in decoded.items()}
+        notes = [
+            f"{number} {split} images of mode {mode} were converted"
+            for split, part in decoded.items()
+            for mode, number in part.about["modes"].items()
+            if mode not in ("L", "RGB")
+        ]
+        return _splits(self.name, parts, names, self.source, self.licence, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Npz:
+    """Arrays in a file."""
+
+    name: str
+    path: Path
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        status = self.path.stat()
+        return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.seed}"
+
+    def open(self) -> Splits:
+        parts: arrays.Arrays = {}
+        for split, (images, labels) in arrays.read_npz(self.path).items():
+            order = numpy_stream(self.seed, "split").permutation(len(images))
+            if labels.shape != images.shape[:1]:
+                raise DataError(f"{self.path}: {split} has {len(images)} images but {len(labels)} labels.")
+            parts[split] = images[order], labels[order]
+        return _splits(self.name, parts, (), str(self.path), "the user's own", ())
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A foreground over a background: each part of the one over the same part of the other."""
+
+    name: str
+    foreground: Source
+    background: Source
+    blur: float
+    seed: int
+    _opened: dict[str, Splits] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return f"{self.foreground.fingerprint}\0over\0{self.background.fingerprint}\0{self.blur}\0{self.seed}"
+
+    def open(self) -> Splits:
+        found = {
+            split: cache.cached(f"{self.fingerprint}\0{split}", partial(self._build, split))
+            for split in ("train", "validation", "test")
+        }
+        parts = {split: (part.images, part.labels) for split, part in found.items()}
+        about = found["train"].about
+        return _splits(self.name, parts, about["class_names"], about["source"], about["licence"], ())
+
+    def _front(self) -> Splits:
+        return self._opened.setdefault("front", self.foreground.open())
+
+    def _back(self) -> Splits:
+        return self._opened.setdefault("back", self.background.open())
+
+    def _build(self, split: str, directory: Path) -> None:
+        front, back = dict(self._front().items())[split], dict(self._back().items())[split]
+        if front.event_shape[1:] != back.event_shape[1:]:
+            raise DataError(
+                f"{self.name}: the foreground has {front.event_shape[1:]} pixels, the background {back.event_shape[1:]};"
+                " give both one size with `--set data.size=32`."
+            )
+        order = numpy_stream(self.seed, "backgrounds", split).permutation(len(back))
+        chosen = np.resize(order, len(front))  # every background once before any is used again
+        with cache.ImageFile(directory, (len(front), 1, *front.event_shape[1:])) as file:
+            for start in range(0, len(front), COMPOSED_AT_ONCE):
+                stop = min(start + COMPOSED_AT_ONCE, len(front))
+                stretched = grey(front.images[start:stop]).astype(np.uint16) * 255 // (front.pixel_levels - 1)
+                behind = grey(back.images[chosen[start:stop]]).astype(np.uint16) * 255 // (back.pixel_levels - 1)
+                file.write(start, compose(stretched.astype(np.uint8), blurred(behind.astype(np.uint8), self.blur)))
+        opened, behind_it = self._front(), self._back()
+        source = f"{opened.source}; backgrounds: {behind_it.source}; blur {self.blur:g} pixels"
+        licence = f"{opened.licence}; {behind_it.licence}"
+        cache.write_labels(directory, front.labels, {"class_names": front.class_names, "source": source, "licence": licence})
+
+
+def _splits(
+    name: str,
+    parts: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]],
+    class_names: Sequence[str],
+    source: str,
+    licence: str,
+    notes: tuple[str, ...],
+) -> Splits:
+    """Hold validation, and test where there is none, out of the (already shuffled) training images."""
+    parts = dict(parts)
+    for split, share, most in (("test", TEST_SHARE, None), ("validation", VALIDATION_SHARE, MOST_VALIDATION)):
+        if split not in parts:
+            images, labels = parts["train"]
+            held = max(1, int(len(images) * share))
+            held = held if most is None else min(held, most)
+            parts["train"] = images[:-held], labels[:-held]
+            parts[split] = images[-held:], labels[-held:]
+    shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(f"{name}: the splits differ in shape ({shapes}); add `--set data.size=32` to resize and crop.")
+    if len(np.unique(parts["train"][1])) < 2:
+        raise DataError(f"{name} has one class only; a classifier needs at least two.")
+    known = tuple(class_names) or tuple(map(str, range(1 + max(int(labels.max()) for _, labels in parts.values()))))
+    made = {split: ImageDataset(images, labels, known, name=name) for split, (images, labels) in parts.items()}
+    return Splits(made["train"], made["validation"], made["test"], source, licence, notes)

@@ -16,14 +16,15 @@ class AffineCoupling(Bijection):
     Args:
         channels: Number of channels of ``(N, C, H, W)`` inputs, even.
         width: Hidden channels of the network that gives s and t.
+        precision: Of the products inside that network.
 
     References:
         Eq. (5) of appendix A.1, with the halves' roles swapped and the shift inside, as in Glow.
     """
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, channels: int, width: int, precision: torch.dtype | None = None):
         super().__init__()
-        self.network = CouplingNetwork(channels // 2, channels, width)
+        self.network = CouplingNetwork(channels // 2, channels, width, precision)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         kept, changed = x.chunk(2, dim=1)

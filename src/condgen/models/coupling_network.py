@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
-BLOCK = 1 << 17  # pixels x width of one block: 512 KiB of float32, so that a layer of a block stays in the L2 cache
+BLOCK_BYTES = 1 << 20  # of one layer of one block, so that it stays in the L2 cache
 
 
 class CouplingNetwork(nn.Module):
@@ -25,10 +25,13 @@ class CouplingNetwork(nn.Module):
         channels_in: Of the input, ``(N, channels_in, H, W)``.
         channels_out: Of the output, ``(N, channels_out, H, W)``.
         width: Channels between.
+        precision: Of the products inside. ``torch.bfloat16`` is several times faster on a CPU with AMX or AVX-512 BF16;
+            input, output, sums and weights stay in float32.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, width: int):
+    def __init__(self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None):
         super().__init__()
+        self.precision = precision
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)
         self.last = nn.Conv2d(width, channels_out, 3, padding=1)
@@ -38,8 +41,9 @@ class CouplingNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
         if x.device.type == "cpu":
-            return _Blocked.apply(x, *parameters)  # type: ignore[no-any-return]
-        return convolutions(x, *parameters)
+            return _Blocked.apply(x, *parameters, self.precision or x.dtype)  # type: ignore[no-any-return]
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
+            return convolutions(x, *parameters).to(x.dtype)
 
 
 def convolutions(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor) -> Tensor:
@@ -52,36 +56,47 @@ class _Blocked(torch.autograd.Function):
     """Block by block; inside, thin tensors are ``(C, N, H, W)`` and wide ones ``(N H W, width)``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor) -> Tensor:
-        matrices = (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3))
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+        w3: Tensor,
+        b3: Tensor,
+        precision: torch.dtype,
+    ) -> Tensor:
+        matrices = [matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3))]
         number, _, height, width = x.shape
         thin, out = x.transpose(0, 1), x.new_empty(len(b3), number, height, width)
-        for block in _blocks(x, len(b1)):
-            _, _, hidden = _hidden(_neighbours(thin[:, block]), *matrices[:4])
-            out[:, block] = _scatter(matrices[4] @ hidden.t(), (len(b3), -1, height, width))
+        for block in _blocks(x, matrices[1]):
+            _, hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
+            out[:, block] = _scatter(matrices[4] @ hidden.t(), (len(b3), -1, height, width), x.dtype)
         out += b3[:, None, None, None]
         ctx.save_for_backward(x, *matrices)
         return out.transpose(0, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, w1, b1, w2, b2, w3 = ctx.saved_tensors
         _, channels, height, width = x.shape
         thin, thin_gradient = x.transpose(0, 1), gradient.transpose(0, 1)
         to_x = torch.empty_like(thin)
-        to_w1, to_b1, to_w2, to_b2, to_w3 = (torch.zeros_like(parameter) for parameter in (w1, b1, w2, b2, w3))
-        for block in _blocks(x, len(b1)):
-            columns, first, second = _hidden(_neighbours(thin[:, block]), w1, b1, w2, b2)
-            from_out = _neighbours(thin_gradient[:, block])
-            to_w3.addmm_(from_out, second)
+        to_w1, to_b1, to_w2, to_b2, to_w3 = (torch.zeros_like(matrix, dtype=x.dtype) for matrix in (w1, b1, w2, b2, w3))
+        for block in _blocks(x, b1):
+            columns = _neighbours(thin[:, block], w1.dtype)
+            first, second = _hidden(columns, w1, b1, w2, b2)
+            from_out = _neighbours(thin_gradient[:, block], w1.dtype)
+            to_w3 += from_out @ second
             to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
-            to_w2.addmm_(to_second.t(), first)
-            to_b2 += to_second.sum(0)
+            to_w2 += to_second.t() @ first
+            to_b2 += to_second.sum(0, dtype=x.dtype)
             to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
-            to_w1.addmm_(to_first.t(), columns.t())
-            to_b1 += to_first.sum(0)
-            to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width))
+            to_w1 += to_first.t() @ columns.t()
+            to_b1 += to_first.sum(0, dtype=x.dtype)
+            to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width), x.dtype)
         return (
             to_x.transpose(0, 1),
             to_w1.unflatten(1, (channels, 3, 3)),
@@ -90,34 +105,35 @@ class _Blocked(torch.autograd.Function):
             to_b2,
             _last_weight(to_w3),
             thin_gradient.sum((1, 2, 3)),
+            None,
         )
 
 
-def _blocks(x: Tensor, width: int) -> list[slice]:
-    images = max(1, BLOCK // (width * x.shape[2] * x.shape[3]))
+def _blocks(x: Tensor, bias: Tensor) -> list[slice]:
+    images = max(1, BLOCK_BYTES // (bias.nbytes * x.shape[2] * x.shape[3]))
     return [slice(start, start + images) for start in range(0, len(x), images)]
 
 
-def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.addmm(b1, columns.t(), w1.t()).relu_()
-    return columns, first, torch.addmm(b2, first, w2.t()).relu_()
+    return first, torch.addmm(b2, first, w2.t()).relu_()
 
 
-def _neighbours(thin: Tensor) -> Tensor:
+def _neighbours(thin: Tensor, precision: torch.dtype) -> Tensor:
     """``(C, N, H, W)`` to ``(9 C, N H W)``: what a 3x3 convolution sees at each pixel, zeros outside."""
     channels, number, height, width = thin.shape
-    padded = thin.new_zeros(channels, number, height + 2, width + 2)
+    padded = thin.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
     padded[:, :, 1:-1, 1:-1] = thin
     channel, image, row, column = padded.stride()
     windows = padded.as_strided((channels, 3, 3, number, height, width), (channel, row, column, image, row, column))
     return windows.reshape(9 * channels, -1)
 
 
-def _scatter(columns: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+def _scatter(columns: Tensor, shape: tuple[int, int, int, int], precision: torch.dtype) -> Tensor:
     """The adjoint of :func:`_neighbours`: every pixel adds to its nine neighbours."""
     channels, _, height, width = shape
     windows = columns.view(channels, 3, 3, -1, height, width)
-    padded = columns.new_zeros(channels, windows.shape[3], height + 2, width + 2)
+    padded = columns.new_zeros(channels, windows.shape[3], height + 2, width + 2, dtype=precision)
     for row in range(3):
         for column in range(3):
             padded[:, :, row : row + height, column : column + width] += windows[:, row, column]

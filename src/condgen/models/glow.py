@@ -13,9 +13,10 @@ from condgen.models.noise import NoisyImages
 from condgen.models.priors import Prior
 
 
-def block(channels: int, width: int, generator: torch.Generator) -> list[Bijection]:
+def block(channels: int, width: int, precision: torch.dtype | None, generator: torch.Generator) -> list[Bijection]:
     """One step of the flow: actnorm, 1x1 convolution, affine coupling."""
-    return [ActNorm(channels), Invertible1x1Convolution(channels, generator), AffineCoupling(channels, width)]
+    convolution = Invertible1x1Convolution(channels, generator)
+    return [ActNorm(channels), convolution, AffineCoupling(channels, width, precision)]
 
 
 class Glow(ClassConditionalDensity):
@@ -33,6 +34,7 @@ class Glow(ClassConditionalDensity):
         levels: Number of levels of the multi-scale architecture.
         blocks: Steps per level.
         width: Hidden channels of the coupling networks.
+        precision: Of the products inside the coupling networks; all else, log-determinants included, is float32.
         generator: Draws the initial rotations.
 
     Raises:
@@ -54,6 +56,7 @@ class Glow(ClassConditionalDensity):
         levels: int = 4,
         blocks: int = 12,
         width: int = 128,
+        precision: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -65,7 +68,7 @@ class Glow(ClassConditionalDensity):
         noisy_shape = (2 * channels, height, columns)
         self.flow = MultiScale(
             [
-                Compose([step for _ in range(blocks) for step in block(shape[0], width, generator)])
+                Compose([step for _ in range(blocks) for step in block(shape[0], width, precision, generator)])
                 for shape in level_shapes(noisy_shape, levels)
             ],
             noisy_shape,

@@ -59,7 +59,7 @@ def interpolation_means(run: Run) -> Figure:
     """Fig. 4: mean bits/dim and class posteriors along the line."""
     summary = run.record("interpolation").summary
     alpha, (low, high) = summary["alpha"], np.transpose(summary["bits_per_dim_ci"])
-    figure = Figure(figsize=(6.4, 2.7), layout="constrained")
+    figure = Figure(figsize=(5.6, 2.5), layout="constrained")
     likelihood, posterior = figure.subplots(1, 2)
     likelihood.plot(alpha, summary["bits_per_dim"], color=BLUE, label="mean, 95 % interval")
     likelihood.fill_between(alpha, low, high, color=BLUE, alpha=0.2, linewidth=0)

@@ -1,6 +1,7 @@
 """Tables in the terminal."""
 
 import hashlib
+import sys
 
 import numpy as np
 from rich import box
@@ -11,15 +12,17 @@ from condgen.audits.records import Record
 from condgen.data.dataset import Splits
 from condgen.reports.tables import Table
 
+WIDTH = 120
+
 
 def print_table(table: Table) -> None:
     """A table of the report, as text."""
     rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
-        rich.add_column(column, justify="left" if number == 0 else "right")
+        rich.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
     for row in table.rows:
         rich.add_row(*row)
-    Console().print(rich)
+    _print(rich)
 
 
 def print_record(record: Record) -> None:
@@ -28,7 +31,7 @@ def print_record(record: Record) -> None:
     for name, value in record.summary.items():
         if not isinstance(value, list) or len(value) == 2:
             rich.add_row(name, _text(value))
-    Console().print(rich)
+    _print(rich)
 
 
 def print_card(splits: Splits) -> None:
@@ -47,7 +50,14 @@ def print_card(splits: Splits) -> None:
         rich.add_row(f"sha256 ({name})", digest)
     rich.add_row("source", splits.source)
     rich.add_row("licence", splits.licence)
-    Console().print(rich)
+    for note in splits.notes:
+        rich.add_row("note", note)
+    _print(rich)
+
+
+def _print(table: RichTable) -> None:
+    """At the terminal's width; wide enough for every table where the output goes elsewhere."""
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _text(value: object) -> str:

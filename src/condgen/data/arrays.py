@@ -1,0 +1,70 @@
+"""Images and labels in an .npz file."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condgen.errors import DataError
+
+MOST_BYTES = 1 << 34
+SPLITS = {
+    "train": (("train_images", "train_labels"), ("x_train", "y_train"), ("images", "labels")),
+    "validation": (("val_images", "val_labels"), ("validation_images", "validation_labels"), ("x_val", "y_val")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+
+Arrays = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+
+
+def read_npz(path: Path) -> Arrays:
+    """Images ``(N, C, H, W)`` and labels of each split that the file has.
+
+    Known names: ``images`` and ``labels``; or ``train_images``, ``val_images``, ``test_images`` with labels alike; or
+    ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images may be ``(N, H, W)``, ``(N, H, W, 1 or 3)`` or
+    ``(N, 1 or 3, H, W)``, uint8.
+
+    Raises:
+        DataError: If the file is damaged, too large, or has no such arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > MOST_BYTES:
+                raise DataError(f"{path} unpacks to {size} bytes, more than {MOST_BYTES}; split it.")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {
+                split: (_images(arrays[images], f"{path}: {images}"), _labels(arrays[labels], f"{path}: {labels}"))
+                for split, pairs in SPLITS.items()
+                for images, labels in pairs
+                if images in arrays.files and labels in arrays.files
+            }
+            names = arrays.files
+    except DataError:
+        raise
+    except Exception as error:  # on damaged bytes the readers may raise anything
+        raise DataError(f"{path} is not a readable .npz file ({error or type(error).__name__}).") from error
+    if "train" not in found:
+        raise DataError(f"{path} has arrays {names}; expected images and labels, or train_images and train_labels.")
+    return found
+
+
+def _images(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        raise DataError(f"{name} is {images.dtype}, expected uint8; round to 0..255 and convert.")
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        return images
+    if images.ndim == 4 and images.shape[3] in (1, 3):
+        return np.ascontiguousarray(np.moveaxis(images, 3, 1))
+    raise DataError(f"{name} has shape {images.shape}; expected (N, H, W) with 1 or 3 channels, first or last.")
+
+
+def _labels(labels: NDArray[Any], name: str) -> NDArray[np.int64]:
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise DataError(f"{name} is {labels.dtype} of shape {labels.shape}; expected a vector of integers.")
+    return labels.astype(np.int64)
