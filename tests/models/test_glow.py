@@ -40,7 +40,7 @@ def test_one_pass_equals_a_pass_per_class(prior: str) -> None:
             mean, log_scale = glow.prior._mean_and_log_scale(subspace, torch.full((4,), y))
             alone = of_subspace + gaussian_log_prob(rest, mean, log_scale)
         else:
-            alone = gaussian_log_prob(z, glow.prior.mean[y], glow.prior.log_scale[y])
+            alone = gaussian_log_prob(z, glow.prior.gaussians.mean[y], glow.prior.gaussians.log_scale[y])
         torch.testing.assert_close(together[:, y], alone + log_det, rtol=1e-12, atol=1e-9)
 
 
@@ -77,7 +77,7 @@ def test_density_of_two_pixels_integrates_to_one() -> None:
         shaken(Glow(GaussianMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8)).double().eval()
     )
     with torch.no_grad():
-        glow.prior.log_scale -= 1.0
+        glow.prior.gaussians.raw_log_scale -= 1.0
     steps = 36
     axis = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
     box = [6 * axis - 3, 6 * axis - 3, 6 * axis - 3, 6 * axis - 3]  # v and w far beyond their support
@@ -119,7 +119,7 @@ def test_samples_have_the_density_that_the_prior_says(prior: str) -> None:
         z = prior_module.sample(label, 1.0, torch.Generator().manual_seed(0))
         log_prob = prior_module(z)[0][:, 1]
         if prior == "gaussian-mixture":
-            log_scale = prior_module.log_scale[1].sum()
+            log_scale = prior_module.gaussians.log_scale[1].sum()
         else:
             log_scale = prior_module._mean_and_log_scale(z[:, -3:], label)[1].sum(1).mean() + 3 * math.log(0.5)
     entropy = 24 * 0.5 * (1 + math.log(2 * math.pi)) + log_scale

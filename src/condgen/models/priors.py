@@ -7,11 +7,37 @@ import torch
 from torch import Tensor, nn
 
 LOG_2PI = math.log(2 * math.pi)
+REFERENCE_DIMS = 128
 
 
 def gaussian_log_prob(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     """Diagonal Gaussian, in nats, summed over the last dimension."""
     return -(0.5 * ((z - mean) * (-log_scale).exp()).square() + log_scale + 0.5 * LOG_2PI).sum(-1)
+
+
+class ClassGaussians(nn.Module):
+    r"""A mean and a log-scale per class and dimension, whose step size does not grow with the dimensions.
+
+    A step of Adam moves every number by the learning rate, and with it the difference of two class log-likelihoods by
+    ``dims`` times as much: at 2048 dimensions the posterior swings by hundreds of nats from one step to the next. Beyond
+    128 dimensions the parameters therefore count ``128 / dims``-fold.
+    """
+
+    def __init__(self, num_classes: int, dims: int):
+        super().__init__()
+        self.gain = min(1.0, REFERENCE_DIMS / dims)
+        self.raw_mean = nn.Parameter(torch.zeros(num_classes, dims))
+        self.raw_log_scale = nn.Parameter(torch.zeros(num_classes, dims))
+
+    @property
+    def mean(self) -> Tensor:
+        """Shape ``(C, dims)``."""
+        return self.gain * self.raw_mean
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Shape ``(C, dims)``, nats."""
+        return self.gain * self.raw_log_scale
 
 
 class Prior(nn.Module, abc.ABC):
@@ -42,15 +68,14 @@ class GaussianMixture(Prior):
 
     def __init__(self, num_classes: int, dims: int):
         super().__init__(num_classes, dims)
-        self.mean = nn.Parameter(torch.zeros(num_classes, dims))
-        self.log_scale = nn.Parameter(torch.zeros(num_classes, dims))
+        self.gaussians = ClassGaussians(num_classes, dims)
 
     def forward(self, z: Tensor) -> tuple[Tensor, None]:
-        return gaussian_log_prob(z[:, None], self.mean, self.log_scale), None
+        return gaussian_log_prob(z[:, None], self.gaussians.mean, self.gaussians.log_scale), None
 
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         noise = torch.randn((len(label), self.dims), generator=generator)
-        return self.mean[label] + temperature * self.log_scale[label].exp() * noise
+        return self.gaussians.mean[label] + temperature * self.gaussians.log_scale[label].exp() * noise
 
 
 class SplitPrior(Prior):
@@ -73,8 +98,7 @@ class SplitPrior(Prior):
         super().__init__(num_classes, dims)
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
-        self.mean = nn.Parameter(torch.zeros(num_classes, self.rest))
-        self.log_scale = nn.Parameter(torch.zeros(num_classes, self.rest))
+        self.gaussians = ClassGaussians(num_classes, self.rest)
         self.of_class = nn.Embedding(num_classes, hidden)
         self.of_subspace = nn.Linear(num_classes, hidden)
         self.network = nn.Linear(hidden, 2 * self.rest)
@@ -101,4 +125,5 @@ class SplitPrior(Prior):
     def _mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.relu(self.of_class(label) + self.of_subspace(subspace))
         mean, log_scale = self.network(hidden).chunk(2, dim=-1)
-        return self.mean[label] + mean, self.log_scale[label] + log_scale
+        gain = self.gaussians.gain
+        return self.gaussians.mean[label] + gain * mean, self.gaussians.log_scale[label] + gain * log_scale
