@@ -1,1 +1,74 @@
-"""Train class-conditional generative models, and find out whether their likelihood can be trusted."""
+"""Train class-conditional generative models, and find out whether their likelihood can be trusted.
+
+Names below are imported when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from condgen.classifier import GenerativeClassifier, Prediction
+    from condgen.config import Config, load_preset
+    from condgen.data.catalogue import open_dataset
+    from condgen.data.dataset import ImageDataset, Splits
+    from condgen.density import ClassConditionalDensity
+    from condgen.detectors import Detector, LikelihoodThreshold
+    from condgen.errors import CondgenError
+    from condgen.models.gaussian import DiagonalGaussian
+    from condgen.models.glow import Glow
+    from condgen.models.priors import GaussianMixture, SplitPrior
+    from condgen.reports import write_report
+    from condgen.runs import Run
+    from condgen.training.loop import fit
+
+HOMES = {
+    "ClassConditionalDensity": "density",
+    "CondgenError": "errors",
+    "Config": "config",
+    "Detector": "detectors",
+    "DiagonalGaussian": "models.gaussian",
+    "GaussianMixture": "models.priors",
+    "GenerativeClassifier": "classifier",
+    "Glow": "models.glow",
+    "ImageDataset": "data.dataset",
+    "LikelihoodThreshold": "detectors",
+    "Prediction": "classifier",
+    "Run": "runs",
+    "SplitPrior": "models.priors",
+    "Splits": "data.dataset",
+    "fit": "training.loop",
+    "load_preset": "config",
+    "open_dataset": "data.catalogue",
+    "write_report": "reports",
+}
+
+__all__ = [
+    "ClassConditionalDensity",
+    "CondgenError",
+    "Config",
+    "Detector",
+    "DiagonalGaussian",
+    "GaussianMixture",
+    "GenerativeClassifier",
+    "Glow",
+    "ImageDataset",
+    "LikelihoodThreshold",
+    "Prediction",
+    "Run",
+    "SplitPrior",
+    "Splits",
+    "fit",
+    "load_preset",
+    "open_dataset",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'condgen' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"condgen.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(HOMES)

@@ -21,7 +21,8 @@ def test_value_and_gradients_equal_plain_convolutions(
     parameters = list(network.parameters())
     x = torch.randn(number, channels_in, height, width, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(number, channels_out, height, width, dtype=torch.float64)
-    ours, plain = network(x), convolutions(x, *parameters)
+    *convolved, log_gain = [*parameters[1:], parameters[0]]
+    ours, plain = network(x), convolutions(x, *convolved) * (3 * log_gain).exp()
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
     of_ours = torch.autograd.grad((ours * weight).sum(), [x, *parameters])
     of_plain = torch.autograd.grad((plain * weight).sum(), [x, *parameters])

@@ -70,7 +70,7 @@ def interpolation_means(run: Run) -> Figure:
     posterior.plot(alpha, summary["posterior_0"], color=BLUE, label="class at α = 0")
     posterior.plot(alpha, summary["posterior_1"], color=ORANGE, label="class at α = 1")
     posterior.set(xlabel="interpolation α", ylabel="mean p(y | x)", xlim=(0, 1), ylim=(0, 1.02), title="class posteriors")
-    posterior.legend(fontsize=7, loc="center right")
+    posterior.legend(fontsize=7, loc="upper center")
     return figure
 
 

@@ -1,0 +1,82 @@
+"""What augmentation costs beside a training step of the smallest preset, and what opening the real data sets costs.
+
+Writes ``benchmarks/results/data.json``. If CONDGEN_DATA is set, opening is measured twice with a cache of its own that starts
+empty: the first time decodes.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from condgen import load_preset, machine, open_dataset
+from condgen.data.augmentation import Augmentation
+from condgen.experiments import build_classifier, build_objective
+from condgen.randomness import stream
+from condgen.runs import installed_versions
+from condgen.training.loop import Loader
+from condgen.training.optimiser import Optimiser
+
+PRESET, ROUNDS = "digits-base", 40
+OPEN = (
+    "import time; from condgen import open_dataset; t = time.perf_counter(); open_dataset({!r}); print(time.perf_counter() - t)"
+)
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def augmentation_share() -> dict[str, float]:
+    config, splits = load_preset(PRESET), open_dataset("digits")
+    classifier, objective = build_classifier(config, splits.train).train(), build_objective(config)
+    loader = Loader(splits.train, config.training.batch_size, Augmentation(config.data.crop_padding, flip=True), seed=0)
+    optimiser = Optimiser(classifier.density.named_parameters(), config.training, len(loader))
+    x, label = splits.train.batch(slice(0, config.training.batch_size))
+    generator = stream(0, "benchmark")
+
+    def step() -> None:
+        with classifier.density.fresh_noise(generator):
+            optimiser.step_on(objective(classifier(x), label).mean())
+
+    step()
+    of_step, of_augmentation = median_ms(step), median_ms(lambda: loader.augmentation(x, generator))
+    return {"step_ms": of_step, "augmentation_ms": of_augmentation, "augmentation_share": of_augmentation / of_step}
+
+
+def opening(name: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "CONDGEN_CACHE": cache}
+        command = [sys.executable, "-c", OPEN.format(name)]
+        first, again = (
+            float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout) for _ in range(2)
+        )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"first_s": first, "again_s": again, "peak_mb": peak}
+
+
+def main() -> None:
+    machine.prepare(threads=1)
+    results: dict[str, object] = {"machine": platform.processor() or platform.machine(), "versions": installed_versions()}
+    results["cifar10"] = opening("cifar10") if "CONDGEN_DATA" in os.environ else "not run: CONDGEN_DATA is not set"
+    results["augmentation"] = augmentation_share()
+    path = Path(__file__).parent / "results" / "data.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()
