@@ -8,7 +8,7 @@ import torch
 from condgen import experiments
 from condgen.config import load_preset
 from condgen.models.glow import Glow
-from condgen.models.priors import GaussianMixture, SplitPrior
+from condgen.models.priors import ClassMixture, SplitPrior
 from condgen.runs import Run
 
 TINY = (
@@ -37,14 +37,14 @@ def shaken(module: torch.nn.Module, strength: float = 0.2, seed: int = 0) -> tor
 
 
 def tiny_glow(
-    prior: str = "gaussian-mixture",
+    prior: str = "class-mixture",
     event_shape: tuple[int, int, int] = (1, 4, 4),
     num_classes: int = 3,
     strength: float = 0.2,
     **settings,
 ) -> Glow:
     dims = 2 * event_shape[0] * event_shape[1] * event_shape[2]
-    made = GaussianMixture(num_classes, dims) if prior == "gaussian-mixture" else SplitPrior(num_classes, dims, hidden=8)
+    made = ClassMixture(num_classes, dims) if prior == "class-mixture" else SplitPrior(num_classes, dims, hidden=8)
     settings = {"levels": 2, "blocks": 2, "width": 8, "pixel_levels": 17, **settings}
     return shaken(Glow(made, event_shape=event_shape, **settings), strength).eval()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from condgen.errors import CondgenError
     from condgen.models.gaussian import DiagonalGaussian
     from condgen.models.glow import Glow
-    from condgen.models.priors import GaussianMixture, SplitPrior
+    from condgen.models.priors import ClassMixture, SplitPrior
     from condgen.reports import write_report
     from condgen.runs import Run
     from condgen.training.loop import fit
@@ -27,7 +27,7 @@ HOMES = {
     "Config": "config",
     "Detector": "detectors",
     "DiagonalGaussian": "models.gaussian",
-    "GaussianMixture": "models.priors",
+    "ClassMixture": "models.priors",
     "GenerativeClassifier": "classifier",
     "Glow": "models.glow",
     "ImageDataset": "data.dataset",
@@ -44,11 +44,11 @@ HOMES = {
 
 __all__ = [
     "ClassConditionalDensity",
+    "ClassMixture",
     "CondgenError",
     "Config",
     "Detector",
     "DiagonalGaussian",
-    "GaussianMixture",
     "GenerativeClassifier",
     "Glow",
     "ImageDataset",

@@ -35,8 +35,11 @@ class Model(Section):
     blocks: Positive = 12
     width: Positive = 128
     precision: Literal["float32", "bfloat16"] = "float32"
-    prior: Literal["gaussian-mixture", "split"] = "gaussian-mixture"
-    subspace_scale: PositiveFloat = 0.5
+    memory: Literal["standard", "constant"] = "standard"
+    prior: Literal["class-mixture", "split"] = "class-mixture"
+    subspace_scale: PositiveFloat = 0.3
+    family: Literal["gaussian", "laplace", "cauchy", "gaussian-laplace", "gaussian-cauchy"] = "gaussian"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Objective(Section):

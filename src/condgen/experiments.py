@@ -18,7 +18,7 @@ from condgen.data.dataset import ImageDataset, Splits
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import ConfigError, RunError
 from condgen.models.glow import Glow
-from condgen.models.priors import GaussianMixture, Prior, SplitPrior
+from condgen.models.priors import ClassMixture, Prior, SplitPrior
 from condgen.randomness import stream
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint, load_weights
@@ -46,6 +46,7 @@ def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier
             levels=settings.levels,
             blocks=settings.blocks,
             width=settings.width,
+            constant_memory=settings.memory == "constant",
             precision=torch.bfloat16 if settings.precision == "bfloat16" else None,
             generator=stream(config.seed, "rotations"),
         )
@@ -163,8 +164,7 @@ def sample(
 
 
 def _prior(config: Config, num_classes: int, dims: int) -> Prior:
-    match config.model.prior:
-        case "gaussian-mixture":
-            return GaussianMixture(num_classes, dims)
-        case "split":
-            return SplitPrior(num_classes, dims, scale=config.model.subspace_scale)
+    settings = config.model
+    if settings.prior == "split":
+        return SplitPrior(num_classes, dims, settings.subspace_scale, settings.family, settings.label_smoothing)
+    return ClassMixture(num_classes, dims, settings.family, settings.label_smoothing)

@@ -7,11 +7,12 @@ import torch
 
 from condgen.classifier import GenerativeClassifier
 from condgen.errors import ConfigError
+from condgen.models.families import GAUSSIAN
 from condgen.models.glow import Glow
-from condgen.models.priors import GaussianMixture, SplitPrior, gaussian_log_prob
+from condgen.models.priors import ClassMixture, SplitPrior, log_prob
 from tests.conftest import shaken, tiny_glow
 
-PRIORS = ["gaussian-mixture", "split"]
+PRIORS = ["class-mixture", "split"]
 
 
 @pytest.mark.parametrize("event_shape", [(1, 8, 8), (3, 4, 4)], ids=str)
@@ -34,13 +35,12 @@ def test_one_pass_equals_a_pass_per_class(prior: str) -> None:
     for y in range(3):
         if prior == "split":
             rest, subspace = z[:, :-3], z[:, -3:]
-            of_subspace = gaussian_log_prob(
-                subspace, torch.eye(3, dtype=z.dtype)[y], torch.tensor(math.log(0.5), dtype=z.dtype)
-            )
-            mean, log_scale = glow.prior._mean_and_log_scale(subspace, torch.full((4,), y))
-            alone = of_subspace + gaussian_log_prob(rest, mean, log_scale)
+            scale = torch.full((3,), math.log(0.3), dtype=z.dtype)
+            of_subspace = log_prob(GAUSSIAN, subspace, torch.eye(3, dtype=z.dtype)[y], scale)
+            mean, log_scale = glow.prior.mean_and_log_scale(subspace, torch.full((4,), y))
+            alone = of_subspace + log_prob(GAUSSIAN, rest, mean, log_scale)
         else:
-            alone = gaussian_log_prob(z, glow.prior.gaussians.mean[y], glow.prior.gaussians.log_scale[y])
+            alone = log_prob(GAUSSIAN, z, glow.prior.classes.mean[y], glow.prior.classes.log_scale[y])
         torch.testing.assert_close(together[:, y], alone + log_det, rtol=1e-12, atol=1e-9)
 
 
@@ -73,23 +73,23 @@ def test_the_caller_keeps_his_images() -> None:
 
 def test_density_of_two_pixels_integrates_to_one() -> None:
     """Over both pixels and their two noise channels, on a grid, in the unit of the values as stored."""
-    glow = Glow(GaussianMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8)
+    glow = Glow(ClassMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8)
     glow = shaken(glow, strength=0.1).double().eval()
     with torch.no_grad():
-        glow.prior.gaussians.raw_log_scale -= 1.0
+        glow.prior.classes.raw_log_scale -= 1.0
     steps = 36
     axis = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
     box = [6 * axis - 3, 6 * axis - 3, 6 * axis - 3, 6 * axis - 3]  # v and w far beyond their support
     v = torch.cartesian_prod(*box).view(-1, 2, 1, 2)
     with torch.no_grad():
-        log_prob = torch.cat([glow.prior(z)[0] + log_det[:, None] for z, log_det in map(glow.flow, v.split(1 << 16))])
-    total = log_prob.exp().sum(0) * (6 / steps) ** 4
+        nats = torch.cat([glow.prior(z)[0] + log_det[:, None] for z, log_det in map(glow.flow, v.split(1 << 16))])
+    total = nats.exp().sum(0) * (6 / steps) ** 4
     torch.testing.assert_close(total, torch.ones(2, dtype=torch.float64), rtol=2e-3, atol=0)
 
 
 def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels() -> None:
     """A flow that is the identity up to scale, under a prior replaced by the uniform density on its image."""
-    glow = Glow(GaussianMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4).eval()
+    glow = Glow(ClassMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4).eval()
     dims, levels = 4, 16
     uniform_noise = dims * math.log(levels / 2)  # density of w on [0, 2/L]
 
@@ -111,18 +111,18 @@ def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels() -> None:
 @pytest.mark.parametrize("prior", PRIORS)
 def test_samples_have_the_density_that_the_prior_says(prior: str) -> None:
     """Mean negative log-density of samples equals the entropy that follows from the scales."""
-    made = GaussianMixture(3, 24) if prior == "gaussian-mixture" else SplitPrior(3, 24, hidden=8)
+    made = ClassMixture(3, 24) if prior == "class-mixture" else SplitPrior(3, 24, hidden=8)
     prior_module = shaken(made)
     label = torch.full((20000,), 1)
     with torch.no_grad():
         z = prior_module.sample(label, 1.0, torch.Generator().manual_seed(0))
-        log_prob = prior_module(z)[0][:, 1]
-        if prior == "gaussian-mixture":
-            log_scale = prior_module.gaussians.log_scale[1].sum()
+        nats = prior_module(z)[0][:, 1]
+        if prior == "class-mixture":
+            log_scale = prior_module.classes.log_scale[1].sum()
         else:
-            log_scale = prior_module._mean_and_log_scale(z[:, -3:], label)[1].sum(1).mean() + 3 * math.log(0.5)
+            log_scale = prior_module.mean_and_log_scale(z[:, -3:], label)[1].sum(1).mean() + 3 * math.log(0.3)
     entropy = 24 * 0.5 * (1 + math.log(2 * math.pi)) + log_scale
-    torch.testing.assert_close(-log_prob.mean(), entropy, rtol=0, atol=0.1)
+    torch.testing.assert_close(-nats.mean(), entropy, rtol=0, atol=0.1)
 
 
 def test_samples_are_images_at_stored_levels() -> None:
@@ -135,7 +135,7 @@ def test_samples_are_images_at_stored_levels() -> None:
 
 def test_an_image_that_cannot_be_halved_names_what_can() -> None:
     with pytest.raises(ConfigError, match="28x28 cannot be halved for 4 levels; use 1 to 3 levels"):
-        Glow(GaussianMixture(2, 2 * 784), event_shape=(1, 28, 28), levels=4)
+        Glow(ClassMixture(2, 2 * 784), event_shape=(1, 28, 28), levels=4)
 
 
 def test_gradient_reaches_the_image() -> None:

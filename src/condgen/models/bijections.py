@@ -2,9 +2,11 @@
 
 import abc
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Bijection(nn.Module, abc.ABC):
@@ -21,9 +23,25 @@ class Bijection(nn.Module, abc.ABC):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
 
+    def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """``x`` from ``z``, in one or more groups of channels, and ``forward(x)`` as a graph that starts there.
+
+        This is what a backward pass without stored activations needs; a subclass that can share work overrides it.
+        """
+        with torch.no_grad():
+            x, _ = self.inverse(z)
+        x.requires_grad_()
+        with torch.enable_grad():
+            return (x,), *self(x)
+
 
 class Compose(Bijection):
     """Bijections one after the other, the first given first.
+
+    Args:
+        bijections: The steps.
+        constant_memory: Store no activations for the backward pass but recompute them from the output through the
+            inverses. Memory then does not grow with the number of steps; a second derivative is not available.
 
     Examples:
         >>> z, log_det = Compose([Squeeze(), Squeeze()])(torch.rand(5, 1, 8, 8))
@@ -31,11 +49,18 @@ class Compose(Bijection):
         (torch.Size([5, 16, 2, 2]), torch.Size([5]))
     """
 
-    def __init__(self, bijections: Iterable[Bijection]):
+    def __init__(self, bijections: Iterable[Bijection], constant_memory: bool = False):
         super().__init__()
+        self.constant_memory = constant_memory
         self.steps: Sequence[Bijection] = nn.ModuleList(bijections)  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.constant_memory and torch.is_grad_enabled():
+            return _Recomputed.apply(x, self, *self.parameters())  # type: ignore[no-any-return]
+        return self.run(x)
+
+    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All steps, in the ordinary way."""
         total = x.new_zeros(len(x))
         for bijection in self.steps:
             x, log_det = bijection(x)
@@ -48,6 +73,33 @@ class Compose(Bijection):
             z, log_det = bijection.inverse(z)
             total = total + log_det
         return z, total
+
+
+class _Recomputed(torch.autograd.Function):
+    """The steps of a :class:`Compose`, keeping only their common output for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, composed: Compose, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = composed.run(x)
+        ctx.composed, ctx.parameters = composed, parameters
+        ctx.save_for_backward(z)
+        return z, log_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_z: Tensor, to_log_det: Tensor) -> tuple[Tensor | None, ...]:
+        (z,) = ctx.saved_tensors
+        to_parameters: dict[Tensor, Tensor] = {}
+        for step in reversed(ctx.composed.steps):
+            x, again, log_det = step.reconstruct(z.detach())
+            own = [parameter for parameter in step.parameters() if parameter.requires_grad]
+            # a step's log-determinant may depend on its parameters alone, or (in Squeeze) on nothing
+            outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
+            graph, incoming = zip(*outputs, strict=True)
+            gradients = torch.autograd.grad(graph, [*x, *own], incoming)
+            to_z, z = torch.cat(gradients[: len(x)], dim=1), torch.cat(x, dim=1)
+            to_parameters |= dict(zip(own, gradients[len(x) :], strict=True))
+        return to_z, None, *(to_parameters.get(parameter) for parameter in ctx.parameters)
 
 
 class Squeeze(Bijection):

@@ -40,10 +40,11 @@ class Invertible1x1Convolution(Bijection):
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = (triangle.double() for triangle in self._triangles())
-        columns = self.permutation.T.double() @ z.double().flatten(2)
+        channels_first = z.double().transpose(0, 1)
+        columns = self.permutation.T.double() @ channels_first.flatten(1)
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
-        return columns.to(z.dtype).view_as(z), -self._log_det(z)
+        return columns.view_as(channels_first).transpose(0, 1).to(z.dtype).contiguous(), -self._log_det(z)
 
     def weight(self) -> Tensor:
         """W, shape ``(C, C)``."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from condgen.density import ClassConditionalDensity
-from condgen.models.priors import gaussian_log_prob
+from condgen.models.families import GAUSSIAN
+from condgen.models.priors import log_prob
 
 
 class DiagonalGaussian(ClassConditionalDensity):
@@ -36,7 +37,8 @@ class DiagonalGaussian(ClassConditionalDensity):
         self.log_scale = math.log(scale)
 
     def class_log_prob(self, x: Tensor) -> Tensor:
-        log_density = gaussian_log_prob(x.flatten(1)[:, None], self.mean.flatten(1), x.new_tensor(self.log_scale))
+        mean = self.mean.flatten(1)
+        log_density = log_prob(GAUSSIAN, x.flatten(1)[:, None], mean, x.new_tensor(self.log_scale).expand_as(mean))
         return log_density - self.dims * math.log(self.pixel_levels - 1)
 
     @classmethod

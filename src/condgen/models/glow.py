@@ -35,14 +35,15 @@ class Glow(ClassConditionalDensity):
         blocks: Steps per level.
         width: Hidden channels of the coupling networks.
         precision: Of the products inside the coupling networks; all else, log-determinants included, is float32.
+        constant_memory: Recompute activations through the inverse instead of storing them; see :class:`Compose`.
         generator: Draws the initial rotations.
 
     Raises:
         ConfigError: If height or width cannot be halved at the end of each level but the last.
 
     Examples:
-        >>> from condgen.models.priors import GaussianMixture
-        >>> glow = Glow(GaussianMixture(10, 128), event_shape=(1, 8, 8), levels=2, blocks=2, width=16)
+        >>> from condgen.models.priors import ClassMixture
+        >>> glow = Glow(ClassMixture(10, 128), event_shape=(1, 8, 8), levels=2, blocks=2, width=16)
         >>> glow.class_log_prob(torch.rand(3, 1, 8, 8)).shape
         torch.Size([3, 10])
     """
@@ -57,6 +58,7 @@ class Glow(ClassConditionalDensity):
         blocks: int = 12,
         width: int = 128,
         precision: torch.dtype | None = None,
+        constant_memory: bool = False,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -68,7 +70,10 @@ class Glow(ClassConditionalDensity):
         noisy_shape = (2 * channels, height, columns)
         self.flow = MultiScale(
             [
-                Compose([step for _ in range(blocks) for step in block(shape[0], width, precision, generator)])
+                Compose(
+                    [step for _ in range(blocks) for step in block(shape[0], width, precision, generator)],
+                    constant_memory,
+                )
                 for shape in level_shapes(noisy_shape, levels)
             ],
             noisy_shape,

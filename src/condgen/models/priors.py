@@ -6,16 +6,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-LOG_2PI = math.log(2 * math.pi)
+from condgen.models.families import FAMILIES, GAUSSIAN, Family
+
 REFERENCE_DIMS = 128
 
 
-def gaussian_log_prob(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Diagonal Gaussian, in nats, summed over the last dimension."""
-    return -(0.5 * ((z - mean) * (-log_scale).exp()).square() + log_scale + 0.5 * LOG_2PI).sum(-1)
+def log_prob(family: Family, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Independent dimensions of one family, in nats, summed over the last dimension."""
+    return (family.log_prob((z - mean) * (-log_scale).exp()) - log_scale).sum(-1)
 
 
-class ClassGaussians(nn.Module):
+class ClassParameters(nn.Module):
     r"""A mean and a log-scale per class and dimension, whose step size does not grow with the dimensions.
 
     A step of Adam moves every number by the learning rate, and with it the difference of two class log-likelihoods by
@@ -41,45 +42,74 @@ class ClassGaussians(nn.Module):
 
 
 class Prior(nn.Module, abc.ABC):
-    r""":math:`p(z \mid y)` on vectors of ``dims`` numbers. A subclass writes two methods."""
+    r""":math:`p(z \mid y)` on vectors of ``dims`` numbers. A subclass writes two methods.
 
-    def __init__(self, num_classes: int, dims: int):
+    Args:
+        num_classes: C.
+        dims: Length of z.
+        family: What stands around the mean of a class; a key of :data:`condgen.models.families.FAMILIES` (C.1).
+        label_smoothing: :math:`\epsilon`, the probability that a latent cluster is not that of the label (C.2).
+    """
+
+    def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
         super().__init__()
         self.num_classes = num_classes
         self.dims = dims
+        self.family = FAMILIES[family]
+        self.label_smoothing = label_smoothing
 
     @abc.abstractmethod
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        r""":math:`\log p(z \mid k)` of every cluster and, where there is a class subspace, :math:`\log p(z_s \mid k)`."""
+
+    @abc.abstractmethod
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """One ``z`` for each cluster, shape ``(N, dims)``; ``temperature`` multiplies the scales."""
+
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        r""":math:`\log p(z \mid y)` and, where there is a class subspace, :math:`\log p(z_s \mid y)`; both ``(N, C)``."""
+        r""":math:`\log p(z \mid y)` and, where there is a class subspace, :math:`\log p(z_s \mid y)`; both ``(N, C)``, nats."""
+        of_z, of_subspace = self.cluster_log_prob(z)
+        return self._smoothed(of_z), None if of_subspace is None else self._smoothed(of_subspace)
 
-    @abc.abstractmethod
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """One ``z`` for each label, shape ``(N, dims)``; ``temperature`` multiplies the standard deviations."""
+        """One ``z`` for each label, shape ``(N, dims)``."""
+        other = (label + torch.randint(1, self.num_classes, label.shape, generator=generator)) % self.num_classes
+        swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
+        return self.sample_cluster(torch.where(swapped, other, label), temperature, generator)
+
+    def _smoothed(self, of_cluster: Tensor) -> Tensor:
+        r""":math:`\log \sum_k p(k \mid y)\, p(z \mid k)`: :math:`1 - \epsilon` at k = y, the rest spread evenly."""
+        if self.label_smoothing == 0:
+            return of_cluster
+        others = self.label_smoothing / (self.num_classes - 1)
+        weights = torch.full((self.num_classes, self.num_classes), others, dtype=of_cluster.dtype, device=of_cluster.device)
+        weights.fill_diagonal_(1 - self.label_smoothing)
+        return torch.logsumexp(of_cluster[:, None] + weights.log(), dim=-1)
 
 
-class GaussianMixture(Prior):
-    r""":math:`p(z \mid y) = \mathcal{N}(z; \mu_y, \mathrm{diag}(\sigma_y^2))` over all of z: Base and Reweight (Sec. 4.1).
+class ClassMixture(Prior):
+    r""":math:`p(z \mid y)` with a mean and a scale per class over all of z: Base and Reweight (Sec. 4.1).
 
     Examples:
-        >>> prior = GaussianMixture(num_classes=10, dims=32)
+        >>> prior = ClassMixture(num_classes=10, dims=32)
         >>> prior(torch.randn(4, 32))[0].shape
         torch.Size([4, 10])
     """
 
-    def __init__(self, num_classes: int, dims: int):
-        super().__init__(num_classes, dims)
-        self.gaussians = ClassGaussians(num_classes, dims)
+    def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
+        super().__init__(num_classes, dims, family, label_smoothing)
+        self.classes = ClassParameters(num_classes, dims)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, None]:
-        return gaussian_log_prob(z[:, None], self.gaussians.mean, self.gaussians.log_scale), None
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, None]:
+        return log_prob(self.family, z[:, None], self.classes.mean, self.classes.log_scale), None
 
-    def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        noise = torch.randn((len(label), self.dims), generator=generator)
-        return self.gaussians.mean[label] + temperature * self.gaussians.log_scale[label].exp() * noise
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        noise = self.family.draw((len(cluster), self.dims), generator)
+        return self.classes.mean[cluster] + temperature * self.classes.log_scale[cluster].exp() * noise
 
 
 class SplitPrior(Prior):
-    r""":math:`p(z \mid y) = \mathcal{N}(z_s; e_y, \sigma^2 I)\, \mathcal{N}(z_n; \mu(y, z_s), \Sigma(y, z_s))`, diagonal.
+    r""":math:`p(z \mid y) = \mathcal{N}(z_s; e_y, \sigma^2 I)\, p(z_n \mid z_s, y)`.
 
     The last C numbers of z, from the deepest level, are :math:`z_s`; their log-probabilities serve as logits of the
     cross-entropy. A network with one hidden layer reads :math:`(y, z_s)` and adds to a mean and a log-scale per class.
@@ -88,42 +118,51 @@ class SplitPrior(Prior):
         num_classes: C.
         dims: Length of z.
         scale: :math:`\sigma`, the constant scale of the class subspace.
+        family: Of :math:`p(z_n \mid z_s, y)`.
+        label_smoothing: As for :class:`Prior`.
         hidden: Width of the network's hidden layer.
 
     References:
         Appendix A.4, with :math:`z_s` where the paper's last line prints :math:`z_n` on both sides.
     """
 
-    def __init__(self, num_classes: int, dims: int, scale: float = 0.5, hidden: int = 64):
-        super().__init__(num_classes, dims)
+    def __init__(
+        self,
+        num_classes: int,
+        dims: int,
+        scale: float = 0.3,
+        family: str = "gaussian",
+        label_smoothing: float = 0.0,
+        hidden: int = 64,
+    ):
+        super().__init__(num_classes, dims, family, label_smoothing)
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
-        self.gaussians = ClassGaussians(num_classes, self.rest)
+        self.classes = ClassParameters(num_classes, self.rest)
         self.of_class = nn.Embedding(num_classes, hidden)
         self.of_subspace = nn.Linear(num_classes, hidden)
         self.network = nn.Linear(hidden, 2 * self.rest)
         nn.init.zeros_(self.network.weight)
         nn.init.zeros_(self.network.bias)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor]:
         rest, subspace = z.split([self.rest, self.num_classes], dim=1)
         corners = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
-        log_scale = z.new_full((), self.log_subspace_scale)
-        of_subspace = gaussian_log_prob(subspace[:, None], corners, log_scale)
+        of_subspace = log_prob(GAUSSIAN, subspace[:, None], corners, z.new_tensor(self.log_subspace_scale).expand_as(corners))
         every_class = torch.arange(self.num_classes, device=z.device)
-        mean, log_scale = self._mean_and_log_scale(subspace[:, None], every_class)
-        return of_subspace + gaussian_log_prob(rest[:, None], mean, log_scale), of_subspace
+        mean, log_scale = self.mean_and_log_scale(subspace[:, None], every_class)
+        return of_subspace + log_prob(self.family, rest[:, None], mean, log_scale), of_subspace
 
-    def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        noise = temperature * torch.randn((len(label), self.dims), generator=generator)
-        noise_rest, noise_subspace = noise.split([self.rest, self.num_classes], dim=1)
-        corner = nn.functional.one_hot(label, self.num_classes).to(noise.dtype)
-        subspace = corner + math.exp(self.log_subspace_scale) * noise_subspace
-        mean, log_scale = self._mean_and_log_scale(subspace, label)
-        return torch.cat([mean + log_scale.exp() * noise_rest, subspace], dim=1)
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        corner = nn.functional.one_hot(cluster, self.num_classes).to(self.classes.raw_mean.dtype)
+        noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator)
+        subspace = corner + temperature * math.exp(self.log_subspace_scale) * noise
+        mean, log_scale = self.mean_and_log_scale(subspace, cluster)
+        rest = mean + temperature * log_scale.exp() * self.family.draw((len(cluster), self.rest), generator)
+        return torch.cat([rest, subspace], dim=1)
 
-    def _mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Of :math:`p(z_n \mid z_s, y)`, shape ``(..., dims - C)``; ``subspace`` and ``label`` broadcast."""
         hidden = torch.relu(self.of_class(label) + self.of_subspace(subspace))
-        mean, log_scale = self.network(hidden).chunk(2, dim=-1)
-        gain = self.gaussians.gain
-        return self.gaussians.mean[label] + gain * mean, self.gaussians.log_scale[label] + gain * log_scale
+        mean, log_scale = (self.classes.gain * part for part in self.network(hidden).chunk(2, dim=-1))
+        return self.classes.mean[label] + mean, self.classes.log_scale[label] + log_scale
