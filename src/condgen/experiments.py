@@ -17,10 +17,13 @@ from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import ConfigError, RunError
+from condgen.models import card
+from condgen.models.card import Card
 from condgen.models.glow import Glow
 from condgen.models.priors import ClassMixture, Prior, SplitPrior
 from condgen.randomness import stream
 from condgen.runs import Run
+from condgen.testing import Check, check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
 from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood, Objective, Reweight, Split
@@ -146,6 +149,20 @@ def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = N
         record.save(run.records)
         records.append(record)
     return records
+
+
+def describe(config: Config, data_dir: Path | None = None) -> Card:
+    """The model card of ``config``."""
+    density = build_classifier(config, open_data(config, data_dir).train).density
+    assert isinstance(density, Glow)  # the only model that a configuration can name
+    return card.describe(density)
+
+
+def check(run: Run, data_dir: Path | None = None, images: int = 16) -> list[Check]:
+    """Conformance checks of a run's model on validation images."""
+    splits = open_data(run.config, data_dir)
+    x, _ = splits.validation.batch(slice(0, images))
+    return check_density(load_classifier(run, splits).density, x)
 
 
 def sample(

@@ -82,6 +82,29 @@ def test_show_draws_a_grid_and_prints_a_card(tmp_path: Path) -> None:
     assert image_size(tmp_path / "digits.png") > (500, 500)
 
 
+def test_describe_prints_a_card_of_a_preset_and_of_a_run(trained: Run) -> None:
+    _, of_preset, _ = condgen("describe", "digits-split", "--set", "model.blocks=2")
+    assert "level 3" in of_preset
+    assert "8 x 2 x 2, 2 blocks of width 64" in of_preset
+    assert "1 blocks of width 8" in condgen("describe", trained.path)[1]
+
+
+def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) -> None:
+    status, lines, _ = condgen("check", copied.path)
+    assert status == 0
+    assert "round trip" in lines
+    assert "FAIL" not in lines
+
+
+@pytest.mark.parametrize(
+    "setting", ["model.family=cauchy", "model.label_smoothing=0.1", "model.memory=constant", "model.precision=bfloat16"]
+)
+def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert condgen("train", "digits-split", *SETTINGS, "--set", setting, "--run", run, "--threads", 1)[0] == 0
+    assert condgen("audit", run, "--only", "classification", "--threads", 1)[0] == 0
+
+
 def test_help_does_not_import_torch() -> None:
     code = "import sys; from condgen.cli import main; main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0

@@ -115,6 +115,36 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
 
 
 @main.command()
+@click.argument("target", metavar="PRESET|RUN")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@data_dir_option
+def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> None:
+    """Print the model card of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
+    from condgen import experiments
+    from condgen.config import load_preset
+    from condgen.reports.terminal import print_rows
+    from condgen.runs import Run
+
+    config = Run.open(Path(target)).config if Path(target).is_dir() else load_preset(target, overrides)
+    print_rows(config.preset, experiments.describe(config, data_dir).rows())
+
+
+@main.command()
+@run_argument
+@data_dir_option
+def check(run: Path, data_dir: Path | None) -> None:
+    """Check the model of RUN: round trip, log-determinant, float32 beside float64, gradient, determinism."""
+    from condgen import experiments
+    from condgen.reports.terminal import print_checks
+    from condgen.runs import Run
+
+    checks = experiments.check(Run.open(run), data_dir)
+    print_checks(checks)
+    if not all(check.passed for check in checks):
+        raise SystemExit(1)
+
+
+@main.command()
 def presets() -> None:
     """List the presets."""
     from condgen.config import preset_names

@@ -66,6 +66,7 @@ class Glow(ClassConditionalDensity):
         generator = generator or torch.Generator().manual_seed(0)
         channels, height, columns = event_shape
         self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
+        self.blocks, self.width = blocks, width
         self.noisy = NoisyImages(event_shape, pixel_levels)
         noisy_shape = (2 * channels, height, columns)
         self.flow = MultiScale(

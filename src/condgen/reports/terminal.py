@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from rich import box
@@ -11,6 +12,7 @@ from rich.table import Table as RichTable
 from condgen.audits.records import Record
 from condgen.data.dataset import Splits
 from condgen.reports.tables import Table
+from condgen.testing import Check
 
 WIDTH = 120
 
@@ -52,6 +54,24 @@ def print_card(splits: Splits) -> None:
     rich.add_row("licence", splits.licence)
     for note in splits.notes:
         rich.add_row("note", note)
+    _print(rich)
+
+
+def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values."""
+    rich = RichTable(title=title, box=box.SIMPLE_HEAD, show_header=False)
+    for row in rows:
+        rich.add_row(*row)
+    _print(rich)
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """A line per check, with what to do where one failed."""
+    rich = RichTable(box=box.SIMPLE_HEAD)
+    for column in ("check", "", "found", "what to do"):
+        rich.add_column(column)
+    for check in checks:
+        rich.add_row(check.name, "pass" if check.passed else "FAIL", check.found, "" if check.passed else check.advice)
     _print(rich)
 
 

@@ -1,0 +1,140 @@
+"""Conformance checks for a density: the library's own models pass them, and so should yours."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from condgen.classifier import GenerativeClassifier
+from condgen.density import ClassConditionalDensity, check_images
+from condgen.errors import CondgenError
+
+RELATIVE = 1e-4  # of float32 sums over an image, beside float64
+GRADIENT_STEP = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of a density, and whether it is kept.
+
+    Args:
+        name: The promise.
+        passed: Whether it is kept.
+        found: What was measured, in words.
+        advice: What to do if it is not.
+    """
+
+    name: str
+    passed: bool
+    found: str
+    advice: str
+
+
+def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
+    """Check what the library relies on, on a few of your images.
+
+    Args:
+        density: The model; it is put into evaluation mode.
+        x: At least two images within its bounds, shape ``(N, *event_shape)``.
+
+    Returns:
+        One :class:`Check` for shape, finite values, independence of batch and random state, and the gradient; and for
+        flows (densities with ``encode`` and ``decode``) the round trip and float32 beside float64.
+
+    Raises:
+        CondgenError: If fewer than two images are given, or they are not what the model expects.
+
+    Examples:
+        >>> from condgen import DiagonalGaussian
+        >>> checks = check_density(DiagonalGaussian(torch.rand(3, 1, 2, 2)), torch.rand(4, 1, 2, 2))
+        >>> all(check.passed for check in checks)
+        True
+    """
+    check_images(x, density)
+    if len(x) < 2:
+        raise CondgenError("check_density needs at least two images.")
+    density.eval()
+    with torch.no_grad():
+        checks = [_shape(density, x), _finite(density, x), _batch(density, x), _random_state(density, x)]
+    checks.append(_gradient(density, x))
+    if hasattr(density, "encode") and hasattr(density, "decode"):
+        with torch.no_grad():
+            checks += _flow(density, x)
+    return checks
+
+
+def _shape(density: ClassConditionalDensity, x: Tensor) -> Check:
+    found = tuple(density.class_log_prob(x).shape)
+    expected = (len(x), density.num_classes)
+    return Check("shape", found == expected, f"{found}", f"class_log_prob must return (N, num_classes), here {expected}.")
+
+
+def _finite(density: ClassConditionalDensity, x: Tensor) -> Check:
+    finite = torch.isfinite(density.class_log_prob(x)).all(1)
+    return Check("finite", bool(finite.all()), f"{int(finite.sum())} of {len(x)} images", "Guard logarithms and scales.")
+
+
+def _batch(density: ClassConditionalDensity, x: Tensor) -> Check:
+    together = density.class_log_prob(x)
+    alone = torch.cat([density.class_log_prob(image[None]) for image in x])
+    worst = _relative(together, alone)
+    advice = "In eval() an image's answer must not depend on its batch: no batch statistics, no noise per batch."
+    return Check("independent of the batch", worst < RELATIVE, f"relative difference {worst:.1e}", advice)
+
+
+def _random_state(density: ClassConditionalDensity, x: Tensor) -> Check:
+    first = density.class_log_prob(x)
+    torch.rand(1)
+    worst = _relative(first, density.class_log_prob(x))
+    advice = "In eval() the answer must not depend on the random state: draw noise in fresh_noise() and training only."
+    return Check("independent of the random state", worst == 0, f"relative difference {worst:.1e}", advice)
+
+
+def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
+    """Along a random direction, against the difference of two values in float64."""
+    name, advice = "gradient", "Attacks that need gradients will not work; make class_log_prob differentiable in x."
+    exact = _in_double(density)
+    low, high = density.bounds
+    inner = x.double().clamp(low + GRADIENT_STEP, high - GRADIENT_STEP).requires_grad_()
+    value = exact.class_log_prob(inner).sum(1)
+    if not value.requires_grad:
+        return Check(name, False, "none: the result is cut off from x", advice)
+    (gradient,) = torch.autograd.grad(value.sum(), inner)
+    direction = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    step = GRADIENT_STEP * direction
+    with torch.no_grad():
+        ahead, behind = (exact.class_log_prob(inner + sign * step).sum(1) for sign in (1, -1))
+    slope = (ahead - behind) / (2 * GRADIENT_STEP)
+    worst = _relative((gradient * direction).flatten(1).sum(1), slope)
+    return Check(name, worst < 1e-2, f"differs from the slope by {worst:.1e}, relative", advice)
+
+
+def _flow(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
+    z, log_det = density.encode(x)  # type: ignore[operator]
+    back = (density.decode(z) - x).abs().max().item()  # type: ignore[operator]
+    exact = _in_double(density)
+    _, exact_log_det = exact.encode(x.double())  # type: ignore[operator]
+    bits = GenerativeClassifier(density)(x).bits_per_dim
+    exact_bits = GenerativeClassifier(exact)(x.double()).bits_per_dim
+    of_log_det, of_bits = _relative(log_det, exact_log_det), (bits - exact_bits).abs().max().item()
+    retrain = "Retrain with a lower learning rate or model.precision = float32."
+    return [
+        Check("round trip", back < 1e-4, f"decode(encode(x)) differs by {back:.1e}", retrain),
+        Check("log-determinant", of_log_det < RELATIVE, f"float32 differs from float64 by {of_log_det:.1e}, relative", retrain),
+        Check("bits/dim", of_bits < 1e-2, f"float32 differs from float64 by {of_bits:.1e} bits/dim", retrain),
+    ]
+
+
+def _in_double(density: ClassConditionalDensity) -> ClassConditionalDensity:
+    """A copy in float64, also where a module asks for a lower precision inside."""
+    exact = copy.deepcopy(density).double()
+    for module in exact.modules():
+        if hasattr(module, "precision"):
+            setattr(module, "precision", None)  # noqa: B010
+    return exact
+
+
+def _relative(first: Tensor, second: Tensor) -> float:
+    scale = second.double().abs().mean().clamp_min(1e-12)
+    return ((first.double() - second.double()).abs().max() / scale).item()

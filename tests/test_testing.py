@@ -1,0 +1,85 @@
+"""The conformance checks catch what they are for, each on a density that is broken on purpose."""
+
+import pytest
+import torch
+
+from condgen.density import ClassConditionalDensity
+from condgen.errors import CondgenError
+from condgen.models.gaussian import DiagonalGaussian
+from condgen.testing import check_density
+from tests.conftest import tiny_glow
+
+X = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+FLOW_CHECKS = {"round trip", "log-determinant", "bits/dim"}
+
+
+def failed(density: ClassConditionalDensity) -> set[str]:
+    return {check.name for check in check_density(density, X) if not check.passed}
+
+
+class Broken(DiagonalGaussian):
+    def __init__(self) -> None:
+        super().__init__(torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+
+
+class WrongShape(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x)[:, :2]
+
+
+class NotFinite(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x) + (x.flatten(1)[:, :1] - 0.5).log()
+
+
+class DependsOnBatch(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x - x.mean(0))
+
+
+class Noisy(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x + 1e-3 * torch.randn_like(x))
+
+
+class WithoutGradient(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x.detach())
+
+
+class WrongGradient(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(2 * x - x.detach())
+
+
+BROKEN = {
+    WrongShape: "shape",
+    NotFinite: "finite",
+    DependsOnBatch: "independent of the batch",
+    Noisy: "independent of the random state",
+    WithoutGradient: "gradient",
+    WrongGradient: "gradient",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
+def test_a_broken_density_fails_the_check_that_is_for_it(kind: type[Broken]) -> None:
+    assert BROKEN[kind] in failed(kind())
+
+
+def test_good_densities_pass() -> None:
+    assert not failed(Broken())
+    glow = tiny_glow(strength=0.05)
+    assert not failed(glow)
+    assert {check.name for check in check_density(glow, X)} >= FLOW_CHECKS
+
+
+def test_a_flow_that_is_no_bijection_fails_the_round_trip() -> None:
+    glow = tiny_glow(strength=0.05)
+    glow.decode = lambda z: torch.zeros(len(z), 1, 4, 4)
+    assert failed(glow) == {"round trip"}
+
+
+def test_one_image_is_too_few() -> None:
+    with pytest.raises(CondgenError, match="at least two images"):
+        check_density(Broken(), X[:1])
