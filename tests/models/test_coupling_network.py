@@ -30,6 +30,19 @@ def test_value_and_gradients_equal_plain_convolutions(
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [(None, 1e-5), (torch.bfloat16, 2e-2)], ids=str)
+def test_lower_precision_stays_within_that_of_its_numbers(precision: torch.dtype | None, tolerance: float) -> None:
+    network = shaken(CouplingNetwork(2, 4, width=32, precision=precision))
+    *convolved, log_gain = [*list(network.parameters())[1:], network.log_gain]
+    x, weight = torch.randn(8, 2, 16, 16, requires_grad=True), torch.randn(8, 4, 16, 16)
+    ours, plain = network(x), convolutions(x, *convolved) * (3 * log_gain).exp()
+    assert ours.dtype == torch.float32
+    of_ours = torch.autograd.grad((ours * weight).sum(), [x, *network.parameters()])
+    of_plain = torch.autograd.grad((plain * weight).sum(), [x, *network.parameters()])
+    for found, expected in zip((ours, *of_ours), (plain, *of_plain), strict=True):
+        assert ((found - expected).norm() / expected.norm()).item() < tolerance
+
+
 def test_a_second_derivative_is_refused() -> None:
     network, x = shaken(CouplingNetwork(1, 2, width=4)), torch.randn(1, 1, 3, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(x).square().sum(), x, create_graph=True)

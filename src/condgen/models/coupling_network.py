@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
-BLOCK_BYTES = 1 << 20  # of one layer of one block, so that it stays in the L2 cache
+BLOCK_BYTES = 1 << 19  # of one layer of one block, so that it stays in the L2 cache
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
 
@@ -99,10 +99,10 @@ class _Blocked(torch.autograd.Function):
             to_w3 += from_out @ second
             to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
             to_w2 += to_second.t() @ first
-            to_b2 += to_second.sum(0, dtype=x.dtype)
+            to_b2 += to_second.sum(0)
             to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
-            to_w1 += to_first.t() @ columns.t()
-            to_b1 += to_first.sum(0, dtype=x.dtype)
+            to_w1 += (columns @ to_first).t()
+            to_b1 += to_first.sum(0)
             to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width), x.dtype)
         return (
             to_x.transpose(0, 1),
@@ -122,8 +122,16 @@ def _blocks(x: Tensor, bias: Tensor) -> list[slice]:
 
 
 def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-    first = torch.addmm(b1, columns.t(), w1.t()).relu_()
-    return first, torch.addmm(b2, first, w2.t()).relu_()
+    first = _linear_relu(columns.t(), w1, b1)
+    return first, _linear_relu(first, w2, b2)
+
+
+def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
+    if rows.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
+        return fused
+    return torch.addmm(bias, rows, weight.t()).relu_()
 
 
 def _neighbours(thin: Tensor, precision: torch.dtype) -> Tensor:

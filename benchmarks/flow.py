@@ -1,0 +1,228 @@
+"""Speed and memory of the flow at the paper's MNIST shape, beside normflows and FrEIA; writes ``benchmarks/results/flow.json``.
+
+All contenders have 4 levels of 12 blocks (coupling network 3x3, 1x1, 3x3 of width 128) on 2x32x32 inputs, batch 64, and are
+timed in alternating rounds in one process, by process time per thread, so that other load on the machine hurts all alike.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import FrEIA.framework
+import FrEIA.modules
+import normflows
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
+
+from condgen import ClassMixture, Glow, machine
+from condgen.models.card import describe
+from condgen.runs import installed_versions
+
+LEVELS, BLOCKS, WIDTH, BATCH, CLASSES, ROUNDS = 4, 12, 128, 64, 10, 3
+SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
+DIMS, LATENT = 1024, 2048
+RESULTS = Path(__file__).parent / "results"
+
+
+def ours(precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False) -> Glow:
+    return Glow(
+        ClassMixture(CLASSES, LATENT),
+        event_shape=(1, 32, 32),
+        levels=LEVELS,
+        blocks=blocks,
+        width=WIDTH,
+        precision=precision,
+        constant_memory=constant_memory,
+    )
+
+
+def normflows_glow() -> nn.Module:
+    """The same architecture from normflows' own parts: the squeeze stands between the levels."""
+    bases, flows = [], []
+    for channels, size in reversed(SHAPES):
+        level = [normflows.flows.GlowBlock(channels, WIDTH) for _ in range(BLOCKS)]
+        flows.append([*level, normflows.flows.Squeeze()] if size < 32 else level)
+        kept = channels if size == 32 >> (LEVELS - 1) else channels // 2
+        bases.append(normflows.distributions.ClassCondDiagGaussian((kept, size, size), CLASSES))
+    merges = [normflows.flows.Merge() for _ in range(LEVELS - 1)]
+    return normflows.MultiscaleFlow(bases, flows, merges, class_cond=True)
+
+
+class FreiaGlow(nn.Module):
+    """FrEIA's one-sided couplings, 1x1 convolutions and actnorm, with a class head of ours, which it does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList()
+        for channels, size in SHAPES:
+            level = FrEIA.framework.SequenceINN(channels, size, size)
+            for _ in range(BLOCKS):
+                level.append(FrEIA.modules.ActNorm)
+                level.append(FrEIA.modules.Fixed1x1Conv, M=torch.linalg.qr(torch.randn(channels, channels))[0])
+                level.append(FrEIA.modules.AffineCouplingOneSided, subnet_constructor=self.network)
+            self.levels.append(level)
+        self.prior = ClassMixture(CLASSES, LATENT)
+
+    @staticmethod
+    def network(channels_in: int, channels_out: int) -> nn.Module:
+        layers = [nn.Conv2d(channels_in, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 1), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Conv2d(WIDTH, channels_out, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts, total = [], x.new_zeros(len(x))
+        for depth, level in enumerate(self.levels):
+            if depth:
+                left, x = x.chunk(2, dim=1)
+                parts.append(left.flatten(1))
+                x = pixel_unshuffle(x, 2)
+            x, log_det = level(x)
+            total = total + log_det
+        return self.prior(torch.cat([*parts, x.flatten(1)], 1))[0] + total[:, None]
+
+
+def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> Callable[[], None]:
+    adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        adam.zero_grad()
+        loss = negative_log_likelihood()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 50.0)
+        adam.step()
+
+    return step
+
+
+def contenders() -> dict[str, tuple[Callable[[], None], Callable[[], object]]]:
+    """A training step and log p(x | y) for all classes, for each library."""
+    image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
+    noisy = torch.rand(BATCH, 2, 32, 32) - 0.5
+    made: dict[str, tuple[Callable[[], None], Callable[[], object]]] = {}
+    for name, precision in (("condgen float32", None), ("condgen bfloat16", torch.bfloat16)):
+        glow = ours(precision).train()
+        loss = lambda glow=glow: -glow.class_log_prob(image).gather(1, label[:, None]).mean() / DIMS  # noqa: E731
+        made[name] = step_of(glow, loss), lambda glow=glow: glow.class_log_prob(image)
+    peer = normflows_glow()
+    one_hot_pass = lambda y: peer.log_prob(noisy, torch.full((BATCH,), y))  # noqa: E731
+    made["normflows"] = (
+        step_of(peer, lambda: -peer.log_prob(noisy, label).mean() / DIMS),
+        lambda: [one_hot_pass(y) for y in range(CLASSES)],
+    )
+    other = FreiaGlow()
+    made["FrEIA"] = step_of(other, lambda: -other(noisy).gather(1, label[:, None]).mean() / DIMS), lambda: other(noisy)
+    return made
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return (time.process_time() - start) / torch.get_num_threads()
+
+
+def images_per_second(threads: int) -> dict[str, dict[str, float]]:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    made = contenders()
+    times: dict[str, dict[str, list[float]]] = {name: {"training": [], "likelihood": []} for name in made}
+    for number in range(ROUNDS + 1):
+        for name, (step, likelihood) in made.items():
+            of_step = seconds(step)
+            with torch.no_grad():
+                of_likelihood = seconds(likelihood)
+            if number > 0:  # the first round warms up
+                times[name]["training"].append(BATCH / of_step)
+                times[name]["likelihood"].append(BATCH / of_likelihood)
+    return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
+
+
+def matrix_limit(precision: torch.dtype, size: int = 2048) -> float:
+    """GFLOP/s of a large product on one thread."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(size, size).to(precision), torch.randn(size, size).to(precision)
+    return max(2 * size**3 / seconds(lambda: a @ b) / 1e9 for _ in range(5))
+
+
+PEAK = """
+import resource, torch
+from benchmarks.flow import ours
+from condgen import machine
+machine.prepare(1)
+glow = ours(None, blocks={blocks}, constant_memory={constant}).train()
+adam = torch.optim.Adam(glow.parameters(), fused=True)
+import time
+times = []
+for _ in range(3):
+    start = time.process_time()
+    adam.zero_grad(); glow.class_log_prob(torch.rand(64, 1, 32, 32)).sum().backward(); adam.step()
+    times.append(time.process_time() - start)
+own = 4 * sum(p.nbytes for p in glow.parameters())  # weights, gradients and two moments
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - own, min(times))
+"""
+
+
+def peak(blocks: int, constant: bool) -> tuple[float, float]:
+    """Peak bytes beyond parameters and optimiser of a training process, and seconds per step."""
+    code = PEAK.format(blocks=blocks, constant=constant)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
+    )
+    memory, of_step = map(float, done.stdout.split())
+    return memory, of_step
+
+
+def memory() -> dict[str, float]:
+    (stored_12, time_stored), (constant_12, time_constant) = peak(12, False), peak(12, True)
+    (stored_48, _), (constant_48, _) = peak(48, False), peak(48, True)
+    return {
+        "memory_growth_stored": stored_48 / stored_12 - 1,
+        "memory_growth_constant": constant_48 / constant_12 - 1,
+        "constant_peak_mb": constant_48 / 2**20,
+        "stored_peak_mb": stored_48 / 2**20,
+        "constant_time_ratio": time_constant / time_stored,
+    }
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    machine.prepare(threads=1)
+    speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
+    limits = {"float32": matrix_limit(torch.float32), "bfloat16": matrix_limit(torch.bfloat16)}
+    flops = describe(ours(None)).training_flops
+    one = speeds[1]
+    results: dict[str, object] = {
+        "versions": {**installed_versions(), "normflows": "1.7.3", "FrEIA": "0.2"},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": commit(),
+        "images_per_second": speeds,
+        "train_ratio_normflows": one["condgen bfloat16"]["training"] / one["normflows"]["training"],
+        "likelihood_ratio_normflows": one["condgen bfloat16"]["likelihood"] / one["normflows"]["likelihood"],
+        "matrix_limit_gflops": limits,
+        "training_gflops": {kind: one[f"condgen {kind}"]["training"] * flops / 1e9 for kind in limits},
+        "fraction_of_limit": {kind: one[f"condgen {kind}"]["training"] * flops / 1e9 / limits[kind] for kind in limits},
+        **memory(),
+    }
+    if 2 in speeds:
+        two = speeds[2]
+        results["train_ratio_normflows_2_threads"] = two["condgen bfloat16"]["training"] / two["normflows"]["training"]
+        results["likelihood_ratio_normflows_2_threads"] = two["condgen bfloat16"]["likelihood"] / two["normflows"]["likelihood"]
+    quality = RESULTS / "bf16.json"
+    if quality.exists():
+        results |= json.loads(quality.read_text())
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "flow.json").write_text(json.dumps(results, indent=1) + "\n")
+    print((RESULTS / "flow.json").read_text())
+
+
+if __name__ == "__main__":
+    main()
