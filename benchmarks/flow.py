@@ -170,9 +170,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - own, min(times
 def peak(blocks: int, constant: bool) -> tuple[float, float]:
     """Peak bytes beyond parameters and optimiser of a training process, and seconds per step."""
     code = PEAK.format(blocks=blocks, constant=constant)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     memory, of_step = map(float, done.stdout.split())
     return memory, of_step
 

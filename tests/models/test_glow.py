@@ -64,6 +64,16 @@ def test_noise_is_fresh_only_where_asked_for_and_seeded() -> None:
     assert glow.noise_generator is None
 
 
+def test_fixed_noise_is_typical_noise() -> None:
+    """Trained on uniform noise or not: the fixed draw's bits/dim lie among those of fresh draws."""
+    glow, x = tiny_glow(event_shape=(1, 8, 8)), torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = (x * 16).round() / 16
+    fixed = glow.class_log_prob(x).mean().item()
+    with glow.fresh_noise(torch.Generator().manual_seed(0)):
+        fresh = torch.stack([glow.class_log_prob(x).mean() for _ in range(40)])
+    assert abs(fixed - fresh.mean().item()) < 0.05 * abs(fresh.mean().item())
+
+
 def test_the_caller_keeps_his_images() -> None:
     glow, x = tiny_glow(), torch.rand(2, 1, 4, 4)
     before = x.clone()

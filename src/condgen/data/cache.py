@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from condgen import machine
 from condgen.data.images import Encoded, Geometry, decode
 from condgen.data.tables import ROWS_AT_ONCE, ImageTable
 from condgen.errors import DataError
@@ -57,7 +58,7 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
             if not _is_whole(directory):
-                with written_whole(directory) as work:
+                with written_whole(directory, replace_directory=True) as work:
                     work.mkdir()
                     build(work)
                     (work / "sha256").write_text("\n".join(_digest(work / name) for name in CHECKED))
@@ -150,7 +151,7 @@ def _decode_as(
 
 
 def _decode_rows(table: ImageTable, geometry: Geometry) -> Iterator[tuple[NDArray[np.uint8], str, Encoded]]:
-    workers = os.cpu_count() or 1
+    workers = machine.usable_cores()
     with ThreadPoolExecutor(workers) as pool:
         for chunk in table.chunks():
             parts = [chunk[start::workers] for start in range(workers)]
@@ -164,7 +165,7 @@ def _is_whole(directory: Path) -> bool:
     try:
         expected = (directory / "sha256").read_text().split()
         return expected == [_digest(directory / name) for name in CHECKED]
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -29,8 +29,9 @@ class CouplingNetwork(nn.Module):
         channels_in: Of the input, ``(N, channels_in, H, W)``.
         channels_out: Of the output, ``(N, channels_out, H, W)``.
         width: Channels between.
-        precision: Of the products inside. ``torch.bfloat16`` is several times faster on a CPU with AMX or AVX-512 BF16;
-            input, output, sums and weights stay in float32.
+        precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
+            BF16; input, output, sums and weights stay in float32. In evaluation mode all is in the precision of the
+            input, since rounded products are no exact inverse of each other.
     """
 
     def __init__(self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None):
@@ -45,10 +46,11 @@ class CouplingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
+        precision = self.precision if self.training else None
         if x.device.type == "cpu":
-            out: Tensor = _Blocked.apply(x, *parameters, self.precision or x.dtype)
+            out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype)
         else:
-            with torch.autocast(x.device.type, self.precision, enabled=self.precision is not None):
+            with torch.autocast(x.device.type, precision, enabled=precision is not None):
                 out = convolutions(x, *parameters).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 

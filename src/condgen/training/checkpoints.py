@@ -29,7 +29,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write to the directory ``path``, replacing what was there only once all is written."""
-        with written_whole(path) as work:
+        with written_whole(path, replace_directory=True) as work:
             work.mkdir()
             weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             contents = {WEIGHTS: save(weights), OPTIMISER: save(self.optimiser)}
