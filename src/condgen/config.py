@@ -16,10 +16,13 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+AUDITS = ("classification", "membership", "interpolation", "samples")
+
+
 class Section(BaseModel):
     """A table of the TOML page."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Data(Section):
@@ -69,7 +72,7 @@ class Detector(Section):
 
 
 class Audit(Section):
-    pairs: Positive = 1000
+    pairs: Annotated[int, Field(ge=2)] = 1000
     alphas: Annotated[int, Field(ge=3)] = 100
     noise_draws: Positive = 4
     samples: Positive = 10
@@ -174,6 +177,8 @@ def _validate(settings: dict[str, Any], origin: str) -> Config:
 
 def _sentence(problem: Any) -> str:
     key = ".".join(map(str, problem["loc"]))
+    while key not in setting_names() and "." in key and problem["type"] != "extra_forbidden":
+        key = key.rpartition(".")[0]  # pydantic adds the member of a union
     if problem["type"] == "extra_forbidden":
         return f"setting '{key}' is not known; {nearest(key, setting_names())}"
     if problem["type"] == "missing":

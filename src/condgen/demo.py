@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +50,25 @@ def _train_and_audit(preset: str, path: Path, overrides: tuple[str, ...]) -> Non
 
 
 def _watch(jobs: dict[str, Future[None]], paths: dict[str, Path]) -> None:
-    """Show each run's progress until all are done; the first error ends the wait and is raised."""
+    """Show each run's progress until all are done; after an error no further run is started, and the error is raised."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         tasks = {preset: bars.add_task(preset, total=None, figures="waiting", start=False) for preset in jobs}
-        while not all(job.done() for job in jobs.values()):
+        running = True
+        while running:
+            running = not all(job.done() for job in jobs.values())
             for preset, job in jobs.items():
                 _update(bars, tasks[preset], job, paths[preset])
-                if job.done() and job.exception():
-                    for other in jobs.values():
-                        other.cancel()
+            if any(_error(job) for job in jobs.values()):
+                for job in jobs.values():
+                    job.cancel()
             time.sleep(POLL_SECONDS)
-        for preset, job in jobs.items():
-            _update(bars, tasks[preset], job, paths[preset])
-    for job in wait(jobs.values()).done:
-        job.result()
+    for error in filter(None, map(_error, jobs.values())):
+        raise error
+
+
+def _error(job: Future[None]) -> BaseException | None:
+    return job.exception() if job.done() and not job.cancelled() else None
 
 
 def _update(bars: Progress, task: Any, job: Future[None], path: Path) -> None:

@@ -45,7 +45,8 @@ class LikelihoodThreshold:
         """The threshold that accepts the share ``quantile`` of held-out in-distribution images."""
         if not 0 < quantile <= 1 or bits_per_dim.numel() == 0:
             raise CondgenError(f"quantile {quantile} of {bits_per_dim.numel()} images: expected 0 < quantile <= 1 and images.")
-        return cls(round(torch.quantile(bits_per_dim.double(), quantile).item(), 6))
+        exact = torch.quantile(bits_per_dim.double(), quantile).item()
+        return cls(math.ceil(exact * 1e6) / 1e6)  # upwards, so that the image at the quantile is accepted
 
     def score(self, prediction: Prediction) -> Tensor:
         return prediction.bits_per_dim

@@ -11,7 +11,7 @@ from condgen import audits
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.config import Config
+from condgen.config import AUDITS, Config
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
@@ -25,10 +25,8 @@ from condgen.randomness import stream
 from condgen.runs import Run
 from condgen.testing import Check, check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
-from condgen.training.loop import fit
+from condgen.training.loop import check_batches, fit
 from condgen.training.objectives import Likelihood, Objective, Reweight, Split
-
-AUDITS = ("classification", "membership", "interpolation", "samples")
 
 
 def open_data(config: Config, data_dir: Path | None = None) -> Splits:
@@ -37,12 +35,17 @@ def open_data(config: Config, data_dir: Path | None = None) -> Splits:
 
 
 def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier:
+    """Bayes' rule over :func:`build_density`."""
+    return GenerativeClassifier(build_density(config, data))
+
+
+def build_density(config: Config, data: ImageDataset) -> Glow:
     """The model of ``config`` for images like those of ``data``, freshly initialised from ``config.seed``."""
     channels, height, width = data.event_shape
     settings = config.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        density = Glow(
+        return Glow(
             _prior(config, data.num_classes, 2 * channels * height * width),
             event_shape=data.event_shape,
             pixel_levels=data.pixel_levels,
@@ -53,7 +56,6 @@ def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier
             precision=torch.bfloat16 if settings.precision == "bfloat16" else None,
             generator=stream(config.seed, "rotations"),
         )
-    return GenerativeClassifier(density)
 
 
 def build_objective(config: Config) -> Objective:
@@ -74,6 +76,7 @@ def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: b
     objective = build_objective(config)
     splits = open_data(config, data_dir)
     classifier = build_classifier(config, splits.train)
+    check_batches(splits.train, config.training)
     run = reopen(path, config) if resume else Run.create(path, config)
     fit(
         classifier,
@@ -153,9 +156,7 @@ def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = N
 
 def describe(config: Config, data_dir: Path | None = None) -> Card:
     """The model card of ``config``."""
-    density = build_classifier(config, open_data(config, data_dir).train).density
-    assert isinstance(density, Glow)  # the only model that a configuration can name
-    return card.describe(density)
+    return card.describe(build_density(config, open_data(config, data_dir).train))
 
 
 def check(run: Run, data_dir: Path | None = None, images: int = 16) -> list[Check]:
@@ -174,10 +175,10 @@ def sample(
     names = splits.train.class_names
     if label is not None and not 0 <= label < len(names):
         raise ConfigError(f"label {label} is not a class of {splits.name}; give 0 to {len(names) - 1}.")
-    record = audits.samples(classifier.density, count=count, temperature=temperature, seed=seed)
-    if label is None:
-        return record.arrays["images"], list(names)
-    return record.arrays["images"][record.arrays["label"] == label], [names[label]]
+    chosen = range(len(names)) if label is None else [label]
+    labels = torch.tensor(chosen).repeat_interleave(count)
+    images = classifier.density.sample(labels, temperature, generator=stream(seed, "samples"))
+    return images.numpy(), [names[y] for y in chosen]
 
 
 def _prior(config: Config, num_classes: int, dims: int) -> Prior:

@@ -51,8 +51,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What tables and figures call it."""
-        return self.config.preset or self.path.name
+        """What tables and figures call it: the name of its folder."""
+        return self.path.resolve().name
 
     @property
     def best(self) -> Path:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from condgen.cli import main
 from condgen.runs import Run
+from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
@@ -94,6 +95,13 @@ def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) ->
     assert status == 0
     assert "round trip" in lines
     assert "FAIL" not in lines
+    state = Checkpoint.load(copied.best)
+    name = next(name for name in state.weights if name.endswith("1.log_scale"))
+    state.weights[name] += 40.0  # a convolution that float32 cannot undo
+    state.save(copied.best)
+    status, lines, _ = condgen("check", copied.path)
+    assert status == 1
+    assert "FAIL" in lines
 
 
 @pytest.mark.parametrize(
@@ -129,6 +137,12 @@ BAD_CALLS = {
     "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "model.prior = 'split'"),
     "batch beyond the data": (("train", "digits-base", "--set", "training.batch_size=5000"), "fewer than one batch"),
     "no run": (("audit", "nowhere"), "nowhere is not a run directory: it does not exist"),
+    "value of no kind": (
+        ("train", "digits-base", "--set", "detector.threshold=abc"),
+        "detector.threshold = 'abc'",
+    ),
+    "truth for a number": (("train", "digits-base", "--set", "training.epochs=true"), "training.epochs = True does not fit"),
+    "size of embedded data": (("train", "digits-base", "--set", "data.size=32"), "digits has a size of its own"),
     "unknown data to show": (("show", "imagenet", "--out", "x.png"), "'imagenet' is not known"),
 }
 
@@ -138,7 +152,7 @@ def test_bad_calls_end_in_one_line_and_leave_nothing(name: str, tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     arguments, message = BAD_CALLS[name]
     assert message in refused(*arguments)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_run_is_not_overwritten(copied: Run) -> None:
@@ -196,6 +210,18 @@ def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(copied:
     shutil.rmtree(copied.records)
     assert "no record of the" in refused("report", copied.path, "--out", tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_is_never_replaced_by_a_picture(copied: Run, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    assert "a folder of that name is in the way" in refused("show", "digits", "--out", precious)
+    assert "a folder of that name is in the way" in refused("sample", copied.path, "--out", precious)
+    assert condgen("report", copied.path, "--out", precious)[0] == 0
+    assert (precious / "thesis.txt").read_text() == "years"
+    assert condgen("report", copied.path, "--out", precious)[0] == 0  # a report replaces its own files
+    assert sorted(path.name for path in precious.iterdir()) == ["figures", "index.html", "tables", "thesis.txt"]
 
 
 def test_unwritable_output_is_refused(copied: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from condgen.data import digits as embedded
 from condgen.data.augmentation import Augmentation
 from condgen.data.backgrounds import compose
 from condgen.data.catalogue import open_dataset
@@ -53,14 +54,19 @@ def test_embedded_data_is_split_by_class_without_overlap(name: str, levels: int)
 
 def test_background_patches_are_cut_apart_and_drawn_once() -> None:
     plain, composed = open_dataset("digits"), open_dataset("bg-digits")
-    backgrounds = []
+    patches = {patch.tobytes() for patch in background_patches()}
+    assert len(patches) == len(background_patches()) >= sum(len(part) for _, part in composed.items())
     for (_, foreground), (_, part) in zip(plain.items(), composed.items(), strict=True):
         ink = foreground.images > 0
         assert np.array_equal(part.images[ink], (foreground.images[ink].astype(int) * 255 // 16))
         assert np.array_equal(part.labels, foreground.labels)
-        backgrounds += [part.images[i][~ink[i]].tobytes() + ink[i].tobytes() for i in range(len(part))]
-    assert len(background_patches()) >= len(backgrounds)
-    assert len(set(backgrounds)) == len(backgrounds)
+
+
+def test_no_patch_lies_behind_two_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digits without ink show the patches whole."""
+    monkeypatch.setattr(embedded, "compose", lambda foreground, background: background)
+    seen = [patch.tobytes() for _, part in embedded.bg_digits().items() for patch in part.images]
+    assert len(seen) == len(set(seen)) == 1797
 
 
 def test_compose_keeps_the_digit_and_shows_the_background_elsewhere() -> None:

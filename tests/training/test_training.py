@@ -43,6 +43,10 @@ def train(directory: Path, *, epochs: int = 2, resume: bool = False, seed: int =
     return Checkpoint.load(directory / "checkpoint" / "last").weights
 
 
+def epochs_logged(directory: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -59,8 +63,24 @@ def test_resuming_ends_where_an_uninterrupted_run_does(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", epochs=3)
     train(tmp_path / "parts", epochs=1)
     assert_same(train(tmp_path / "parts", epochs=3, resume=True), whole)
-    lines = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert epochs_logged(tmp_path / "parts") == [1, 2, 3]
+
+
+def test_a_run_stopped_in_its_first_epoch_starts_again(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", epochs=1)
+    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "metrics.jsonl").write_text('{"epo')
+    assert_same(train(tmp_path / "stopped", epochs=1, resume=True), whole)
+    assert epochs_logged(tmp_path / "stopped") == [1]
+
+
+@pytest.mark.parametrize("lost", ["best", "best/weights.safetensors"])
+def test_a_lost_best_checkpoint_does_not_stop_a_run(lost: str, tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    path = tmp_path / "checkpoint" / lost
+    shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"")
+    train(tmp_path, epochs=2, resume=True)
+    assert Checkpoint.load(tmp_path / "checkpoint" / "best").epoch == 2
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
@@ -71,6 +91,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
     assert state.epoch == 2
     assert "sha256 differs" in warning
     assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
+    assert epochs_logged(tmp_path / "run") == [1, 2, 3]
 
 
 def test_a_run_killed_between_two_renames_goes_on(tmp_path: Path) -> None:
@@ -98,6 +119,12 @@ def test_a_non_finite_loss_stops_with_the_last_good_checkpoint_kept(tmp_path: Pa
     kept = Checkpoint.load(tmp_path / "checkpoint" / "last")
     assert kept.step == 4
     assert all(torch.isfinite(tensor).all() for tensor in kept.weights.values())
+
+
+def test_a_non_finite_validation_loss_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLoss, match=r"validation loss is not finite after epoch 2\. The checkpoint of step 4 is kept"):
+        train(tmp_path, objective=ExplodesAfter(9))  # 4 steps, 1 validation batch, 4 steps
+    assert Checkpoint.load(tmp_path / "checkpoint" / "last").step == 4
 
 
 def test_a_non_finite_gradient_touches_no_parameter() -> None:

@@ -62,25 +62,28 @@ def interpolation(
 
 def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
     """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays."""
-    bits = arrays["bits_per_dim"]
+    bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     middle, ends = bits[:, bits.shape[1] // 2], (bits[:, 0] + bits[:, -1]) / 2
-    rise, rise_ci = intervals.mean(middle - ends)
-    stay, stay_ci = intervals.share(np.all(arrays["accepted"], axis=1))
-    curves = [intervals.mean(column) for column in bits.T]
+    stay = np.all(arrays["accepted"], axis=1)
+    curve, curve_ci = intervals.paired_means(bits, index)
+    (rise, stays), (rise_ci, stays_ci) = intervals.paired_means(np.stack([middle - ends, stay], axis=1), index)
+    if stays in (0, 1):  # no resample of a constant varies; Wilson's interval for as many pairs as there are images
+        stays_ci = intervals.share(np.resize(stay, len(np.unique(index)) // 2))[1]
     return {
         "pairs": len(bits),
+        "images": len(np.unique(index)),
         "alpha": arrays["alpha"].tolist(),
-        "bits_per_dim": [centre for centre, _ in curves],
-        "bits_per_dim_ci": [interval for _, interval in curves],
+        "bits_per_dim": curve.tolist(),
+        "bits_per_dim_ci": curve_ci.tolist(),
         "posterior_0": arrays["posterior"][..., 0].mean(axis=0).tolist(),
         "posterior_1": arrays["posterior"][..., 1].mean(axis=0).tolist(),
         "threshold": threshold,
-        "accepted_all_along": stay,
-        "accepted_all_along_ci": stay_ci,
+        "accepted_all_along": float(stays),
+        "accepted_all_along_ci": list(stays_ci),
         "bits_per_dim_ends": float(ends.mean()),
         "bits_per_dim_middle": float(middle.mean()),
-        "middle_minus_ends": rise,
-        "middle_minus_ends_ci": rise_ci,
+        "middle_minus_ends": float(rise),
+        "middle_minus_ends_ci": list(rise_ci),
     }
 
 

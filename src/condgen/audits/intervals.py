@@ -32,6 +32,27 @@ def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
     return centre, (centre - half, centre + half)
 
 
+def paired_means(values: NDArray[Any], index: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Means over pairs of images, with percentile bootstraps over the images, since a pair shares its images with others.
+
+    Args:
+        values: One row per pair, shape ``(P, K)``.
+        index: The two images of each pair, shape ``(P, 2)``.
+        seed: Of the bootstrap.
+
+    Returns:
+        Means, shape ``(K,)``, and intervals, shape ``(K, 2)``.
+    """
+    images, member = np.unique(index, return_inverse=True)
+    member = member.reshape(index.shape)
+    random = np.random.default_rng(seed)
+    counts = random.multinomial(len(images), np.full(len(images), 1 / len(images)), size=RESAMPLES)
+    weights = (counts[:, member[:, 0]] * counts[:, member[:, 1]]).astype(np.float64)
+    weights = weights[weights.sum(1) > 0]
+    resampled = weights @ values / weights.sum(1, keepdims=True)
+    return values.mean(0), np.quantile(resampled, [0.025, 0.975], axis=0).T
+
+
 def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> float:
     """Probability that a positive scores above a negative, ties counted half.
 

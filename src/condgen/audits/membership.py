@@ -24,16 +24,18 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: in
     right = class_bits.gather(1, label[:, None]).squeeze(1)
     wrong = class_bits.scatter(1, label[:, None], math.inf).amin(1)
     arrays = {"label": label.numpy(), "bits_per_dim_right": right.numpy(), "bits_per_dim_wrong": wrong.numpy()}
-    return Record("membership", summarise(arrays, data, seed), arrays)
+    arrays["dims"] = np.array(classifier.density.dims)
+    return Record("membership", summarise(arrays, seed), arrays)
 
 
-def summarise(arrays: dict[str, NDArray[Any]], data: ImageDataset, seed: int) -> dict[str, Any]:
+def summarise(arrays: dict[str, NDArray[Any]], seed: int) -> dict[str, Any]:
     """Fig. 3's numbers from the per-image arrays."""
+    nats = float(arrays["dims"]) * math.log(2)
     right, wrong = arrays["bits_per_dim_right"], arrays["bits_per_dim_wrong"]
     area, area_ci = intervals.paired_auroc(right, wrong, seed)
     right_mean, right_ci = intervals.mean(right)
     wrong_mean, wrong_ci = intervals.mean(wrong)
-    gap, gap_ci = intervals.mean((wrong - right) * math.prod(data.event_shape) * math.log(2))
+    gap, gap_ci = intervals.mean((wrong - right) * nats)
     return {
         "n": len(right),
         "positive": "wrong label",
@@ -45,5 +47,5 @@ def summarise(arrays: dict[str, NDArray[Any]], data: ImageDataset, seed: int) ->
         "bits_per_dim_wrong_ci": wrong_ci,
         "gap_nats": gap,
         "gap_nats_ci": gap_ci,
-        "spread_nats": float(np.std(right, ddof=1)) * math.prod(data.event_shape) * math.log(2),
+        "spread_nats": float(np.std(right, ddof=1)) * nats,
     }

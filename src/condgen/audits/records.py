@@ -1,7 +1,6 @@
 """What an audit leaves behind: an array per measured quantity, a row per image, and a summary computed from them."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,5 +46,6 @@ class Record:
                 return cls(audit, summary, dict(arrays))
         except FileNotFoundError as error:
             raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-            raise RunError(f"the record {directory / audit}.json/.npz is damaged ({error}); audit the run again.") from error
+        except Exception as error:  # on damaged bytes the readers may raise anything
+            reason = error or type(error).__name__
+            raise RunError(f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again.") from error

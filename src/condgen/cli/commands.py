@@ -6,7 +6,7 @@ import click
 
 from condgen.cli.group import Group
 
-AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")
+AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")  # condgen.config.AUDITS, without importing it
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 data_dir_option = click.option(
     "--data-dir",
@@ -125,7 +125,10 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
     from condgen.reports.terminal import print_rows
     from condgen.runs import Run
 
-    config = Run.open(Path(target)).config if Path(target).is_dir() else load_preset(target, overrides)
+    is_run = Path(target).is_dir()
+    if is_run and overrides:
+        raise click.UsageError("--set goes with a preset; a run's settings are what they were.")
+    config = Run.open(Path(target)).config if is_run else load_preset(target, overrides)
     print_rows(config.preset, experiments.describe(config, data_dir).rows())
 
 

@@ -28,6 +28,13 @@ class Group(click.Group):
                 raise
             click.echo(f"condgen: {' '.join(str(error).split())}", err=True)
             sys.exit(2)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(
+                f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.", err=True
+            )
+            sys.exit(2)
         except KeyboardInterrupt:
             click.echo("condgen: stopped; what was saved is whole. `condgen train --resume` goes on.", err=True)
             sys.exit(130)

@@ -27,6 +27,7 @@ from condgen.randomness import numpy_stream
 
 FORMAT = 1  # of the cache; a new number makes old ones be rebuilt
 HASH_BLOCK = 1 << 22
+DECODED_AT_ONCE = 64  # images in memory at a time: they may be photographs of many megapixels
 CHECKED = ("images.npy", "labels.npy", "about.json")
 
 
@@ -138,7 +139,10 @@ def _decode_as(
     labels, modes = np.empty(len(table), np.int64), Counter[str]()
     with ImageFile(directory, (len(table), *shape)) as file, Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"decoding {name}", total=len(table))
+        number = -1
         for number, (image, mode, row) in enumerate(chain([first], rows)):
+            if number == len(table):
+                raise DataError(f"{name} has more images than it says ({len(table)}); fetch it again.")
             planes = np.broadcast_to(image, (channels, *image.shape[1:])) if channels and len(image) == 1 else image
             if planes.shape != shape:
                 raise _Mixed
@@ -147,6 +151,8 @@ def _decode_as(
             modes[mode] += 1
             if number % ROWS_AT_ONCE == 0:
                 bar.update(task, completed=number)
+    if number + 1 < len(table):
+        raise DataError(f"{name} has {number + 1} images where it says {len(table)}; fetch it again.")
     write_labels(directory, labels, {"modes": modes})
 
 
@@ -154,11 +160,12 @@ def _decode_rows(table: ImageTable, geometry: Geometry) -> Iterator[tuple[NDArra
     workers = machine.usable_cores()
     with ThreadPoolExecutor(workers) as pool:
         for chunk in table.chunks():
-            parts = [chunk[start::workers] for start in range(workers)]
-            results = list(pool.map(lambda part: [decode(image, geometry) for image in part], parts))
-            for number, row in enumerate(chunk):
-                image, mode = results[number % workers][number // workers]
-                yield image, mode, row
+            for start in range(0, len(chunk), DECODED_AT_ONCE):
+                rows = chunk[start : start + DECODED_AT_ONCE]
+                parts = [rows[first::workers] for first in range(workers)]
+                results = list(pool.map(lambda part: [decode(image, geometry) for image in part], parts))
+                for number, row in enumerate(rows):
+                    yield *results[number % workers][number // workers], row
 
 
 def _is_whole(directory: Path) -> bool:

@@ -13,7 +13,7 @@ from condgen.data.tables import FolderTable, ImageTable, ParquetTable
 from condgen.errors import DataError, nearest
 
 PREFIXES = ("hub:", "folder:", "parquet:", "npz:", "bg:")
-SPLIT_IN_NAME = re.compile(r"(?:^|[/_.-])(train|validation|valid|val|dev|test)(?=[/_.-]|$)")
+SPLIT_IN_NAME = re.compile(r"(?:^|[_.-])(train|validation|valid|val|dev|test)(?=[_.-]|$)", re.IGNORECASE)
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
 
 
@@ -65,6 +65,8 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         data_dir = Path(os.environ["CONDGEN_DATA"])
     prefix, colon, rest = name.partition(":")
     geometry = Geometry(size=size)
+    if size is not None and (name in EMBEDDED or prefix == "npz"):
+        raise DataError(f"{name} has a size of its own; leave out the size, now {size}.")
     if name in EMBEDDED:
         return Embedded(name)
     if name in KNOWN:
@@ -106,29 +108,41 @@ def _known_files(name: str, known: Known, data_dir: Path | None) -> dict[str, Im
 
 
 def _by_split(files: dict[str, Path], name: str) -> dict[str, ImageTable]:
-    """Group parquet files by the split that their names tell; files that tell none are all ``train``."""
+    """Group parquet files by the split that their names tell, or the names of their folders.
+
+    Files that tell none are left out where others do, and are all ``train`` where none does.
+    """
     groups: dict[str, list[str]] = {}
     for file in sorted(files):
-        match = SPLIT_IN_NAME.search(file)
-        split = match.group(1) if match else "train"
-        groups.setdefault(SPLIT_NAMES.get(split, split), []).append(file)
+        split = next(filter(None, map(_split_of, reversed(Path(file).parts))), "")
+        groups.setdefault(split, []).append(file)
+    if list(groups) == [""]:
+        groups = {"train": groups[""]}
     if "train" not in groups:
         raise DataError(f"{name} has no training file among {sorted(files)}; expected names like train-00000.parquet.")
     folders = {str(Path(file).parent) for file in groups["train"]}
     if len(folders) > 1:
         raise DataError(f"{name} has several configurations ({', '.join(sorted(folders))}); download one and use parquet:PATH.")
-    return {split: ParquetTable(tuple(files[file] for file in group)) for split, group in groups.items()}
+    return {split: ParquetTable(tuple(files[file] for file in group)) for split, group in groups.items() if split}
+
+
+def _split_of(part: str) -> str:
+    """The split that a file's or folder's name tells, or nothing."""
+    match = SPLIT_IN_NAME.search(part)
+    found = match.group(1).lower() if match else ""
+    return SPLIT_NAMES.get(found, found)
 
 
 def _folders(path: Path) -> dict[str, ImageTable]:
-    if not (path / "train").is_dir():
+    """One table per folder that is named as a split; without such folders, ``path`` itself is ``train``."""
+    if not path.is_dir():
+        raise DataError(f"{path} is a file, expected a folder with one sub-folder per class.")
+    found = {SPLIT_NAMES.get(entry.name.lower(), entry.name.lower()): entry for entry in path.iterdir() if entry.is_dir()}
+    if "train" not in found:
         return {"train": FolderTable.scan(path)}
-    train = FolderTable.scan(path / "train")
-    tables: dict[str, ImageTable] = {"train": train}
-    for folder, split in (("validation", "validation"), ("val", "validation"), ("test", "test")):
-        if (path / folder).is_dir():
-            tables[split] = FolderTable.scan(path / folder, train.class_names)
-    return tables
+    train = FolderTable.scan(found["train"])
+    others = {split: found[split] for split in ("validation", "test") if split in found}
+    return {"train": train, **{split: FolderTable.scan(folder, train.class_names) for split, folder in others.items()}}
 
 
 def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, seed: int) -> Composed:

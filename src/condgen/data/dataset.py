@@ -10,6 +10,7 @@ from torch import Tensor
 
 from condgen.errors import DataError
 
+MOST_UNNAMED = 1000  # classes that may exist without a single image and without a name
 Index = slice | NDArray[np.int64]
 
 
@@ -50,6 +51,8 @@ class ImageDataset:
     ):
         images, labels = np.asanyarray(images), np.asarray(labels)
         _check(images, labels, pixel_levels, name)
+        if not class_names and labels.max(initial=0) > max(len(labels), MOST_UNNAMED):
+            raise DataError(f"{name}: label {labels.max()} without class names; number the classes from 0 on, or name them.")
         class_names = class_names or tuple(str(y) for y in range(int(labels.max(initial=-1)) + 1))
         if labels.size and not (labels.min() >= 0 and labels.max() < len(class_names)):
             raise DataError(
@@ -114,6 +117,8 @@ class Splits:
 def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:
     if images.dtype != np.uint8 or images.ndim != 4:
         raise DataError(f"{name}: images are {images.dtype} of shape {images.shape}, expected uint8 of shape (N, C, H, W).")
+    if 0 in images.shape[1:]:
+        raise DataError(f"{name}: images of shape {images.shape[1:]} have no pixels.")
     if not np.issubdtype(labels.dtype, np.integer) and labels.size:
         raise DataError(f"{name}: labels are {labels.dtype}, expected integers.")
     if labels.shape != images.shape[:1]:

@@ -53,9 +53,10 @@ def bg_digits() -> Splits:
 
 
 def background_patches() -> NDArray[np.uint8]:
-    """Tiles of six photographs that do not overlap, in grey, halved to 8x8; shape ``(N, 1, 8, 8)``."""
+    """Different tiles of six photographs that do not overlap, in grey, halved to 8x8; shape ``(N, 1, 8, 8)``."""
     shipped = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
-    return np.concatenate([_tiles(photograph) for photograph in [*load_sample_images().images, *shipped]])
+    tiles = np.concatenate([_tiles(photograph) for photograph in [*load_sample_images().images, *shipped]])
+    return np.unique(tiles, axis=0)  # some sky looks alike
 
 
 def _tiles(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:

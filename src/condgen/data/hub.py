@@ -35,23 +35,32 @@ def hub_files(repository: str, revision: str | None = None) -> list[HubFile]:
     """
     listing = cache_directory() / "hub" / f"{repository.replace('/', '--')}@{revision or 'main'}.json"
     known = _known(listing)
-    if known is not None:
-        return known
-    files = _download(repository, revision)
+    if known is not None and all(file.path.is_file() for file in known.files):
+        return known.files
+    fetched = _download(repository, known.commit if known else revision)
     with written_whole(listing) as path:
-        path.write_text(json.dumps({file.name: str(file.path) for file in files}, indent=1))
-    return files
+        path.write_text(json.dumps({"commit": fetched.commit, "files": {f.name: str(f.path) for f in fetched.files}}, indent=1))
+    return fetched.files
 
 
-def _known(listing: Path) -> list[HubFile] | None:
+@dataclass(frozen=True)
+class Listing:
+    """The files of one commit."""
+
+    commit: str
+    files: list[HubFile]
+
+
+def _known(path: Path) -> Listing | None:
+    """What an earlier call has found."""
     try:
-        files = [HubFile(name, Path(path)) for name, path in json.loads(listing.read_text()).items()]
-    except (OSError, ValueError, AttributeError, TypeError):
+        stored = json.loads(path.read_text())
+        return Listing(stored["commit"], [HubFile(name, Path(file)) for name, file in stored["files"].items()])
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return None
-    return files if files and all(file.path.is_file() for file in files) else None
 
 
-def _download(repository: str, revision: str | None) -> list[HubFile]:
+def _download(repository: str, revision: str | None) -> Listing:
     from huggingface_hub import HfApi, hf_hub_download
 
     endpoint = os.environ.get("HF_ENDPOINT")
@@ -67,11 +76,11 @@ def _download(repository: str, revision: str | None) -> list[HubFile]:
             )
             _check(path, sibling, repository)
             files.append(HubFile(sibling.rfilename, path))
-    return files
+    return Listing(str(info.sha), files)
 
 
 def _check(path: Path, sibling: Any, repository: str) -> None:
-    """Size and sha256 against what the Hub promises; a file that differs is removed, so that the next try fetches it."""
+    """The sha256 that the Hub promises, where it does; a file that differs is removed, so that the next try fetches it."""
     if sibling.lfs is None:
         return
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from condgen.errors import DataError
 
@@ -42,7 +42,8 @@ def decode(image: Encoded, geometry: Geometry) -> tuple[NDArray[np.uint8], str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, for images that are refused or bounded here
             opened = _opened(image)
-            return _array(opened.convert(CONVERTED.get(opened.mode, opened.mode)), geometry), opened.mode
+            upright = ImageOps.exif_transpose(opened)
+            return _array(upright.convert(CONVERTED.get(upright.mode, upright.mode)), geometry), opened.mode
     except DataError:
         raise
     except Exception as error:  # on damaged bytes a decoder may raise anything

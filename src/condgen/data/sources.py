@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from condgen.data import arrays, cache
 from condgen.data.backgrounds import blurred, compose, grey
-from condgen.data.dataset import ImageDataset, Splits
+from condgen.data.dataset import MOST_UNNAMED, ImageDataset, Splits
 from condgen.data.digits import bg_digits, digits
 from condgen.data.images import Geometry
 from condgen.data.tables import ImageTable
@@ -174,6 +174,9 @@ def _splits(
         raise DataError(f"{name}: the splits differ in shape ({shapes}); add `--set data.size=32` to resize and crop.")
     if len(np.unique(parts["train"][1])) < 2:
         raise DataError(f"{name} has one class only; a classifier needs at least two.")
-    known = tuple(class_names) or tuple(map(str, range(1 + max(int(labels.max()) for _, labels in parts.values()))))
+    most = max(int(labels.max(initial=0)) for _, labels in parts.values())
+    if not class_names and most > max(MOST_UNNAMED, len(parts["train"][1])):
+        raise DataError(f"{name}: label {most} without class names; number the classes from 0 on.")
+    known = tuple(class_names) or tuple(map(str, range(1 + most)))
     made = {split: ImageDataset(images, labels, known, name=name) for split, (images, labels) in parts.items()}
     return Splits(made["train"], made["validation"], made["test"], source, licence, notes)

@@ -64,17 +64,25 @@ class ParquetTable:
                 for batch in self._open(path).iter_batches(ROWS_AT_ONCE, columns=[image, label]):
                     yield _encoded(batch, image, label, path, row)
                     row += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
+            except DataError:
+                raise
+            except Exception as error:  # on damaged bytes the reader may raise anything
                 raise DataError(f"{path} is damaged after row {row} ({_first_line(error)}); fetch it again.") from error
 
     def _open(self, path: Path) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # on damaged bytes the reader may raise anything
             raise DataError(f"{path} is not a readable parquet file ({_first_line(error)}); fetch it again.") from error
 
     def _columns(self) -> tuple[str, str]:
         file = self._open(self.paths[0])
+        try:
+            return self._image_and_label(file)
+        except (UnicodeDecodeError, LookupError, StopIteration) as error:
+            raise DataError(f"{self.paths[0]} has a damaged schema ({_first_line(error)}); fetch it again.") from error
+
+    def _image_and_label(self, file: pq.ParquetFile) -> tuple[str, str]:
         kinds = {name: feature.get("_type") for name, feature in _features(file).items() if isinstance(feature, dict)}
         schema = file.schema_arrow
         images = [name for name, kind in kinds.items() if kind == "Image"] or [f.name for f in schema if _holds_images(f.type)]
@@ -119,7 +127,8 @@ class FolderTable:
             raise DataError(f"{root} does not have the same class folders as the other split: {', '.join(different)}.")
         files: list[tuple[Path, int]] = []
         for label, name in enumerate(names):
-            images = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+            below = (path for path in (root / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+            images = sorted(path for path in below if not _is_hidden(path.relative_to(root)))
             if not images:
                 raise DataError(f"class folder {root / name} holds no PNG, JPEG or WebP image; fill or remove it.")
             files += [(path, label) for path in images]
@@ -138,6 +147,10 @@ class FolderTable:
                 yield [Encoded(path.read_bytes(), label, str(path)) for path, label in chunk]
             except OSError as error:
                 raise DataError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _features(file: pq.ParquetFile) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) ->
 
 
 def save_labelled_grid(data: ImageDataset, count: int, path: Path) -> None:
-    """The first ``count`` images of each class, a row per class; a PNG file."""
-    chosen = [np.flatnonzero(data.labels == y)[:count] for y in range(data.num_classes)]
-    shortest = max(1, min(map(len, chosen)))
+    """The first ``count`` images of each class that has any, a row per class; a PNG file."""
+    present = [y for y in range(data.num_classes) if (data.labels == y).any()]
+    chosen = [np.flatnonzero(data.labels == y)[:count] for y in present]
+    shortest = min(map(len, chosen))
     x, _ = data.batch(np.concatenate([index[:shortest] for index in chosen]))
-    save_grid(x.numpy(), list(data.class_names), path)
+    save_grid(x.numpy(), [data.class_names[y] for y in present], path)

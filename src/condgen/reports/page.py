@@ -2,6 +2,8 @@
 
 import base64
 import io
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
 
     Args:
         runs: Audited runs, in the order in which they are shown.
-        directory: Made if missing; an earlier report in it is replaced.
+        directory: Made if missing; of what is in it, only these three are replaced.
 
     Returns:
         The path of the page.
@@ -34,36 +36,34 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
-    with written_whole(directory) as work, matplotlib.rc_context(figures.STYLE):
-        work.mkdir()
+    with tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
+        work = Path(temporary)
         page = (
             _environment()
             .get_template("page.html.j2")
             .render(
                 verdict=words.verdict({run.name: run.record("interpolation").summary for run in runs}),
-                sections=[
-                    _section(
-                        "Classification and likelihood", tables.classification_table, words.classification, None, runs, work
-                    ),
-                    _section(
-                        "Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work
-                    ),
-                    _section(
-                        "Between two classes",
-                        tables.interpolation_table,
-                        words.interpolation,
-                        figures.interpolation_means,
-                        runs,
-                        work,
-                    ),
-                    _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
-                    _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
-                ],
+                sections=_sections(runs, work),
                 runs=runs,
             )
         )
         (work / "index.html").write_text(page)
+        for entry in ("figures", "tables", "index.html"):
+            with written_whole(directory / entry, replace_directory=True) as path:
+                shutil.move(work / entry, path)
     return directory / "index.html"
+
+
+def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
+    return [
+        _section("Classification and likelihood", tables.classification_table, words.classification, None, runs, work),
+        _section("Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work),
+        _section(
+            "Between two classes", tables.interpolation_table, words.interpolation, figures.interpolation_means, runs, work
+        ),
+        _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
+        _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
+    ]
 
 
 def _section(

@@ -108,7 +108,8 @@ def interpolation_table(runs: Sequence[Run]) -> Table:
     return Table(
         "interpolation",
         "Interpolations (numbers of Fig. 4)",
-        "Mean bits/dim at the two ends and in the middle; share of pairs of which every step stays accepted.",
+        "Mean bits/dim at the two ends and in the middle; share of pairs of which every step stays accepted. Brackets: 95 %"
+        " bootstrap intervals over images, since pairs share images.",
         ("model", "ends", "middle", "middle - ends", "accepted all along %", "threshold", "pairs"),
         tuple(rows),
         tuple(numbers),

@@ -60,19 +60,30 @@ class Checkpoint:
                     raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
             weights, optimiser = (load(content) for content in contents.values())
             return cls(weights, optimiser, state["epoch"], state["step"], state["metrics"])
-        except (OSError, KeyError, tomllib.TOMLDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
 
 
 def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
-    """Make ``checkpoint`` the last one and the one before it the previous; and the best, if it is."""
+    """Make ``checkpoint`` the best, if it is, then the last one, and the one before it the previous.
+
+    In this order a kill between two of the steps leaves a state from which the same epoch is trained again.
+    """
+    if best:
+        Checkpoint(checkpoint.weights, {}, checkpoint.epoch, checkpoint.step, checkpoint.metrics).save(directory / "best")
     last, previous = directory / "last", directory / "previous"
     if last.is_dir():
         shutil.rmtree(previous, ignore_errors=True)
         last.rename(previous)
     checkpoint.save(last)
-    if best:
-        Checkpoint(checkpoint.weights, {}, checkpoint.epoch, checkpoint.step, checkpoint.metrics).save(directory / "best")
+
+
+def best_metrics(directory: Path) -> dict[str, float]:
+    """Validation metrics of the best checkpoint; an infinite loss if there is none that can be read."""
+    try:
+        return Checkpoint.load(directory / "best").metrics
+    except RunError:
+        return {"loss": float("inf")}
 
 
 def newest(directory: Path) -> tuple[Checkpoint, str]:

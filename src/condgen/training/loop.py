@@ -1,6 +1,7 @@
 """Training: one loop that reads from top to bottom."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from condgen import config
@@ -15,6 +17,7 @@ from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset
 from condgen.errors import DataError
+from condgen.files import written_whole
 from condgen.randomness import numpy_stream, stream
 from condgen.training import checkpoints
 from condgen.training.checkpoints import Checkpoint
@@ -80,14 +83,12 @@ def fit(
     """
     density = classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
-    if len(loader) == 0:
-        raise DataError(f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch_size}.")
+    check_batches(train, settings)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
     start, best = 0, {"loss": float("inf")}
-    if resume:
+    if resume and (directory / "checkpoint").is_dir():
         start, best = _restore(density, optimiser, directory)
-    elif (directory / "metrics.jsonl").exists():
-        (directory / "metrics.jsonl").unlink()
+    _truncate(directory / "metrics.jsonl", start)
     with Progress(settings.epochs * len(loader), start * len(loader), quiet=quiet) as progress:
         for epoch in range(start, settings.epochs):
             classifier.train()
@@ -101,17 +102,28 @@ def fit(
                 except NonFiniteLoss as error:
                     raise NonFiniteLoss(f"{error} {_advice(optimiser, loader, epoch)}") from error
                 progress.advance(loss, prediction, label)
+            summary = progress.summary()
             metrics = validate(classifier, objective, validation, seed)
+            if not math.isfinite(metrics["loss"]):
+                raise NonFiniteLoss(
+                    f"validation loss is not finite after epoch {epoch + 1}. {_advice(optimiser, loader, epoch)}"
+                )
             is_best = metrics["loss"] < best["loss"]
             best = metrics if is_best else best
             state = Checkpoint(density.state_dict(), optimiser.state(), epoch + 1, optimiser.step, metrics)
             checkpoints.keep(state, directory / "checkpoint", best=is_best)
             progress.epoch_done(metrics)
             counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step}
-            _append(directory / "metrics.jsonl", {**counters, **progress.summary(), **_named(metrics)})
+            _append(directory / "metrics.jsonl", {**counters, **summary, **_named(metrics)})
     density.load_state_dict(Checkpoint.load(directory / "checkpoint" / "best").weights)
     classifier.eval()
     return best
+
+
+def check_batches(train: ImageDataset, settings: config.Training) -> None:
+    """Refuse a batch size that the data cannot fill once."""
+    if len(train) < settings.batch_size:
+        raise DataError(f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch_size}.")
 
 
 @torch.no_grad()
@@ -132,12 +144,10 @@ def validate(classifier: GenerativeClassifier, objective: Objective, data: Image
 def _restore(density: torch.nn.Module, optimiser: Optimiser, directory: Path) -> tuple[int, dict[str, float]]:
     state, warning = checkpoints.newest(directory / "checkpoint")
     if warning:
-        from rich import print as print_rich
-
-        print_rich(warning)
+        Console(stderr=True).print(warning)
     checkpoints.load_weights(density, state.weights, directory / "checkpoint")
     optimiser.restore(state.optimiser, state.step)
-    return state.epoch, Checkpoint.load(directory / "checkpoint" / "best").metrics
+    return state.epoch, checkpoints.best_metrics(directory / "checkpoint")
 
 
 def _advice(optimiser: Optimiser, loader: Loader, epoch: int) -> str:
@@ -147,6 +157,13 @@ def _advice(optimiser: Optimiser, loader: Loader, epoch: int) -> str:
 
 def _named(metrics: dict[str, float]) -> dict[str, float]:
     return {f"validation_{name}": value for name, value in metrics.items()}
+
+
+def _truncate(path: Path, epochs: int) -> None:
+    """Keep the whole lines of the first ``epochs`` epochs: a run that goes on writes the others again."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    with written_whole(path) as work:
+        work.write_text("".join(f"{line}\n" for line in lines[:epochs]))
 
 
 def _append(path: Path, line: dict[str, float | int]) -> None:

@@ -44,7 +44,7 @@ class Split:
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
         if prediction.subspace_log_prob is None:
             raise ConfigError("objective 'split' needs a model with a class subspace; set model.prior = \"split\".")
-        logits = prediction.subspace_log_prob
+        logits = prediction.subspace_log_prob + prediction.log_prior
         return Likelihood()(prediction, label) + self.alpha * cross_entropy(logits, label, reduction="none")
 
 

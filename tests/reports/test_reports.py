@@ -1,0 +1,81 @@
+"""Reports: words follow the numbers, tables carry them, and the page holds all of it."""
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from condgen.errors import CondgenError
+from condgen.reports import words, write_report
+from condgen.runs import Run
+
+MEMBERSHIP = {"gap_nats": 5.0, "spread_nats": 11.0, "auroc": 0.6}
+INTERPOLATION = {
+    "bits_per_dim_middle": 3.0,
+    "bits_per_dim_ends": 2.0,
+    "pairs": 10,
+    "accepted_all_along": 0.5,
+    "accepted_all_along_ci": (0.4, 0.6),
+    "middle_minus_ends_ci": (0.9, 1.1),
+}
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.45, 0.55), "cannot be told from guessing"),
+        ((0.3, 0.4), "worse than guessing"),
+        ((0.6, 0.7), "little better than guessing"),
+        ((0.8, 0.9), "many wrong labels pass"),
+        ((0.97, 0.99), "does notice wrong labels"),
+    ],
+)
+def test_words_on_membership_follow_the_interval(interval: tuple[float, float], said: str) -> None:
+    assert said in words.membership("m", {**MEMBERSHIP, "auroc_ci": interval})
+
+
+@pytest.mark.parametrize(
+    ("rise", "said"),
+    [((0.1, 0.2), "less likely than real"), ((-0.2, -0.1), "more likely than real"), ((-0.1, 0.1), "as likely as")],
+)
+def test_words_on_interpolation_follow_the_rise(rise: tuple[float, float], said: str) -> None:
+    assert said in words.interpolation("m", {**INTERPOLATION, "middle_minus_ends_ci": rise})
+
+
+@pytest.mark.parametrize(("stay", "said"), [(0.95, "hardly any way"), (0.05, "nearly every way"), (0.5, "some ways")])
+def test_words_on_interpolation_follow_the_share(stay: float, said: str) -> None:
+    assert said in words.interpolation("m", {**INTERPOLATION, "accepted_all_along": stay})
+
+
+def test_the_verdict_names_who_is_fooled() -> None:
+    summaries = {"a": {"accepted_all_along": 0.9}, "b": {"accepted_all_along": 0.1}}
+    mixed = words.verdict(summaries)
+    assert "stopped for b" in mixed
+    assert "unnoticed for a" in mixed
+    assert words.verdict({"b": summaries["b"]}).endswith("stopped for b.")
+
+
+def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_path: Path) -> None:
+    page = write_report([trained], tmp_path)
+    text = page.read_text()
+    assert "<script" not in text
+    assert 'src="data:image/svg+xml;base64,' in text
+    assert 'href="http' not in text
+    rows = list(csv.reader((tmp_path / "tables" / "table1.csv").read_text().splitlines()))
+    numbers = json.loads((tmp_path / "tables" / "table1.json").read_text())
+    summary = trained.record("classification").summary
+    assert numbers[0]["accuracy"] == summary["accuracy"]
+    assert rows[1][0] == trained.name
+    assert all(cell in text for cell in rows[1])
+    for figure in (tmp_path / "figures").glob("*.svg"):
+        assert ElementTree.parse(figure).getroot().tag.endswith("svg")
+        assert figure.with_suffix(".png").stat().st_size > 1000
+    assert len(list((tmp_path / "figures").iterdir())) == 8
+
+
+def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -> None:
+    with pytest.raises(CondgenError, match="same name"):
+        write_report([trained, trained], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
