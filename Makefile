@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
 
-.PHONY: demo test lint setup bench-data results clean
+.PHONY: demo test lint setup bench-data bench-flow results clean
 
 setup: $(STAMP)
 
@@ -28,16 +28,22 @@ lint: setup
 bench-data: setup  ## cost of augmentation and of opening data; CONDGEN_DATA names the real data
 	$(BIN)/python benchmarks/data.py
 
+bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
+	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
+	$(BIN)/python benchmarks/flow.py
+
 RESULTS := mnist-reweight-small bg-mnist-0-reweight-small
 
-results: setup  ## the records under results/: 20 minutes of training for each model, then its audits
+results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; goes on after a stop
 	for preset in $(RESULTS); do \
-	  $(BIN)/condgen train $$preset --run runs/$$preset && \
+	  if [ -d runs/$$preset ]; then resume=--resume; else resume=; fi; \
+	  $(BIN)/condgen train $$preset --run runs/$$preset $$resume && \
 	  $(BIN)/condgen audit runs/$$preset && \
-	  mkdir -p results/$$preset && \
-	  cp runs/$$preset/config.toml runs/$$preset/metrics.jsonl runs/$$preset/records/*.json results/$$preset/ || exit 1; \
+	  mkdir -p results/$$preset/records && \
+	  cp runs/$$preset/config.toml runs/$$preset/metrics.jsonl results/$$preset/ && \
+	  cp runs/$$preset/records/* results/$$preset/records/ || exit 1; \
 	done
-	$(BIN)/condgen report $(RESULTS:%=runs/%) --out results/report
+	$(BIN)/condgen report $(RESULTS:%=runs/%) --out runs/report
 
 clean:
 	rm -rf $(VENV) demo

@@ -169,7 +169,7 @@ def _value(text: str) -> Any:
 
 def _validate(settings: dict[str, Any], origin: str) -> Config:
     try:
-        return Config.model_validate(settings, strict=False)
+        return Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"{origin}: {_sentence(first)}") from error

@@ -76,8 +76,8 @@ def test_interpolation_between_two_gaussians_follows_the_closed_form() -> None:
     for row, (i, j) in enumerate(zip(first, second, strict=True)):
         line = torch.lerp(x[i], x[j], torch.linspace(0, 1, 11)[:, None, None, None])
         np.testing.assert_allclose(record.arrays["bits_per_dim"][row], classifier(line).bits_per_dim, rtol=1e-5)
-        assert record.arrays["posterior"][row, 0, 0] == pytest.approx(1, abs=1e-4)
-        assert record.arrays["posterior"][row, -1, 1] == pytest.approx(1, abs=1e-4)
+        assert record.arrays["posterior"][row, 0, 0] == pytest.approx(1, abs=1e-3)
+        assert record.arrays["posterior"][row, -1, 1] == pytest.approx(1, abs=1e-3)
     assert record.summary["accepted_all_along"] == 1
     assert record.summary["bits_per_dim_middle"] > record.summary["bits_per_dim_ends"] + 1
 

@@ -390,3 +390,14 @@ def test_the_real_sets_have_the_known_means_and_sizes(tmp_path: Path) -> None:
     ink = mnist.test.images > 0
     assert np.array_equal(composed.test.images[ink], mnist.test.images[ink])
     assert cache.cache_directory().is_dir()
+
+
+def test_a_photograph_taken_sideways_is_turned_upright() -> None:
+    pixels = np.zeros((4, 8), np.uint8)
+    pixels[:, :4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to the right
+    upright, _ = decode(Encoded(encoded(pixels, "PNG", exif=exif), 0, "here"), Geometry())
+    assert upright.shape == (1, 8, 4)
+    assert (upright[0, :4] == 255).all()
+    assert (upright[0, 4:] == 0).all()

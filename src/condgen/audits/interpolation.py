@@ -54,7 +54,7 @@ def interpolation(
         "alpha": alpha.numpy(),
         "bits_per_dim": np.stack(bits),
         "accepted": np.stack(accepted),
-        "posterior": np.stack(posterior),
+        "posterior": np.stack(posterior).astype(np.float16),
         "strips": np.stack([_strip(x[i], x[j]) for i, j in chosen]),
     }
     return Record("interpolation", summarise(arrays, detector.threshold), arrays)
@@ -75,8 +75,8 @@ def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, An
         "alpha": arrays["alpha"].tolist(),
         "bits_per_dim": curve.tolist(),
         "bits_per_dim_ci": curve_ci.tolist(),
-        "posterior_0": arrays["posterior"][..., 0].mean(axis=0).tolist(),
-        "posterior_1": arrays["posterior"][..., 1].mean(axis=0).tolist(),
+        "posterior_0": arrays["posterior"][..., 0].mean(axis=0, dtype=np.float64).tolist(),
+        "posterior_1": arrays["posterior"][..., 1].mean(axis=0, dtype=np.float64).tolist(),
         "threshold": threshold,
         "accepted_all_along": float(stays),
         "accepted_all_along_ci": list(stays_ci),

@@ -136,13 +136,14 @@ def _decode_as(
     rows = _decode_rows(table, geometry)
     first = next(rows)
     shape = (channels or len(first[0]), *first[0].shape[1:])
-    labels, modes = np.empty(len(table), np.int64), Counter[str]()
-    with ImageFile(directory, (len(table), *shape)) as file, Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"decoding {name}", total=len(table))
+    total = len(order)
+    labels, modes = np.empty(total, np.int64), Counter[str]()
+    with ImageFile(directory, (total, *shape)) as file, Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"decoding {name}", total=total)
         number = -1
         for number, (image, mode, row) in enumerate(chain([first], rows)):
-            if number == len(table):
-                raise DataError(f"{name} has more images than it says ({len(table)}); fetch it again.")
+            if number == total:
+                raise DataError(f"{name} has more images than it says ({total}); fetch it again.")
             planes = np.broadcast_to(image, (channels, *image.shape[1:])) if channels and len(image) == 1 else image
             if planes.shape != shape:
                 raise _Mixed
@@ -151,8 +152,8 @@ def _decode_as(
             modes[mode] += 1
             if number % ROWS_AT_ONCE == 0:
                 bar.update(task, completed=number)
-    if number + 1 < len(table):
-        raise DataError(f"{name} has {number + 1} images where it says {len(table)}; fetch it again.")
+    if number + 1 < total:
+        raise DataError(f"{name} has {number + 1} images where it says {total}; fetch it again.")
     write_labels(directory, labels, {"modes": modes})
 
 

@@ -42,8 +42,9 @@ def decode(image: Encoded, geometry: Geometry) -> tuple[NDArray[np.uint8], str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, for images that are refused or bounded here
             opened = _opened(image)
-            upright = ImageOps.exif_transpose(opened)
-            return _array(upright.convert(CONVERTED.get(upright.mode, upright.mode)), geometry), opened.mode
+            upright = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
+            plain = upright.convert(CONVERTED[upright.mode]) if upright.mode in CONVERTED else upright
+            return _array(plain, geometry), opened.mode
     except DataError:
         raise
     except Exception as error:  # on damaged bytes a decoder may raise anything

@@ -58,9 +58,7 @@ def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
     return [
         _section("Classification and likelihood", tables.classification_table, words.classification, None, runs, work),
         _section("Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work),
-        _section(
-            "Between two classes", tables.interpolation_table, words.interpolation, figures.interpolation_means, runs, work
-        ),
+        _section("Between classes", tables.interpolation_table, words.interpolation, figures.interpolation_means, runs, work),
         _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
         _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
     ]
