@@ -50,7 +50,7 @@ def membership_histogram(run: Run) -> Figure:
     axes.hist(right, bins=bins, color=BLUE, alpha=0.65, label="right class")
     axes.hist(wrong, bins=bins, color=ORANGE, alpha=0.65, label="likeliest wrong class")
     auroc = record.summary["auroc"]
-    axes.set(xlabel="bits/dim", ylabel="test images", title=f"{run.name}: AUROC {auroc:.2f} (positive: wrong label)")
+    axes.set(xlabel="bits/dim", ylabel="test images", title=f"{run.name}\nAUROC {auroc:.2f} (positive: wrong label)")
     axes.legend(fontsize=7)
     return figure
 
