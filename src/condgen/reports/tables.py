@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,88 +32,79 @@ class Table:
 
 def classification_table(runs: Sequence[Run]) -> Table:
     """Table 1."""
-    numbers, rows = [], []
-    for run in runs:
-        summary = run.record("classification").summary
-        numbers.append({"model": run.name, "data": run.config.data.name, **summary})
-        rows.append(
-            (
-                run.name,
-                percent(summary["accuracy"], summary["accuracy_ci"]),
-                percent(summary["subspace_accuracy"], summary["subspace_accuracy_ci"])
-                if "subspace_accuracy" in summary
-                else "–",
-                number(summary["bits_per_dim"], summary["bits_per_dim_ci"]),
-                f"{summary['bits_per_dim_given_class']:.3f}",
-                percent(summary["accepted"], summary["accepted_ci"]),
-                f"{summary['threshold']:.2f}",
-                str(summary["n"]),
-            )
-        )
-    return Table(
+    return _table(
+        runs,
+        "classification",
         "table1",
         "Table 1: classification and likelihood",
         "Brackets: 95 % intervals (Wilson for shares, normal for means). Bits/dim: of log p(x), then of log p(x|y).",
-        ("model", "accuracy %", "by z_s alone %", "bits/dim", "given class", "accepted %", "threshold", "n"),
-        tuple(rows),
-        tuple(numbers),
+        {
+            "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
+            "by z_s alone %": _subspace,
+            "bits/dim": lambda s: number(s["bits_per_dim"], s["bits_per_dim_ci"]),
+            "given class": lambda s: f"{s['bits_per_dim_given_class']:.3f}",
+            "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
+            "threshold": lambda s: f"{s['threshold']:.2f}",
+            "n": lambda s: str(s["n"]),
+        },
     )
+
+
+def _subspace(summary: dict[str, Any]) -> str:
+    """Only a model with a class subspace has it."""
+    if "subspace_accuracy" not in summary:
+        return "–"
+    return percent(summary["subspace_accuracy"], summary["subspace_accuracy_ci"])
 
 
 def membership_table(runs: Sequence[Run]) -> Table:
     """The numbers of Fig. 3."""
-    numbers, rows = [], []
-    for run in runs:
-        summary = run.record("membership").summary
-        numbers.append({"model": run.name, **summary})
-        rows.append(
-            (
-                run.name,
-                f"{summary['bits_per_dim_right']:.3f}",
-                f"{summary['bits_per_dim_wrong']:.3f}",
-                f"{summary['gap_nats']:.1f}",
-                f"{summary['spread_nats']:.1f}",
-                number(summary["auroc"], summary["auroc_ci"]),
-                str(summary["n"]),
-            )
-        )
-    return Table(
+    return _table(
+        runs,
+        "membership",
         "membership",
         "Label membership (numbers of Fig. 3)",
         "Bits/dim under the right and the likeliest wrong class; the mean gap and the standard deviation under the right class"
         " in nats. AUROC of bits/dim with the wrong label as the positive; 0.5 cannot tell.",
-        ("model", "right class", "wrong class", "gap, nats", "spread, nats", "AUROC", "n"),
-        tuple(rows),
-        tuple(numbers),
+        {
+            "right class": lambda s: f"{s['bits_per_dim_right']:.3f}",
+            "wrong class": lambda s: f"{s['bits_per_dim_wrong']:.3f}",
+            "gap, nats": lambda s: f"{s['gap_nats']:.1f}",
+            "spread, nats": lambda s: f"{s['spread_nats']:.1f}",
+            "AUROC": lambda s: number(s["auroc"], s["auroc_ci"]),
+            "n": lambda s: str(s["n"]),
+        },
     )
 
 
 def interpolation_table(runs: Sequence[Run]) -> Table:
     """The numbers of Fig. 4."""
-    numbers, rows = [], []
-    for run in runs:
-        summary = run.record("interpolation").summary
-        numbers.append({"model": run.name, **summary})
-        rows.append(
-            (
-                run.name,
-                f"{summary['bits_per_dim_ends']:.2f}",
-                f"{summary['bits_per_dim_middle']:.2f}",
-                number(summary["middle_minus_ends"], summary["middle_minus_ends_ci"]),
-                percent(summary["accepted_all_along"], summary["accepted_all_along_ci"]),
-                f"{summary['threshold']:.2f}",
-                str(summary["pairs"]),
-            )
-        )
-    return Table(
+    return _table(
+        runs,
+        "interpolation",
         "interpolation",
         "Interpolations (numbers of Fig. 4)",
         "Mean bits/dim at the two ends and in the middle; share of pairs of which every step stays accepted. Brackets: 95 %"
         " bootstrap intervals over images, since pairs share images.",
-        ("model", "ends", "middle", "middle - ends", "accepted all along %", "threshold", "pairs"),
-        tuple(rows),
-        tuple(numbers),
+        {
+            "ends": lambda s: f"{s['bits_per_dim_ends']:.2f}",
+            "middle": lambda s: f"{s['bits_per_dim_middle']:.2f}",
+            "middle - ends": lambda s: number(s["middle_minus_ends"], s["middle_minus_ends_ci"]),
+            "accepted all along %": lambda s: percent(s["accepted_all_along"], s["accepted_all_along_ci"]),
+            "threshold": lambda s: f"{s['threshold']:.2f}",
+            "pairs": lambda s: str(s["pairs"]),
+        },
     )
+
+
+def _table(
+    runs: Sequence[Run], audit: str, name: str, title: str, caption: str, columns: dict[str, Callable[[dict[str, Any]], str]]
+) -> Table:
+    """A row for each run, a cell for each column from the audit's summary."""
+    summaries = {run.name: run.record(audit).summary for run in runs}
+    rows = tuple((model, *(cell(summary) for cell in columns.values())) for model, summary in summaries.items())
+    numbers = tuple({"model": model, **summary} for model, summary in summaries.items())
+    return Table(name, title, caption, ("model", *columns), rows, numbers)
 
 
 def percent(value: float, interval: Sequence[float]) -> str:
