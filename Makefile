@@ -25,8 +25,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-data: setup  ## cost of augmentation and of opening data; CONDGEN_DATA names the real data
+bench-data: setup  ## cost of augmentation, of opening data and of training the small presets; CONDGEN_DATA names the real data
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/presets.py
 
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
 	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2

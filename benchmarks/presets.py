@@ -1,0 +1,55 @@
+"""How long the small presets train: steps are timed on real data and multiplied out.
+
+Writes ``benchmarks/results/presets.json``.
+"""
+
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+
+from condgen import config, load_preset, machine, open_dataset
+from condgen.data.augmentation import Augmentation
+from condgen.experiments import build_classifier, build_objective
+from condgen.randomness import stream
+from condgen.runs import installed_versions
+from condgen.training.loop import EVALUATION_BATCH, Loader
+from condgen.training.optimiser import Optimiser
+
+WARM_UP, STEPS = 5, 30
+
+
+def minutes(name: str) -> float:
+    """Training and validation of all epochs, from the median step and the time of one evaluation batch."""
+    page, splits = load_preset(name), open_dataset(load_preset(name).data.name)
+    classifier, objective = build_classifier(page, splits.train).train(), build_objective(page)
+    augmentation = Augmentation(page.data.crop_padding, page.data.flip)
+    loader = Loader(splits.train, page.training.batch_size, augmentation, seed=0)
+    optimiser = Optimiser(classifier.density.named_parameters(), page.training, len(loader))
+    noise, times, batches = stream(0, "benchmark"), [], loader.epoch(0)
+    for _ in range(WARM_UP + STEPS):
+        start = time.perf_counter()
+        x, label = next(batches)
+        with classifier.density.fresh_noise(noise):
+            optimiser.step_on(objective(classifier(x), label).mean())
+        times.append(time.perf_counter() - start)
+    x, _ = splits.validation.batch(slice(0, EVALUATION_BATCH))
+    start = time.perf_counter()
+    classifier.eval()(x)
+    evaluation = (time.perf_counter() - start) * len(splits.validation) / len(x)
+    return page.training.epochs * (statistics.median(times[WARM_UP:]) * len(loader) + evaluation) / 60
+
+
+def main() -> None:
+    machine.prepare()
+    small = [name for name in config.preset_names() if name.endswith("-small")]
+    found = {name: round(minutes(name), 1) for name in small}
+    about = {"machine": platform.machine(), "threads": machine.usable_cores(), "versions": installed_versions()}
+    path = Path(__file__).parent / "results" / "presets.json"
+    path.write_text(json.dumps({**about, "minutes": found}, indent=1) + "\n")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    main()
