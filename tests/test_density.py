@@ -101,6 +101,12 @@ def test_threshold_at_a_quantile_accepts_that_share() -> None:
     assert flagged(detector, prediction).float().mean().item() == pytest.approx(0.1, abs=0.002)
 
 
+def test_the_quantile_one_accepts_every_image() -> None:
+    x = torch.rand(1000, 1, generator=torch.Generator().manual_seed(0))
+    prediction = GenerativeClassifier(DiagonalGaussian(MEAN, scale=0.05))(x)
+    assert not flagged(LikelihoodThreshold.at_quantile(prediction.bits_per_dim, 1.0), prediction).any()
+
+
 @pytest.mark.parametrize("quantile", [0.0, 1.1, math.nan])
 def test_a_quantile_outside_its_range_is_refused(quantile: float) -> None:
     with pytest.raises(CondgenError, match="0 < quantile <= 1"):

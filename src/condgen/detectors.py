@@ -30,8 +30,8 @@ class LikelihoodThreshold:
         threshold: In bits/dim. The paper has 1.4 for MNIST and 4.0 for CIFAR10.
 
     Examples:
-        >>> LikelihoodThreshold.at_quantile(torch.linspace(1, 2, 101), quantile=0.95)
-        LikelihoodThreshold(threshold=1.95)
+        >>> LikelihoodThreshold.at_quantile(torch.tensor([1.0, 2.0, 3.0]), quantile=0.75)
+        LikelihoodThreshold(threshold=2.5)
     """
 
     threshold: float
@@ -45,8 +45,7 @@ class LikelihoodThreshold:
         """The threshold that accepts the share ``quantile`` of held-out in-distribution images."""
         if not 0 < quantile <= 1 or bits_per_dim.numel() == 0:
             raise CondgenError(f"quantile {quantile} of {bits_per_dim.numel()} images: expected 0 < quantile <= 1 and images.")
-        exact = torch.quantile(bits_per_dim.double(), quantile).item()
-        return cls(math.ceil(exact * 1e6) / 1e6)  # upwards, so that the image at the quantile is accepted
+        return cls(torch.quantile(bits_per_dim.double(), quantile).item())
 
     def score(self, prediction: Prediction) -> Tensor:
         return prediction.bits_per_dim
