@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,20 @@ from condgen.errors import CondgenError
 
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
 GRADIENT_STEP = 1e-4
+RETRAIN = "Retrain with a lower learning rate."
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """A density that maps images to latent vectors and back."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``z`` and the log-determinant, shape ``(N,)``."""
+        ...
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The images of ``z``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,9 +73,10 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
     with torch.no_grad():
         checks = [_shape(density, x), _finite(density, x), _batch(density, x), _random_state(density, x)]
     checks.append(_gradient(density, x))
-    if hasattr(density, "encode") and hasattr(density, "decode"):
+    if isinstance(density, Flow):
+        exact = copy.deepcopy(density).double()
         with torch.no_grad():
-            checks += _flow(density, x)
+            checks += [_round_trip(density, x), _log_det(density, exact, x), _bits_per_dim(density, exact, x)]
     return checks
 
 
@@ -110,20 +126,20 @@ def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     return Check(name, worst < 1e-2, f"differs from the slope by {worst:.1e}, relative", advice)
 
 
-def _flow(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
-    z, log_det = density.encode(x)  # type: ignore[operator]
-    back = (density.decode(z) - x).abs().max().item()  # type: ignore[operator]
-    exact = copy.deepcopy(density).double()
-    _, exact_log_det = exact.encode(x.double())  # type: ignore[operator]
-    bits = GenerativeClassifier(density)(x).bits_per_dim
-    exact_bits = GenerativeClassifier(exact)(x.double()).bits_per_dim
-    of_log_det, of_bits = _relative(log_det, exact_log_det), (bits - exact_bits).abs().max().item()
-    retrain = "Retrain with a lower learning rate."
-    return [
-        Check("round trip", back < 1e-4, f"decode(encode(x)) differs by {back:.1e}", retrain),
-        Check("log-determinant", of_log_det < RELATIVE, f"float32 differs from float64 by {of_log_det:.1e}, relative", retrain),
-        Check("bits/dim", of_bits < 1e-2, f"float32 differs from float64 by {of_bits:.1e} bits/dim", retrain),
-    ]
+def _round_trip(flow: Flow, x: Tensor) -> Check:
+    worst = (flow.decode(flow.encode(x)[0]) - x).abs().max().item()
+    return Check("round trip", worst < 1e-4, f"decode(encode(x)) differs by {worst:.1e}", RETRAIN)
+
+
+def _log_det(flow: Flow, exact: Flow, x: Tensor) -> Check:
+    worst = _relative(flow.encode(x)[1], exact.encode(x.double())[1])
+    return Check("log-determinant", worst < RELATIVE, f"float32 differs from float64 by {worst:.1e}, relative", RETRAIN)
+
+
+def _bits_per_dim(density: ClassConditionalDensity, exact: ClassConditionalDensity, x: Tensor) -> Check:
+    in_single, in_double = GenerativeClassifier(density)(x), GenerativeClassifier(exact)(x.double())
+    worst = (in_single.bits_per_dim - in_double.bits_per_dim).abs().max().item()
+    return Check("bits/dim", worst < 1e-2, f"float32 differs from float64 by {worst:.1e} bits/dim", RETRAIN)
 
 
 def _relative(first: Tensor, second: Tensor) -> float:

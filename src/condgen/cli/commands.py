@@ -107,11 +107,11 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
     """Draw a labelled grid of DATASET and print its card."""
     from condgen.data.catalogue import open_dataset
     from condgen.reports.images import save_labelled_grid
-    from condgen.reports.terminal import print_card
+    from condgen.reports.terminal import print_rows
 
     splits = open_dataset(dataset, data_dir=data_dir, size=size)
     save_labelled_grid(splits.train, count, out)
-    print_card(splits)
+    print_rows(splits.name, splits.rows())
 
 
 @main.command()

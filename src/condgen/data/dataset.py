@@ -1,5 +1,6 @@
 """Labelled images as stored: whole numbers, and how many values they can take."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -80,6 +81,14 @@ class ImageDataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def class_counts(self) -> list[int]:
+        """How many images each class has."""
+        return [int(count) for count in np.bincount(self.labels, minlength=self.num_classes)]
+
+    def sha256(self) -> str:
+        """Of the stored values and then the labels, hexadecimal."""
+        return hashlib.sha256(np.ascontiguousarray(self.images).tobytes() + self.labels.tobytes()).hexdigest()
+
     def take(self, index: Index) -> "ImageDataset":
         """The images at ``index``, as a data set of their own."""
         return replace(self, images=self.images[index], labels=self.labels[index])
@@ -112,6 +121,24 @@ class Splits:
 
     def items(self) -> tuple[tuple[str, ImageDataset], ...]:
         return ("train", self.train), ("validation", self.validation), ("test", self.test)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The data set's card: names and values, in words."""
+        mean = self.train.images.mean((0, 2, 3)) / (self.train.pixel_levels - 1)
+        return [
+            ("image shape", "x".join(map(str, self.train.event_shape))),
+            ("levels", str(self.train.pixel_levels)),
+            ("classes", ", ".join(self.train.class_names)),
+            *(
+                (name, f"{len(part)} images; per class {', '.join(map(str, part.class_counts()))}")
+                for name, part in self.items()
+            ),
+            ("mean (train)", ", ".join(f"{value:.5f}" for value in mean)),
+            *((f"sha256 ({name})", part.sha256()) for name, part in self.items()),
+            ("source", self.source),
+            ("licence", self.licence),
+            *(("note", note) for note in self.notes),
+        ]
 
 
 def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:

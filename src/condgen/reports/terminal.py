@@ -1,16 +1,13 @@
 """Tables in the terminal."""
 
-import hashlib
 import sys
 from collections.abc import Sequence
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from condgen.audits.records import Record
-from condgen.data.dataset import Splits
 from condgen.reports.tables import Table
 from condgen.testing import Check
 
@@ -28,33 +25,9 @@ def print_table(table: Table) -> None:
 
 
 def print_record(record: Record) -> None:
-    """The scalars of a record's summary."""
-    rich = RichTable(title=record.audit, box=box.SIMPLE_HEAD, show_header=False)
-    for name, value in record.summary.items():
-        if not isinstance(value, list) or len(value) == 2:
-            rich.add_row(name, _text(value))
-    _print(rich)
-
-
-def print_card(splits: Splits) -> None:
-    """What a data set holds and where it comes from."""
-    train = splits.train
-    rich = RichTable(title=splits.name, box=box.SIMPLE_HEAD, show_header=False)
-    rich.add_row("image shape", "x".join(map(str, train.event_shape)))
-    rich.add_row("levels", str(train.pixel_levels))
-    rich.add_row("classes", ", ".join(train.class_names))
-    for name, part in splits.items():
-        counts = np.bincount(part.labels, minlength=train.num_classes)
-        rich.add_row(name, f"{len(part)} images; per class {', '.join(map(str, counts))}")
-    rich.add_row("mean (train)", ", ".join(f"{value:.5f}" for value in train.images.mean((0, 2, 3)) / (train.pixel_levels - 1)))
-    for name, part in splits.items():
-        digest = hashlib.sha256(np.ascontiguousarray(part.images).tobytes() + part.labels.tobytes()).hexdigest()
-        rich.add_row(f"sha256 ({name})", digest)
-    rich.add_row("source", splits.source)
-    rich.add_row("licence", splits.licence)
-    for note in splits.notes:
-        rich.add_row("note", note)
-    _print(rich)
+    """The scalars and intervals of a record's summary."""
+    shown = {name: value for name, value in record.summary.items() if not isinstance(value, list) or len(value) == 2}
+    print_rows(record.audit, [(name, _text(value)) for name, value in shown.items()])
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
