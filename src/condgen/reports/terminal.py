@@ -7,9 +7,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from condgen.audits.checks import FAIL, Check
 from condgen.audits.records import Record
 from condgen.reports.tables import Table
-from condgen.testing import Check
 
 WIDTH = 120
 
@@ -44,7 +44,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     for column in ("check", "", "found", "what to do"):
         rich.add_column(column)
     for check in checks:
-        rich.add_row(check.name, "pass" if check.passed else "FAIL", check.found, "" if check.passed else check.advice)
+        rich.add_row(check.name, check.outcome, check.found, check.advice if check.outcome == FAIL else "")
     _print(rich)
 
 
