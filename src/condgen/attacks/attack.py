@@ -4,7 +4,7 @@ import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -74,6 +74,10 @@ class Attack(abc.ABC):
         Returns:
             For images that could not be worked on, why; usually empty.
         """
+
+    def doubled(self) -> "Attack | None":
+        """The same attack with twice the effort, if it has such a setting; an audit asks whether that finds more."""
+        return None
 
     @final
     def __call__(

@@ -1,6 +1,6 @@
 """The boundary attack: a random walk along the boundary that only asks whether the goal is reached."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -39,6 +39,9 @@ class Boundary(Attack):
     first: float = 0.1
     lean: float = 0.5
     memory: float = 0.95
+
+    def doubled(self) -> Attack:
+        return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         start, found = self.starts.find(search, index, generator)

@@ -1,6 +1,6 @@
 """A gradient-based walk along the boundary, inside the region where the goal is reached and nothing is flagged."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,9 @@ class BrendelBethge(Attack):
     starts: Starts = field(default_factory=Starts)
     steps: int = 60
     start_steps: int = 20
+
+    def doubled(self) -> Attack:
+        return replace(self, steps=2 * self.steps)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)

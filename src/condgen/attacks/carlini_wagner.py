@@ -1,7 +1,7 @@
 """Carlini and Wagner's L2 attack, for any goal."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,6 +43,9 @@ class CarliniWagner(Attack):
     steps: int = 60
     step_size: float = 0.1
     start_steps: int = 20
+
+    def doubled(self) -> Attack:
+        return replace(self, searches=2 * self.searches, steps=2 * self.steps)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         reasons = DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)

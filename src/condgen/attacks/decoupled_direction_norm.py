@@ -1,7 +1,7 @@
 """Decoupled direction and norm: a short way to a small perturbation, and a good start for a longer one."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ class DecoupledDirectionNorm(Attack):
     steps: int = 100
     rate: float = 0.05
 
+    def doubled(self) -> Attack:
+        return replace(self, steps=2 * self.steps)
+
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         x = search.x[index]
         shift, radius = torch.zeros_like(x), x.new_zeros(len(x))
@@ -51,5 +54,5 @@ def downhill(margins: Tensor) -> Tensor:
 
 def first_radius(margins: Tensor, gradient: Tensor) -> Tensor:
     """Where a linear model would reach the goal, shape ``(n,)``."""
-    slope = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    slope: Tensor = gradient.flatten(1).norm(dim=1)
     return margins.relu().sum(-1) / slope.clamp_min(torch.finfo(slope.dtype).tiny).masked_fill(slope == 0, torch.inf)

@@ -1,6 +1,6 @@
 """HopSkipJump: a decision-based attack that estimates the boundary's direction from many yes-no answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -31,6 +31,9 @@ class HopSkipJump(Attack):
     starts: Starts = field(default_factory=Starts)
     queries: int = 2250
     probes: int = 50
+
+    def doubled(self) -> Attack:
+        return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         start, found = self.starts.find(search, index, generator)

@@ -106,7 +106,8 @@ class Search:
 
     def l2(self, perturbed: Tensor, index: Tensor) -> Tensor:
         """Distances from the originals, shape ``(n,)``."""
-        return torch.linalg.vector_norm((perturbed - self.x[index]).flatten(1), dim=1)
+        distance: Tensor = (perturbed - self.x[index]).flatten(1).norm(dim=1)
+        return distance
 
     def clip(self, perturbed: Tensor) -> Tensor:
         """Into the model's bounds."""

@@ -1,6 +1,6 @@
 """Where a decision-based attack begins: an image that reaches the goal already, however far away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ class Starts:
         nearest: Take the nearest of ``images`` that reaches the goal; else any one of them, at random.
     """
 
-    images: Tensor | None = None
+    images: Tensor | None = field(default=None, repr=False)
     tries: int = 25
     nearest: bool = False
 

@@ -6,7 +6,15 @@ import click
 
 from condgen.cli.group import Group
 
-AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")  # condgen.config.AUDITS, without importing it
+# condgen.config.AUDITS and the budgets, without importing them
+AUDIT_NAMES = (
+    "classification",
+    "membership",
+    "interpolation",
+    "samples",
+    "adversarial",
+)
+BUDGET_NAMES = ("smoke", "quick", "standard", "paper")
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 data_dir_option = click.option(
     "--data-dir",
@@ -53,16 +61,17 @@ def train(
 @main.command()
 @run_argument
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
+@click.option("--budget", type=click.Choice(BUDGET_NAMES), help="Of the adversarial audit. Default: the run's, 'quick'.")
 @data_dir_option
 @threads_option
-def audit(run: Path, only: tuple[str, ...], data_dir: Path | None, threads: int | None) -> None:
+def audit(run: Path, only: tuple[str, ...], budget: str | None, data_dir: Path | None, threads: int | None) -> None:
     """Audit the model of RUN and save the records in it."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, data_dir=data_dir):
+    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, budget=budget, data_dir=data_dir):
         print_record(record)
 
 
