@@ -9,25 +9,30 @@ from rich.table import Table as RichTable
 
 from condgen.audits.checks import FAIL, Check
 from condgen.audits.records import Record
-from condgen.reports.tables import Table
+from condgen.reports.tables import Table, attacks_table, checks_table
 
 WIDTH = 120
 
 
 def print_table(table: Table) -> None:
-    """A table of the report, as text."""
+    """A table of the report, as text: words to the left, numbers to the right, and no column without content."""
     rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD)
-    for number, column in enumerate(table.columns):
-        rich.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    kept = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
+    for number in kept:
+        words = any(row[number][:1].isalpha() for row in table.rows)
+        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*(row[number] for number in kept))
     _print(rich)
 
 
 def print_record(record: Record) -> None:
-    """The scalars and intervals of a record's summary."""
+    """The scalars and intervals of a record's summary; for attacks the table and the checks."""
     shown = {name: value for name, value in record.summary.items() if not isinstance(value, list) or len(value) == 2}
     print_rows(record.audit, [(name, _text(value)) for name, value in shown.items()])
+    if record.audit == "adversarial":
+        print_table(attacks_table({"": record.summary}))
+        print_table(checks_table({"": record.summary}))
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -79,7 +79,7 @@ def adversarial(
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     checks = examine(scene, runnable, arrays, spending.examined, epsilon)
     shards.forget_others()
-    summary = summarise(arrays, list(attacks), epsilon)
+    summary = summarise(arrays, epsilon)
     summary |= {"budget": budget, "threshold": detector.threshold, "drawn": scene.drawn, "seed": seed, "targeted": targeted}
     summary |= {"correct": scene.correct, "accepted": scene.accepted, "checks": [asdict(check) for check in checks]}
     return Record("adversarial", summary, _for_record(scene, arrays, keep_all=directory is None))

@@ -12,16 +12,21 @@ from condgen.audits.adversarial.shards import Arrays
 WORST = "worst case"
 
 
-def summarise(arrays: Arrays, attacks: list[str], epsilon: float) -> dict[str, Any]:
+def summarise(arrays: Arrays, epsilon: float) -> dict[str, Any]:
     """Shares for every attack and for the worst of all, on the classifier and on classifier and detector."""
-    cells = []
-    for knows in (False, True):
-        chosen = {name: arrays["cell"] == f"{name}|{int(knows)}" for name in attacks}
-        parts = {name: {key: arrays[key][rows] for key in ROWS} for name, rows in chosen.items() if rows.any()}
-        if parts:
-            parts[WORST] = worst(list(parts.values()))
-        cells += [{"attack": name, "knows_detector": knows, **cell(part, epsilon)} for name, part in parts.items()]
+    cells = [
+        {"attack": name, "knows_detector": knows, **cell(rows, epsilon)}
+        for knows in (False, True)
+        for name, rows in by_attack(arrays, knows).items()
+    ]
     return {"epsilon": epsilon, "n": len(np.unique(arrays["index"])), "cells": cells}
+
+
+def by_attack(arrays: Arrays, knows: bool) -> dict[str, Arrays]:
+    """The rows of every attack on one goal, and :func:`worst` of them."""
+    names = [cell.rpartition("|")[0] for cell in dict.fromkeys(arrays["cell"].tolist()) if cell.endswith(f"|{int(knows)}")]
+    parts = {name: {key: arrays[key][arrays["cell"] == f"{name}|{int(knows)}"] for key in ROWS} for name in names}
+    return {**parts, WORST: worst(list(parts.values()))}
 
 
 ROWS = (
