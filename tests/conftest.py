@@ -19,6 +19,7 @@ TINY = (
     "audit.alphas=5",
     "audit.samples=2",
     "audit.budget=smoke",
+    "audit.attacked=30",
     "detector.quantile=1.0",
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from condgen.errors import CondgenError
 from condgen.reports import words, write_report
+from condgen.reports.tables import attacks_table, checks_table
 from condgen.runs import Run
 
 MEMBERSHIP = {"gap_nats": 5.0, "spread_nats": 11.0, "auroc": 0.6}
@@ -57,6 +58,24 @@ def test_the_verdict_names_who_is_fooled() -> None:
     assert words.verdict({"b": summaries["b"]}).endswith("stopped for b.")
 
 
+def test_words_on_attacks_name_the_checks_that_failed(trained: Run) -> None:
+    summary = trained.record("adversarial").summary
+    checks = [{**check, "passed": check["name"] != "successes survive being stored"} for check in summary["checks"]]
+    said = words.attacks("m", {**summary, "checks": checks})
+    assert said.endswith("Do not believe this yet: successes survive being stored.")
+    assert "found no fault with itself" in words.attacks("m", {**summary, "checks": []})
+
+
+def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained: Run) -> None:
+    summary = trained.record("adversarial").summary
+    table = attacks_table({"m": summary})
+    assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
+    worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
+    assert table.rows[-1][5].startswith(f"{100 * worst['undetected_within']:.1f} [")
+    assert table.rows[-1][-1] == str(summary["n"])
+    assert len(checks_table({"m": summary}).rows) == len(summary["checks"])
+
+
 def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_path: Path) -> None:
     page = write_report([trained], tmp_path)
     text = page.read_text()
@@ -72,7 +91,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 8
+    assert len(list((tmp_path / "figures").iterdir())) == 12
 
 
 def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -> None:

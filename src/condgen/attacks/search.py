@@ -58,6 +58,8 @@ class Search:
     @torch.no_grad()
     def margins(self, perturbed: Tensor, index: Tensor) -> Tensor:
         """Margins of the goal, shape ``(n, K)``, for images that stand in for those at ``index``, which may repeat."""
+        if not len(index):
+            return perturbed.new_zeros(0, self.conditions)
         parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
         margins = torch.cat([self.goal[part].margins(self.classifier(images)) for images, part in parts])
         self.conditions = margins.shape[-1]
