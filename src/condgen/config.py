@@ -37,7 +37,7 @@ class Model(Section):
     levels: Positive = 4
     blocks: Positive = 12
     width: Positive = 128
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
     prior: Literal["class-mixture", "split"] = "class-mixture"
     subspace_scale: PositiveFloat = 0.3

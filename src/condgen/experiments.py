@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condgen import audits
+from condgen import audits, machine
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
@@ -73,11 +73,14 @@ def build_objective(config: Config) -> Objective:
 
 def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: bool = False, quiet: bool = False) -> Run:
     """Train a run from its beginning, or on from its newest checkpoint."""
+    run = reopen(path, config) if resume else None
+    config = run.config if run else resolved(config)
+    check_precision(config)
     objective = build_objective(config)
     splits = open_data(config, data_dir)
     classifier = build_classifier(config, splits.train)
     check_batches(splits.train, config.training)
-    run = reopen(path, config) if resume else Run.create(path, config)
+    run = run or Run.create(path, config)
     fit(
         classifier,
         objective,
@@ -93,13 +96,39 @@ def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: b
     return run
 
 
+def resolved(config: Config) -> Config:
+    """``config`` with a ``model.precision`` of "auto" replaced by what this machine multiplies fast."""
+    if config.model.precision != "auto":
+        return config
+    return _with_precision(config, "bfloat16" if machine.multiplies_bfloat16() else "float32")
+
+
+def check_precision(config: Config) -> None:
+    """Refuse to train in bfloat16 where that would be slow; evaluation is in float32 and needs no such units.
+
+    Raises:
+        ConfigError: Saying how to train all the same.
+    """
+    if config.model.precision == "bfloat16" and not machine.multiplies_bfloat16():
+        raise ConfigError(
+            "model.precision is 'bfloat16', but this machine has no units for bfloat16 products (AMX or AVX-512 BF16);"
+            " start a run with `--set model.precision=float32`, or train where such units are. Audits run anywhere."
+        )
+
+
+def _with_precision(config: Config, precision: str) -> Config:
+    return config.model_copy(update={"model": config.model.model_copy(update={"precision": precision})})
+
+
 def reopen(path: Path, config: Config) -> Run:
-    """The run at ``path``, to go on with.
+    """The run at ``path``, to go on with. A ``model.precision`` of "auto" asks for the one that the run began with.
 
     Raises:
         RunError: If it was started with other settings than ``config``.
     """
     run = Run.open(path)
+    if config.model.precision == "auto":
+        config = _with_precision(config, run.config.model.precision)
     asked, started = (settings.model_dump(exclude={"versions"}) for settings in (config, run.config))
     different = [section for section in asked if asked[section] != started[section]]
     if different:

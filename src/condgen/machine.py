@@ -23,6 +23,14 @@ def prepare(threads: int | None = None) -> None:
             mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this machine has units for bfloat16 products: AMX or AVX-512 BF16.
+
+    Without them such products are right, but slower than those in float32.
+    """
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

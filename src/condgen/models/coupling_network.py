@@ -6,6 +6,7 @@ with the nine neighbours of a pixel on its thin side, a block of images goes thr
 cache, and the backward pass computes the middle again instead of having stored it.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -129,11 +130,17 @@ def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> 
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
-    if rows.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+    """In bfloat16, where oneDNN has it, the ReLU is applied before the product leaves the registers, at half of the time."""
+    if rows.dtype == torch.bfloat16 and _fuses_bfloat16():
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
         return fused
     return torch.addmm(bias, rows, weight.t()).relu_()
+
+
+@cache
+def _fuses_bfloat16() -> bool:
+    """Whether oneDNN has the fused product; on CPUs without AVX-512 the call exists and fails."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _neighbours(thin: Tensor, precision: torch.dtype) -> Tensor:
