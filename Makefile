@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
 
-.PHONY: demo test lint setup bench-data bench-flow results clean
+.PHONY: demo test lint setup bench-data bench-flow stability results clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,9 @@ bench-data: setup  ## cost of augmentation, of opening data and of training the 
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
 	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
 	$(BIN)/python benchmarks/flow.py
+
+stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
+	$(BIN)/python benchmarks/stability.py
 
 RESULTS := mnist-reweight-small bg-mnist-0-reweight-small
 
