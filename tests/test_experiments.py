@@ -25,24 +25,24 @@ def begun(path: Path, precision: str) -> str:
 def test_auto_is_what_the_machine_multiplies_fast(
     fast: bool, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: fast)
     assert begun(tmp_path / "run", "auto") == chosen
     assert begun(tmp_path / "explicit", "float32") == "float32"
 
 
 def test_a_run_goes_on_elsewhere_with_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: False)
     assert begun(tmp_path / "run", "auto") == "float32"
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)
     assert experiments.train(preset("auto"), tmp_path / "run", resume=True, quiet=True).config.model.precision == "float32"
     with pytest.raises(RunError, match="started with another model"):
         experiments.train(preset("bfloat16"), tmp_path / "run", resume=True, quiet=True)
 
 
 def test_bfloat16_is_trained_only_where_it_pays_and_audited_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)
     run = experiments.train(preset("bfloat16"), tmp_path / "run", quiet=True)
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: False)
     for resume in (False, True):
         with pytest.raises(ConfigError, match=r"--set model\.precision=float32"):
             experiments.train(preset("bfloat16"), tmp_path / ("run" if resume else "new"), resume=resume, quiet=True)

@@ -81,7 +81,12 @@ class GenerativeClassifier(nn.Module):
             raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
         self.register_buffer("log_prior", prior.log())
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters live; images from elsewhere are moved there."""
+        return self.log_prior.device
+
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density)
-        class_log_prob, subspace_log_prob = self.density(x)
+        class_log_prob, subspace_log_prob = self.density(x.to(self.device))
         return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)

@@ -61,6 +61,7 @@ class Training(Section):
     learning_rate: PositiveFloat = 1e-3
     warm_up_steps: Annotated[int, Field(ge=0)] = 500
     clip_norm: PositiveFloat = 5.0
+    compile: bool = False
     decay: Decay = Decay()
 
 

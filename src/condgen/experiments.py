@@ -34,9 +34,12 @@ def open_data(config: Config, data_dir: Path | None = None) -> Splits:
     return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size)
 
 
-def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier:
-    """Bayes' rule over :func:`build_density`."""
-    return GenerativeClassifier(build_density(config, data))
+def build_classifier(config: Config, data: ImageDataset, device: torch.device | None = None) -> GenerativeClassifier:
+    """Bayes' rule over :func:`build_density`, on ``device``."""
+    density = build_density(config, data)
+    if config.training.compile and device is not None and device.type == "cuda":
+        density.compile_flow()
+    return GenerativeClassifier(density).to(device)
 
 
 def build_density(config: Config, data: ImageDataset) -> Glow:
@@ -71,14 +74,38 @@ def build_objective(config: Config) -> Objective:
             return Split(config.objective.alpha)
 
 
-def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: bool = False, quiet: bool = False) -> Run:
-    """Train a run from its beginning, or on from its newest checkpoint."""
+def train(
+    config: Config,
+    path: Path,
+    *,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    minutes: float | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a run from its beginning, or on from its newest checkpoint.
+
+    Args:
+        config: The experiment.
+        path: Of the run directory.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        resume: Go on.
+        minutes: Stop between two epochs before this is over; ``run.epochs_done`` says how far it came.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: If the device cannot do what the configuration asks for.
+        RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
+    """
+    place = machine.prepare_device(device)
     run = reopen(path, config) if resume else None
-    config = run.config if run else resolved(config)
-    check_precision(config)
+    config = run.config if run else resolved(config, place.type)
+    check_device(config, place.type)
     objective = build_objective(config)
     splits = open_data(config, data_dir)
-    classifier = build_classifier(config, splits.train)
+    classifier = build_classifier(config, splits.train, place)
     check_batches(splits.train, config.training)
     run = run or Run.create(path, config)
     fit(
@@ -91,28 +118,35 @@ def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: b
         augmentation=Augmentation(config.data.crop_padding, config.data.flip),
         seed=config.seed,
         resume=resume,
+        minutes=minutes,
         quiet=quiet,
     )
     return run
 
 
-def resolved(config: Config) -> Config:
-    """``config`` with a ``model.precision`` of "auto" replaced by what this machine multiplies fast."""
+def resolved(config: Config, device: str = "cpu") -> Config:
+    """``config`` with a ``model.precision`` of "auto" replaced by what this type of device multiplies fast."""
     if config.model.precision != "auto":
         return config
-    return _with_precision(config, "bfloat16" if machine.multiplies_bfloat16() else "float32")
+    return _with_precision(config, "bfloat16" if machine.multiplies_bfloat16(device) else "float32")
 
 
-def check_precision(config: Config) -> None:
-    """Refuse to train in bfloat16 where that would be slow; evaluation is in float32 and needs no such units.
+def check_device(config: Config, device: str = "cpu") -> None:
+    """Refuse to train on a type of device that cannot do what ``config`` asks for; audits run on any.
 
     Raises:
         ConfigError: Saying how to train all the same.
     """
-    if config.model.precision == "bfloat16" and not machine.multiplies_bfloat16():
+    if config.model.precision == "bfloat16" and not machine.multiplies_bfloat16(device):
+        units = "tensor cores for bfloat16" if device == "cuda" else "units for bfloat16 products (AMX or AVX-512 BF16)"
         raise ConfigError(
-            "model.precision is 'bfloat16', but this machine has no units for bfloat16 products (AMX or AVX-512 BF16);"
-            " start a run with `--set model.precision=float32`, or train where such units are. Audits run anywhere."
+            f"model.precision is 'bfloat16', but the {device} device has no {units};"
+            " start a run with `--set model.precision=float32`, or train where they are. Audits run anywhere."
+        )
+    if config.training.compile and (device != "cuda" or config.model.memory == "constant"):
+        found = f"the device is {device} and model.memory is '{config.model.memory}'"
+        raise ConfigError(
+            f'training.compile needs --device cuda and model.memory = "standard", but {found}; set it to false, or meet both.'
         )
 
 
@@ -136,9 +170,9 @@ def reopen(path: Path, config: Config) -> Run:
     return run
 
 
-def load_classifier(run: Run, splits: Splits) -> GenerativeClassifier:
-    """The run's best checkpoint, in evaluation mode."""
-    classifier = build_classifier(run.config, splits.train)
+def load_classifier(run: Run, splits: Splits, device: torch.device | None = None) -> GenerativeClassifier:
+    """The run's best checkpoint, in evaluation mode, on ``device``."""
+    classifier = build_classifier(run.config, splits.train, device)
     load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
     return classifier.eval()
 
@@ -151,11 +185,13 @@ def build_detector(config: Config, classifier: GenerativeClassifier, validation:
     return LikelihoodThreshold.at_quantile(predict(classifier, x).bits_per_dim, config.detector.quantile)
 
 
-def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = None, quiet: bool = False) -> list[Record]:
+def audit(
+    run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = None, device: str = "cpu", quiet: bool = False
+) -> list[Record]:
     """Run the named audits on the test images and save their records in the run."""
     settings, seed = run.config.audit, run.config.seed
     splits = open_data(run.config, data_dir)
-    classifier = load_classifier(run, splits)
+    classifier = load_classifier(run, splits, machine.prepare_device(device))
     detector = build_detector(run.config, classifier, splits.validation)
     records = []
     for name in (name for name in AUDITS if name in only):

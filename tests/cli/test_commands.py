@@ -1,6 +1,7 @@
 """The command line as a user meets it: a good path for each command, and bad input by table."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
     assert len(summaries["interpolation"]["bits_per_dim"]) == len(summaries["interpolation"]["alpha"]) == 5
 
 
+def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
+    start = ("train", "digits-base", *SETTINGS, "--seed", 3, "--run", tmp_path / "a run")
+    status, line, _ = condgen(*start, "--minutes", 0, "--device", "cpu")
+    assert status == 0
+    assert "has 1 of 2 epochs; go on with: condgen train digits-base" in line
+    again = shlex.split(line.partition("go on with: condgen ")[2])
+    status, line, _ = condgen(*again, "--minutes", 0)
+    assert status == 0
+    assert "is trained" in line
+
+
 def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     shutil.rmtree(copied.records)
     assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
@@ -109,7 +121,7 @@ def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) ->
     "setting", ["model.family=cauchy", "model.label_smoothing=0.1", "model.memory=constant", "model.precision=bfloat16"]
 )
 def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda: True)  # slow where it is not true, but right everywhere
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)  # slow where it is not true, but right everywhere
     run = tmp_path / "run"
     assert condgen("train", "digits-split", *SETTINGS, "--set", setting, "--run", run, "--threads", 1)[0] == 0
     assert condgen("audit", run, "--only", "classification", "--threads", 1)[0] == 0
@@ -145,6 +157,10 @@ BAD_CALLS = {
     ),
     "truth for a number": (("train", "digits-base", "--set", "training.epochs=true"), "training.epochs = True does not fit"),
     "size of embedded data": (("train", "digits-base", "--set", "data.size=32"), "digits has a size of its own"),
+    "compiled on a CPU": (
+        ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
+        "training.compile needs --device cuda",
+    ),
     "unknown data to show": (("show", "imagenet", "--out", "x.png"), "'imagenet' is not known"),
 }
 

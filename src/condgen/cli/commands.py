@@ -1,5 +1,6 @@
 """Every command of `condgen`: arguments in, one call into the library, a few lines out."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -12,6 +13,13 @@ data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with mnist/ and cifar10/ as parquet files. Default: CONDGEN_DATA, else the Hugging Face Hub.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto is the CUDA device where there is one.",
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all usable cores.")
 
@@ -29,7 +37,11 @@ def main(debug: bool) -> None:
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), help="Stop between two epochs before this is over; at least one is trained."
+)
 @data_dir_option
+@device_option
 @threads_option
 def train(
     preset: str,
@@ -37,7 +49,9 @@ def train(
     path: Path | None,
     seed: int,
     resume: bool,
+    minutes: float | None,
     data_dir: Path | None,
+    device: str,
     threads: int | None,
 ) -> None:
     """Train the model of PRESET into a run directory."""
@@ -46,23 +60,31 @@ def train(
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
-    run = experiments.train(config, path or Path("runs") / preset, data_dir=data_dir, resume=resume)
-    click.echo(f"{run.path} is trained; next: condgen audit {run.path}")
+    path = path or Path("runs") / preset
+    run = experiments.train(config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes)
+    done, epochs = run.epochs_done, config.training.epochs
+    if done < epochs:
+        settings = [word for setting in overrides for word in ("--set", setting)] + (["--seed", str(seed)] if seed else [])
+        again = shlex.join(["condgen", "train", preset, *settings, "--run", str(path), "--resume"])
+        click.echo(f"{path} has {done} of {epochs} epochs; go on with: {again}")
+    else:
+        click.echo(f"{path} is trained; next: condgen audit {path}")
 
 
 @main.command()
 @run_argument
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
 @data_dir_option
+@device_option
 @threads_option
-def audit(run: Path, only: tuple[str, ...], data_dir: Path | None, threads: int | None) -> None:
+def audit(run: Path, only: tuple[str, ...], data_dir: Path | None, device: str, threads: int | None) -> None:
     """Audit the model of RUN and save the records in it."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, data_dir=data_dir):
+    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, data_dir=data_dir, device=device):
         print_record(record)
 
 

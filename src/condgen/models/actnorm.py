@@ -32,10 +32,14 @@ class ActNorm(Bijection):
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialised", torch.tensor(False))
+        self.settled = False  # whether the buffer has been read: on a GPU that waits for all that is under way
+        self.register_load_state_dict_post_hook(_unsettle)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and not self.initialised:
-            self.initialise(x)
+        if self.training and not self.settled:
+            if not self.initialised:
+                self.initialise(x)
+            self.settled = True
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,3 +55,8 @@ class ActNorm(Bijection):
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
+
+
+def _unsettle(module: nn.Module, _: object) -> None:
+    """Loaded weights may or may not be initialised."""
+    module.settled = False  # type: ignore[assignment]

@@ -72,7 +72,7 @@ class Optimiser:
         for name, parameter in self.parameters.items():
             if f"exp_avg.{name}" in state:
                 self.adam.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": state[f"exp_avg.{name}"],
-                    "exp_avg_sq": state[f"exp_avg_sq.{name}"],
+                    "step": torch.tensor(float(step), device=parameter.device),
+                    "exp_avg": state[f"exp_avg.{name}"].to(parameter.device),
+                    "exp_avg_sq": state[f"exp_avg_sq.{name}"].to(parameter.device),
                 }
