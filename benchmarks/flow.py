@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
+from benchmarks.evidence import RESULTS, commit
 from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
@@ -28,7 +29,6 @@ from condgen.runs import installed_versions
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES, ROUNDS = 4, 12, 128, 64, 10, 3
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
-RESULTS = Path(__file__).parent / "results"
 
 
 def ours(precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False) -> Glow:
@@ -191,11 +191,6 @@ def memory() -> dict[str, float]:
         "stored_peak_mb": stored_48 / 2**20,
         "constant_time_ratio": time_constant / time_stored,
     }
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    return done.stdout.strip()
 
 
 def main() -> None:

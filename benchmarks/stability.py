@@ -5,7 +5,6 @@ with those that are missing. The warm-up is shorter than the presets' own, so th
 """
 
 import json
-import platform
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -16,18 +15,16 @@ from typing import Any
 import click
 from torch import Tensor
 
+from benchmarks import evidence
 from condgen import load_preset, machine, open_dataset
 from condgen.config import preset_names
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import Splits
 from condgen.experiments import build_classifier, build_objective, resolved
-from condgen.files import written_whole
 from condgen.randomness import stream
-from condgen.runs import installed_versions
 from condgen.training.loop import Loader
 from condgen.training.optimiser import NonFiniteLoss, Optimiser
 
-RESULTS = Path(__file__).parent / "results" / "stability.json"
 LEARNING_RATE, WARM_UP = 1e-3, 100
 SMALL = [name for name in preset_names() if name.endswith("-small") or "digits" in name]
 
@@ -84,11 +81,9 @@ def summary(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def keep(path: Path, runs: dict[str, dict[str, dict[str, Any]]]) -> None:
     """Write all of the results anew, whole."""
-    about = {"machine": platform.machine(), "versions": installed_versions()}
     settings = {"learning_rate": LEARNING_RATE, "warm_up_steps": WARM_UP}
     found = {preset: summary(seeds) for preset, seeds in runs.items()}
-    with written_whole(path) as work:
-        work.write_text(json.dumps({**about, **settings, "summary": found, "runs": runs}, indent=1) + "\n")
+    evidence.keep(path, {**evidence.about(), **settings, "summary": found, "runs": runs})
 
 
 def missing(runs: dict[str, dict[str, Any]], presets: tuple[str, ...], seeds: int, steps: int) -> Iterator[tuple[str, int]]:
@@ -106,17 +101,17 @@ def missing(runs: dict[str, dict[str, Any]], presets: tuple[str, ...], seeds: in
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
 @click.option("--threads", type=click.IntRange(min=1))
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=evidence.RESULTS / "stability.json", show_default=True)
 def main(presets: tuple[str, ...], seeds: int, steps: int, overrides: tuple[str, ...], threads: int | None, out: Path) -> None:
     """Train PRESETS (default: all small ones) from many seeds and count what is not finite; goes on after a stop."""
     machine.prepare(threads)
-    runs = json.loads(out.read_text())["runs"] if out.exists() else {}
+    runs = evidence.kept(out).get("runs", {})
     for preset, seed in list(missing(runs, presets or tuple(SMALL), seeds, steps)):
         found = train(preset, seed, steps, overrides)
         runs.setdefault(preset, {})[str(seed)] = found
         keep(out, runs)
         click.echo(f"{preset} seed {seed}: {json.dumps(found)}")
-    for preset, line in json.loads(out.read_text())["summary"].items():
+    for preset, line in evidence.kept(out)["summary"].items():
         click.echo(f"{preset}: {json.dumps(line)}")
 
 
