@@ -111,6 +111,7 @@ def is_audited(path: Path) -> bool:
 @click.argument("presets", nargs=-1)
 @click.option("--minutes", type=click.FloatRange(min=0), default=8.0, show_default=True, help="Of this call.")
 @click.option("--device", type=click.Choice(machine.DEVICES), default="cuda", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1))
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/gpu"), show_default=True)
 @click.option("--data-dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -119,6 +120,7 @@ def main(
     presets: tuple[str, ...],
     minutes: float,
     device: str,
+    threads: int | None,
     overrides: tuple[str, ...],
     runs: Path,
     data_dir: Path | None,
@@ -126,7 +128,7 @@ def main(
 ) -> None:
     """Train and audit PRESETS (default: Reweight, Split and Base on MNIST), at most --minutes of it in this call."""
     end = time.monotonic() + 60 * minutes
-    machine.prepare()
+    machine.prepare(threads)
     study = Study(out, machine.prepare_device(device))
     if study.run_until(end, presets or PRESETS, overrides, runs, data_dir):
         click.echo(f"All is trained and audited; see {out}.")

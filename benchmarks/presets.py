@@ -43,7 +43,7 @@ def minutes(name: str) -> float:
 
 
 def main() -> None:
-    machine.prepare()
+    machine.prepare(machine.usable_cores())
     small = [name for name in config.preset_names() if name.endswith("-small")]
     found = {name: round(minutes(name), 1) for name in small}
     about = {"machine": platform.machine(), "threads": machine.usable_cores(), "versions": installed_versions()}

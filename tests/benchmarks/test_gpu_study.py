@@ -14,7 +14,7 @@ SETTINGS = [
 
 
 def study(folder: Path, minutes: float) -> str:
-    arguments = ["digits-reweight", "digits-base", "--device", "cpu", "--minutes", str(minutes), *SETTINGS]
+    arguments = ["digits-reweight", "digits-base", "--device", "cpu", "--threads", "1", "--minutes", str(minutes), *SETTINGS]
     places = ["--runs", str(folder / "runs"), "--out", str(folder / "gpu.json")]
     return CliRunner().invoke(gpu_study.main, [*arguments, *places], catch_exceptions=False).stdout
 

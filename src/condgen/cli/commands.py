@@ -21,7 +21,9 @@ device_option = click.option(
     show_default=True,
     help="Where to compute; auto is the CUDA device where there is one.",
 )
-threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all usable cores.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads. Default: the usable cores that others leave free."
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
