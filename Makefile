@@ -32,6 +32,7 @@ bench-data: setup  ## cost of augmentation, of opening data and of training the 
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
 	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
 	$(BIN)/python -m benchmarks.flow
+	$(BIN)/python -m benchmarks.readme
 
 stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
 	$(BIN)/python -m benchmarks.stability

@@ -1,6 +1,7 @@
 """What every measurement says about itself, and how it is kept."""
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -24,8 +25,16 @@ def commit() -> str:
 def about(device: torch.device | None = None) -> dict[str, Any]:
     """Device, versions and commit."""
     on_gpu = device is not None and device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if on_gpu else cpu()
     return {"device": name, "versions": installed_versions(), "commit": commit()}
+
+
+def cpu() -> str:
+    """The processor's name and its cores."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def keep(path: Path, results: dict[str, Any]) -> None:

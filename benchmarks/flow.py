@@ -5,8 +5,6 @@ timed in alternating rounds in one process, by process time per thread, so that 
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from benchmarks.evidence import RESULTS, commit
+from benchmarks.evidence import RESULTS, commit, cpu
 from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
@@ -201,7 +199,7 @@ def main() -> None:
     one = speeds[1]
     results: dict[str, object] = {
         "versions": {**installed_versions(), "normflows": "1.7.3", "FrEIA": "0.2"},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": cpu(),
         "commit": commit(),
         "images_per_second": speeds,
         "train_ratio_normflows": one["condgen bfloat16"]["training"] / one["normflows"]["training"],
