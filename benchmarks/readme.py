@@ -43,8 +43,8 @@ def about(results: dict[str, Any]) -> str:
         f"`make bench-flow` on {results['machine']}; {versions}; commit {results['commit'][:7]}.",
         f"Training in bfloat16 reaches {results['training_gflops']['bfloat16']:.0f} GFLOP/s,"
         f" {share:.1%} of the machine's limit for products.",
-        f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to the'
-        f" peak (otherwise {results['memory_growth_stored']:.0%}), at {results['constant_time_ratio']:.2f} times the time.",
+        f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to'
+        f" the peak (otherwise {results['memory_growth_stored']:.0%}), at {results['constant_time_ratio']:.2f} times the time.",
     ]
     if "bf16_bits_per_dim_difference" in results:
         bits, accuracy = results["bf16_bits_per_dim_difference"], results["bf16_accuracy_difference"]

@@ -1,6 +1,7 @@
 """Actnorm: a per-channel affine map that starts out normalising the data."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from condgen.models.bijections import Bijection
@@ -11,7 +12,9 @@ SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would other
 class ActNorm(Bijection):
     r""":math:`z_c = s_c\,(x_c + b_c)` per channel, with :math:`s, b` set once so that z has zero mean and unit variance.
 
-    The first batch seen in training mode sets both; that it has happened is part of the saved state.
+    The first batch seen in training mode sets both; that it has happened is part of the saved state. Where several processes
+    train, all take what the first of them found: one batch is enough, as it is for one process, and copies are equal to the
+    bit, which statistics summed over processes are only if all sum in the same order.
 
     Args:
         channels: Number of channels of ``(N, C, H, W)`` inputs.
@@ -51,6 +54,9 @@ class ActNorm(Bijection):
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
         self.shift.copy_(-mean[0])
         self.log_scale.copy_(-std[0].clamp_min(SMALLEST_STD).log())
+        if dist.is_available() and dist.is_initialized():
+            for parameter in (self.shift, self.log_scale):
+                dist.broadcast(parameter, src=0)
         self.initialised.fill_(True)
 
     def _log_det(self, x: Tensor) -> Tensor:
