@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
 
-.PHONY: demo test lint setup bench-data bench-flow stability gpu-study results clean
+.PHONY: demo test lint setup bench-data bench-flow bench-precision stability gpu-study results clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,9 @@ bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, a
 	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
 	$(BIN)/python -m benchmarks.flow
 	$(BIN)/python -m benchmarks.readme
+
+bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small: twice 15 minutes, where there are units for bfloat16
+	$(BIN)/python -m benchmarks.precision
 
 stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
 	$(BIN)/python -m benchmarks.stability

@@ -4,7 +4,6 @@ All contenders have 4 levels of 12 blocks (coupling network 3x3, 1x1, 3x3 of wid
 timed in alternating rounds in one process, by process time per thread, so that other load on the machine hurts all alike.
 """
 
-import json
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from benchmarks.evidence import RESULTS, commit, cpu
+from benchmarks.evidence import RESULTS, commit, cpu, keep, kept
 from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
@@ -213,11 +212,8 @@ def main() -> None:
         two = speeds[2]
         results["train_ratio_normflows_2_threads"] = two["condgen bfloat16"]["training"] / two["normflows"]["training"]
         results["likelihood_ratio_normflows_2_threads"] = two["condgen bfloat16"]["likelihood"] / two["normflows"]["likelihood"]
-    quality = RESULTS / "bf16.json"
-    if quality.exists():
-        results |= json.loads(quality.read_text())
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "flow.json").write_text(json.dumps(results, indent=1) + "\n")
+    results |= {key: value for key, value in kept(RESULTS / "bf16.json").items() if key.startswith("bf16_")}
+    keep(RESULTS / "flow.json", results)
     print((RESULTS / "flow.json").read_text())
 
 
