@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from condgen import audits, machine
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.config import AUDITS, Config
+from condgen.config import AUDITS, Config, Images
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
@@ -107,7 +108,9 @@ def train(
     splits = open_data(config, data_dir)
     classifier = build_classifier(config, splits.train, place)
     check_batches(splits.train, config.training)
-    run = run or Run.create(path, config)
+    if run:
+        check_images_of(run, splits.train)
+    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits.train)}))
     fit(
         classifier,
         objective,
@@ -163,15 +166,46 @@ def reopen(path: Path, config: Config) -> Run:
     run = Run.open(path)
     if config.model.precision == "auto":
         config = _with_precision(config, run.config.model.precision)
-    asked, started = (settings.model_dump(exclude={"versions"}) for settings in (config, run.config))
+    asked, started = (settings.model_dump(exclude={"versions", "images"}) for settings in (config, run.config))
     different = [section for section in asked if asked[section] != started[section]]
     if different:
-        raise RunError(f"{path} was started with another {' and '.join(different)}; give the same settings or another --run.")
+        changes = ", ".join(_changes(different[0], started[different[0]], asked[different[0]]))
+        raise RunError(
+            f"{path} was started with another {' and '.join(different)} ({changes}); give the same settings or another --run."
+        )
     return run
+
+
+def _changes(name: str, before: Any, now: Any) -> list[str]:
+    """What differs, setting by setting, as "training.epochs was 3, now 5"."""
+    if not isinstance(before, dict):
+        return [f"{name} was {before!r}, now {now!r}"]
+    return [change for key in before if before[key] != now[key] for change in _changes(f"{name}.{key}", before[key], now[key])]
+
+
+def images_of(data: ImageDataset) -> Images:
+    """What a run notes about its images."""
+    return Images(shape=list(data.event_shape), classes=data.num_classes, levels=data.pixel_levels)
+
+
+def check_images_of(run: Run, data: ImageDataset) -> None:
+    """Refuse images that only have the name of those that ``run`` was trained on.
+
+    Raises:
+        RunError: Naming both.
+    """
+    before, now = run.config.images, images_of(data)
+    if before is not None and before != now:
+        was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
+        raise RunError(
+            f"{run.path} was trained on images of {was}, but {data.name} now has {found}; put the former back (--data-dir),"
+            " or train a new run."
+        )
 
 
 def load_classifier(run: Run, splits: Splits, device: torch.device | None = None) -> GenerativeClassifier:
     """The run's best checkpoint, in evaluation mode, on ``device``."""
+    check_images_of(run, splits.train)
     classifier = build_classifier(run.config, splits.train, device)
     load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
     return classifier.eval()

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from condgen import machine
+from condgen import experiments, machine
 from condgen.cli import main
+from condgen.data.catalogue import open_dataset
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
@@ -157,6 +158,8 @@ BAD_CALLS = {
     ),
     "truth for a number": (("train", "digits-base", "--set", "training.epochs=true"), "training.epochs = True does not fit"),
     "size of embedded data": (("train", "digits-base", "--set", "data.size=32"), "digits has a size of its own"),
+    "no width": (("train", "digits-base", "--set", "model.width=0"), "model.width = 0 does not fit"),
+    "nearest level": (("train", "digits-base", "--set", "model.levels=0"), "the nearest that does is 1"),
     "compiled on a CPU": (
         ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
         "training.compile needs --device cuda",
@@ -178,8 +181,20 @@ def test_an_existing_run_is_not_overwritten(copied: Run) -> None:
 
 
 def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
-    assert "started with another training" in refused(
-        "train", "digits-split", *SETTINGS, "--set", "training.epochs=3", "--run", copied.path, "--resume"
+    again = ("train", "digits-split", *SETTINGS, "--run", copied.path, "--resume")
+    message = "started with another training (training.epochs was 2, now 3)"
+    assert message in refused(*again, "--set", "training.epochs=3")
+    assert "another data (data.name was 'digits', now 'bg-digits')" in refused(*again, "--set", "data.name=bg-digits")
+
+
+@pytest.mark.parametrize(
+    "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+)
+def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
+    message = refused(*command, copied.path)
+    assert (
+        "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
     )
 
 

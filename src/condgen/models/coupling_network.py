@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
+from condgen.errors import ConfigError
+
 BLOCKED_ON = ("cpu",)  # types of device that gain from the blocked path
 BLOCK_BYTES = 1 << 19  # of one layer of one block, so that it stays in the L2 cache
 
@@ -34,10 +36,15 @@ class CouplingNetwork(nn.Module):
         precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
             BF16; input, output, sums and weights stay in float32. In evaluation mode all is in the precision of the
             input, since rounded products are no exact inverse of each other.
+
+    Raises:
+        ConfigError: If the width is not positive.
     """
 
     def __init__(self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None):
         super().__init__()
+        if width < 1:
+            raise ConfigError(f"a coupling network of width {width} has no channels between; use a width of 1 or more.")
         self.precision = precision
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError
 from condgen.models.actnorm import ActNorm
-from condgen.models.bijections import Bijection, Compose, MultiScale, level_shapes
+from condgen.models.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
 from condgen.models.convolution import Invertible1x1Convolution
 from condgen.models.coupling import AffineCoupling
 from condgen.models.noise import NoisyImages
@@ -66,6 +66,8 @@ class Glow(ClassConditionalDensity):
     ):
         super().__init__()
         check_levels(event_shape, levels)
+        if blocks < 0:
+            raise ConfigError(f"a level of {blocks} blocks cannot be; use 0 or more.")
         generator = generator or torch.Generator().manual_seed(0)
         channels, height, columns = event_shape
         self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
@@ -121,16 +123,3 @@ class Glow(ClassConditionalDensity):
     @property
     def _settled(self) -> bool:
         return all(step.settled for step in self.modules() if isinstance(step, ActNorm))
-
-
-def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
-    """Refuse an image that cannot be halved ``levels - 1`` times."""
-    _, height, width = event_shape
-    possible = 1
-    while height % (1 << possible) == 0 and width % (1 << possible) == 0:
-        possible += 1
-    if not 1 <= levels <= possible:
-        raise ConfigError(
-            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible} levels"
-            f" or pad to a multiple of {1 << max(levels - 1, 0)}."
-        )

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from condgen.errors import ConfigError
 from condgen.models.families import FAMILIES, GAUSSIAN, Family
 
 REFERENCE_DIMS = 128
@@ -53,6 +54,11 @@ class Prior(nn.Module, abc.ABC):
 
     def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
         super().__init__()
+        if label_smoothing > 0 and num_classes < 2:
+            raise ConfigError(
+                f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
+                " or use 2 or more classes."
+            )
         self.num_classes = num_classes
         self.dims = dims
         self.family = FAMILIES[family]
@@ -74,7 +80,7 @@ class Prior(nn.Module, abc.ABC):
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         """One ``z`` for each label, shape ``(N, dims)``; all is drawn where the generator lives and then moved."""
         label = label.to(generator.device)
-        other = (label + torch.randint(1, self.num_classes, label.shape, generator=generator)) % self.num_classes
+        other = (label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)) % self.num_classes
         swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
         return self.sample_cluster(torch.where(swapped, other, label).to(self.device), temperature, generator)
 
@@ -142,6 +148,11 @@ class SplitPrior(Prior):
         hidden: int = 64,
     ):
         super().__init__(num_classes, dims, family, label_smoothing)
+        if dims <= num_classes:
+            raise ConfigError(
+                f"the split prior keeps a number of z for each of {num_classes} classes, but z has {dims} in all; use larger"
+                f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
+            )
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
         self.classes = ClassParameters(num_classes, self.rest)

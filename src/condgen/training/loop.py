@@ -16,7 +16,7 @@ from torch import Tensor
 from condgen import config
 from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.augmentation import Augmentation
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError
 from condgen.files import written_whole
 from condgen.randomness import numpy_stream, stream
@@ -82,11 +82,14 @@ def fit(
         The validation metrics of the best checkpoint.
 
     Raises:
+        DataError: If there are fewer images than a batch has, or the model is not for them.
         NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
     """
     density = classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     check_batches(train, settings)
+    for data in (train, validation):
+        check_fits(data, density)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
     start, best = 0, {"loss": float("inf")}
     if resume and (directory / "checkpoint").is_dir():
