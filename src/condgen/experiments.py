@@ -106,10 +106,10 @@ def train(
     check_device(config, place.type)
     objective = build_objective(config)
     splits = open_data(config, data_dir)
-    classifier = build_classifier(config, splits.train, place)
-    check_batches(splits.train, config.training)
     if run:
         check_images_of(run, splits.train)
+    classifier = build_classifier(config, splits.train, place)
+    check_batches(splits.train, config.training)
     run = run or Run.create(path, config.model_copy(update={"images": images_of(splits.train)}))
     fit(
         classifier,

@@ -77,7 +77,8 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
     assert status == 0
     assert "has 1 of 2 epochs; go on with: condgen train digits-base" in line
     again = shlex.split(line.partition("go on with: condgen ")[2])
-    status, line, _ = condgen(*again, "--minutes", 0)
+    assert {"--minutes", "--seed", "--resume"} < set(again)
+    status, line, _ = condgen(*again)
     assert status == 0
     assert "is trained" in line
 

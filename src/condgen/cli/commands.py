@@ -66,9 +66,12 @@ def train(
     run = experiments.train(config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes)
     done, epochs = run.epochs_done, config.training.epochs
     if done < epochs:
-        settings = [word for setting in overrides for word in ("--set", setting)] + (["--seed", str(seed)] if seed else [])
-        again = shlex.join(["condgen", "train", preset, *settings, "--run", str(path), "--resume"])
-        click.echo(f"{path} has {done} of {epochs} epochs; go on with: {again}")
+        options = {"--seed": seed, "--minutes": minutes, "--data-dir": data_dir, "--device": device, "--threads": threads}
+        given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
+        words = [str(word) for option, value in given if value is not None for word in (option, value)]
+        click.echo(
+            f"{path} has {done} of {epochs} epochs; go on with: {shlex.join(['condgen', 'train', preset, *words, '--resume'])}"
+        )
     else:
         click.echo(f"{path} is trained; next: condgen audit {path}")
 
