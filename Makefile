@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
 
-.PHONY: demo test lint setup bench-data bench-flow results clean
+.PHONY: demo test lint setup bench-data bench-flow bench-precision stability gpu-study results clean
 
 setup: $(STAMP)
 
@@ -26,12 +26,24 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench-data: setup  ## cost of augmentation, of opening data and of training the small presets; CONDGEN_DATA names the real data
-	$(BIN)/python benchmarks/data.py
-	$(BIN)/python benchmarks/presets.py
+	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.presets
 
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
 	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
-	$(BIN)/python benchmarks/flow.py
+	$(BIN)/python -m benchmarks.flow
+	$(BIN)/python -m benchmarks.readme
+
+bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small: twice 15 minutes, where there are units for bfloat16
+	$(BIN)/python -m benchmarks.precision
+
+stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
+	$(BIN)/python -m benchmarks.stability
+
+MINUTES ?= 8
+
+gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a time; goes on when called again; see docs/gpu.md
+	$(BIN)/python -m benchmarks.gpu_study --minutes $(MINUTES)
 
 RESULTS := mnist-reweight-small bg-mnist-0-reweight-small
 

@@ -4,9 +4,6 @@ All contenders have 4 levels of 12 blocks (coupling network 3x3, 1x1, 3x3 of wid
 timed in alternating rounds in one process, by process time per thread, so that other load on the machine hurts all alike.
 """
 
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
+from benchmarks.evidence import RESULTS, commit, cpu, keep, kept
 from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
@@ -28,7 +26,6 @@ from condgen.runs import installed_versions
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES, ROUNDS = 4, 12, 128, 64, 10, 3
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
-RESULTS = Path(__file__).parent / "results"
 
 
 def ours(precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False) -> Glow:
@@ -193,11 +190,6 @@ def memory() -> dict[str, float]:
     }
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    return done.stdout.strip()
-
-
 def main() -> None:
     machine.prepare(threads=1)
     speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
@@ -206,7 +198,7 @@ def main() -> None:
     one = speeds[1]
     results: dict[str, object] = {
         "versions": {**installed_versions(), "normflows": "1.7.3", "FrEIA": "0.2"},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": cpu(),
         "commit": commit(),
         "images_per_second": speeds,
         "train_ratio_normflows": one["condgen bfloat16"]["training"] / one["normflows"]["training"],
@@ -220,11 +212,8 @@ def main() -> None:
         two = speeds[2]
         results["train_ratio_normflows_2_threads"] = two["condgen bfloat16"]["training"] / two["normflows"]["training"]
         results["likelihood_ratio_normflows_2_threads"] = two["condgen bfloat16"]["likelihood"] / two["normflows"]["likelihood"]
-    quality = RESULTS / "bf16.json"
-    if quality.exists():
-        results |= json.loads(quality.read_text())
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "flow.json").write_text(json.dumps(results, indent=1) + "\n")
+    results |= {key: value for key, value in kept(RESULTS / "bf16.json").items() if key.startswith("bf16_")}
+    keep(RESULTS / "flow.json", results)
     print((RESULTS / "flow.json").read_text())
 
 

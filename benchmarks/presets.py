@@ -11,7 +11,7 @@ from pathlib import Path
 
 from condgen import config, load_preset, machine, open_dataset
 from condgen.data.augmentation import Augmentation
-from condgen.experiments import build_classifier, build_objective
+from condgen.experiments import build_classifier, build_objective, resolved
 from condgen.randomness import stream
 from condgen.runs import installed_versions
 from condgen.training.loop import EVALUATION_BATCH, Loader
@@ -22,7 +22,8 @@ WARM_UP, STEPS = 5, 30
 
 def minutes(name: str) -> float:
     """Training and validation of all epochs, from the median step and the time of one evaluation batch."""
-    page, splits = load_preset(name), open_dataset(load_preset(name).data.name)
+    page = resolved(load_preset(name))
+    splits = open_dataset(page.data.name)
     classifier, objective = build_classifier(page, splits.train).train(), build_objective(page)
     augmentation = Augmentation(page.data.crop_padding, page.data.flip)
     loader = Loader(splits.train, page.training.batch_size, augmentation, seed=0)
@@ -42,7 +43,7 @@ def minutes(name: str) -> float:
 
 
 def main() -> None:
-    machine.prepare()
+    machine.prepare(machine.usable_cores())
     small = [name for name in config.preset_names() if name.endswith("-small")]
     found = {name: round(minutes(name), 1) for name in small}
     about = {"machine": platform.machine(), "threads": machine.usable_cores(), "versions": installed_versions()}

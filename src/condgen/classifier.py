@@ -49,6 +49,11 @@ class Prediction:
         r""":math:`-\log_2 p(x \mid y) / D`, shape ``(N, C)``."""
         return -self.class_log_prob / (self.dims * math.log(2))
 
+    def cpu(self) -> "Prediction":
+        """The same in the CPU's memory, where goals, attacks and audits work."""
+        subspace = None if self.subspace_log_prob is None else self.subspace_log_prob.cpu()
+        return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace)
+
 
 class GenerativeClassifier(nn.Module):
     r"""Classifies by :math:`p(y \mid x) \propto p(x \mid y)\, p(y)`.
@@ -81,7 +86,12 @@ class GenerativeClassifier(nn.Module):
             raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
         self.register_buffer("log_prior", prior.log())
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters live; images from elsewhere are moved there."""
+        return self.log_prior.device
+
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density)
-        class_log_prob, subspace_log_prob = self.density(x)
+        class_log_prob, subspace_log_prob = self.density(x.to(self.device))
         return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)

@@ -37,7 +37,7 @@ class Model(Section):
     levels: Positive = 4
     blocks: Positive = 12
     width: Positive = 128
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
     prior: Literal["class-mixture", "split"] = "class-mixture"
     subspace_scale: PositiveFloat = 0.3
@@ -61,6 +61,7 @@ class Training(Section):
     learning_rate: PositiveFloat = 1e-3
     warm_up_steps: Annotated[int, Field(ge=0)] = 500
     clip_norm: PositiveFloat = 5.0
+    compile: bool = False
     decay: Decay = Decay()
 
 
@@ -84,8 +85,16 @@ class Audit(Section):
     targeted: bool = False
 
 
+class Images(Section):
+    """What the images of a run were like, so that other images under the same name are noticed."""
+
+    shape: list[Positive]
+    classes: Positive
+    levels: Positive
+
+
 class Config(Section):
-    """All of an experiment. ``versions`` is filled in when a run starts."""
+    """All of an experiment. ``versions`` and ``images`` are filled in when a run starts."""
 
     data: Data
     model: Model = Model()
@@ -96,6 +105,7 @@ class Config(Section):
     preset: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     versions: dict[str, str] = {}
+    images: Images | None = None
 
 
 def preset_names() -> list[str]:
@@ -189,7 +199,14 @@ def _sentence(problem: Any) -> str:
         return f"setting '{key}' is not known; {nearest(key, setting_names())}"
     if problem["type"] == "missing":
         return f"setting '{key}' is missing; add it."
-    return f"{key} = {problem['input']!r} does not fit: {problem['msg'].removeprefix('Input ')}."
+    return f"{key} = {problem['input']!r} does not fit: {problem['msg'].removeprefix('Input ')}{_nearest_number(problem)}."
+
+
+def _nearest_number(problem: Any) -> str:
+    """The nearest number that the bound of a whole number allows."""
+    steps = {"gt": 1, "ge": 0, "lt": -1, "le": 0}
+    allowed = [limit + steps[bound] for bound, limit in problem.get("ctx", {}).items() if bound in steps and type(limit) is int]
+    return f"; the nearest that does is {allowed[0]}" if allowed else ""
 
 
 def setting_names(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:

@@ -100,11 +100,11 @@ def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
     if x.numel() == 0:
         return
     low, high = density.bounds
-    least, most = x.detach().aminmax()
-    if torch.isnan(least) or torch.isnan(most):
+    least, most = torch.stack(x.detach().aminmax()).tolist()  # one wait for the device, not four
+    if math.isnan(least) or math.isnan(most):
         raise ImageError("images hold a NaN; remove or repair them first.")
     if least < low or most > high:
-        found = f"[{least.item():.4g}, {most.item():.4g}]"
+        found = f"[{least:.4g}, {most:.4g}]"
         raise ImageError(f"images span {found}, expected [{low:g}, {high:g}]; rescale or clamp them.")
 
 

@@ -2,17 +2,18 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condgen import audits
+from condgen import audits, machine
 from condgen.audits.checks import Check
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.config import AUDITS, Config
+from condgen.config import AUDITS, Config, Images
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
@@ -35,9 +36,12 @@ def open_data(config: Config, data_dir: Path | None = None) -> Splits:
     return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size)
 
 
-def build_classifier(config: Config, data: ImageDataset) -> GenerativeClassifier:
-    """Bayes' rule over :func:`build_density`."""
-    return GenerativeClassifier(build_density(config, data))
+def build_classifier(config: Config, data: ImageDataset, device: torch.device | None = None) -> GenerativeClassifier:
+    """Bayes' rule over :func:`build_density`, on ``device``."""
+    density = build_density(config, data)
+    if config.training.compile and device is not None and device.type == "cuda":
+        density.compile_flow()
+    return GenerativeClassifier(density).to(device)
 
 
 def build_density(config: Config, data: ImageDataset) -> Glow:
@@ -72,13 +76,42 @@ def build_objective(config: Config) -> Objective:
             return Split(config.objective.alpha)
 
 
-def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: bool = False, quiet: bool = False) -> Run:
-    """Train a run from its beginning, or on from its newest checkpoint."""
+def train(
+    config: Config,
+    path: Path,
+    *,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    minutes: float | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a run from its beginning, or on from its newest checkpoint.
+
+    Args:
+        config: The experiment.
+        path: Of the run directory.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        resume: Go on.
+        minutes: Stop between two epochs before this is over; ``run.epochs_done`` says how far it came.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: If the device cannot do what the configuration asks for.
+        RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
+    """
+    place = machine.prepare_device(device)
+    run = reopen(path, config) if resume else None
+    config = run.config if run else resolved(config, place.type)
+    check_device(config, place.type)
     objective = build_objective(config)
     splits = open_data(config, data_dir)
-    classifier = build_classifier(config, splits.train)
+    if run:
+        check_images_of(run, splits.train)
+    classifier = build_classifier(config, splits.train, place)
     check_batches(splits.train, config.training)
-    run = reopen(path, config) if resume else Run.create(path, config)
+    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits.train)}))
     fit(
         classifier,
         objective,
@@ -89,28 +122,92 @@ def train(config: Config, path: Path, *, data_dir: Path | None = None, resume: b
         augmentation=Augmentation(config.data.crop_padding, config.data.flip),
         seed=config.seed,
         resume=resume,
+        minutes=minutes,
         quiet=quiet,
     )
     return run
 
 
+def resolved(config: Config, device: str = "cpu") -> Config:
+    """``config`` with a ``model.precision`` of "auto" replaced by what this type of device multiplies fast."""
+    if config.model.precision != "auto":
+        return config
+    return _with_precision(config, "bfloat16" if machine.multiplies_bfloat16(device) else "float32")
+
+
+def check_device(config: Config, device: str = "cpu") -> None:
+    """Refuse to train on a type of device that cannot do what ``config`` asks for; audits run on any.
+
+    Raises:
+        ConfigError: Saying how to train all the same.
+    """
+    if config.model.precision == "bfloat16" and not machine.multiplies_bfloat16(device):
+        units = "tensor cores for bfloat16" if device == "cuda" else "units for bfloat16 products (AMX or AVX-512 BF16)"
+        raise ConfigError(
+            f"model.precision is 'bfloat16', but the {device} device has no {units};"
+            " start a run with `--set model.precision=float32`, or train where they are. Audits run anywhere."
+        )
+    if config.training.compile and (device != "cuda" or config.model.memory == "constant"):
+        found = f"the device is {device} and model.memory is '{config.model.memory}'"
+        raise ConfigError(
+            f'training.compile needs --device cuda and model.memory = "standard", but {found}; set it to false, or meet both.'
+        )
+
+
+def _with_precision(config: Config, precision: str) -> Config:
+    return config.model_copy(update={"model": config.model.model_copy(update={"precision": precision})})
+
+
 def reopen(path: Path, config: Config) -> Run:
-    """The run at ``path``, to go on with.
+    """The run at ``path``, to go on with. A ``model.precision`` of "auto" asks for the one that the run began with.
 
     Raises:
         RunError: If it was started with other settings than ``config``.
     """
     run = Run.open(path)
-    asked, started = (settings.model_dump(exclude={"versions"}) for settings in (config, run.config))
+    if config.model.precision == "auto":
+        config = _with_precision(config, run.config.model.precision)
+    asked, started = (settings.model_dump(exclude={"versions", "images"}) for settings in (config, run.config))
     different = [section for section in asked if asked[section] != started[section]]
     if different:
-        raise RunError(f"{path} was started with another {' and '.join(different)}; give the same settings or another --run.")
+        changes = ", ".join(_changes(different[0], started[different[0]], asked[different[0]]))
+        raise RunError(
+            f"{path} was started with another {' and '.join(different)} ({changes}); give the same settings or another --run."
+        )
     return run
 
 
-def load_classifier(run: Run, splits: Splits) -> GenerativeClassifier:
-    """The run's best checkpoint, in evaluation mode."""
-    classifier = build_classifier(run.config, splits.train)
+def _changes(name: str, before: Any, now: Any) -> list[str]:
+    """What differs, setting by setting, as "training.epochs was 3, now 5"."""
+    if not isinstance(before, dict):
+        return [f"{name} was {before!r}, now {now!r}"]
+    return [change for key in before if before[key] != now[key] for change in _changes(f"{name}.{key}", before[key], now[key])]
+
+
+def images_of(data: ImageDataset) -> Images:
+    """What a run notes about its images."""
+    return Images(shape=list(data.event_shape), classes=data.num_classes, levels=data.pixel_levels)
+
+
+def check_images_of(run: Run, data: ImageDataset) -> None:
+    """Refuse images that only have the name of those that ``run`` was trained on.
+
+    Raises:
+        RunError: Naming both.
+    """
+    before, now = run.config.images, images_of(data)
+    if before is not None and before != now:
+        was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
+        raise RunError(
+            f"{run.path} was trained on images of {was}, but {data.name} now has {found}; put the former back (--data-dir),"
+            " or train a new run."
+        )
+
+
+def load_classifier(run: Run, splits: Splits, device: torch.device | None = None) -> GenerativeClassifier:
+    """The run's best checkpoint, in evaluation mode, on ``device``."""
+    check_images_of(run, splits.train)
+    classifier = build_classifier(run.config, splits.train, device)
     load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
     return classifier.eval()
 
@@ -129,12 +226,13 @@ def audit(
     *,
     budget: str | None = None,
     data_dir: Path | None = None,
+    device: str = "cpu",
     quiet: bool = False,
 ) -> list[Record]:
     """Run the named audits on the test images and save their records in the run; ``budget`` of attacks instead of its own."""
     settings, seed = run.config.audit, run.config.seed
     splits = open_data(run.config, data_dir)
-    classifier = load_classifier(run, splits)
+    classifier = load_classifier(run, splits, machine.prepare_device(device))
     detector = build_detector(run.config, classifier, splits.validation)
     records = []
     for name in (name for name in AUDITS if name in only):

@@ -1,21 +1,27 @@
-"""Settings of the process that pay on a CPU; for programs that own their process, never done at import."""
+"""Settings of the process and its devices; for programs that own their process, never done at import."""
 
 import ctypes
+import math
 import os
 import sys
+from pathlib import Path
 
 import torch
 
+from condgen.errors import ConfigError
+
+DEVICES = ("auto", "cpu", "cuda")
+LOAD = Path("/proc/loadavg")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def prepare(threads: int | None = None) -> None:
-    """Use ``threads`` threads (default: one per usable core) and keep freed memory instead of handing it back.
+    """Use ``threads`` threads (default: :func:`free_cores`) and keep freed memory instead of handing it back.
 
     A training step allocates and frees the same large blocks again and again; by default glibc maps and unmaps each of
     them, and the page faults cost a quarter of the step. Elsewhere than on glibc only the threads are set.
     """
-    torch.set_num_threads(threads or usable_cores())
+    torch.set_num_threads(threads or free_cores())
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
@@ -23,6 +29,62 @@ def prepare(threads: int | None = None) -> None:
             mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def prepare_device(name: str = "auto") -> torch.device:
+    """The device to compute on; "auto" is the CUDA device where there is one.
+
+    Likelihoods are then the same on both to float32's rounding: cuDNN would otherwise drop 13 of the 23 bits (TF32).
+
+    Raises:
+        ConfigError: If "cuda" is asked for and not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError(
+            f"device 'cuda' is not there (torch {torch.__version__}); use --device cpu, or a CUDA build of torch."
+        )
+    if name == "cpu" or not there:
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def multiplies_bfloat16(device: str = "cpu") -> bool:
+    """Whether a type of device has units for bfloat16 products: tensor cores, or AMX or AVX-512 BF16.
+
+    Without them such products are right, but slower than those in float32.
+    """
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_cores() -> int:
+    """Usable cores less those that others keep busy, at least one.
+
+    A step is as slow as its slowest thread, and threads that wait for one another on a busy machine are slower than one
+    alone. Of a machine of which this process may use a part, others are taken to keep as large a share of that part busy.
+    """
+    usable = usable_cores()
+    return max(1, usable - round(busy_cores() * usable / (os.cpu_count() or 1)))
+
+
+def busy_cores() -> float:
+    """Cores busy with other processes: in the last minute and right now, whichever is less.
+
+    What has just ended still counts in the last minute's average, and a moment's burst counts right now.
+    """
+    average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return min(average, running_now() - 1)  # one of them is this process
+
+
+def running_now() -> float:
+    """Threads that run or wait for a core; without Linux's table of them, no bound."""
+    if not LOAD.exists():
+        return math.inf
+    return float(LOAD.read_text().split()[3].partition("/")[0])

@@ -60,6 +60,12 @@ class Run:
         return self.path / "checkpoint" / "best"
 
     @property
+    def epochs_done(self) -> int:
+        """Finished epochs."""
+        path = self.path / "metrics.jsonl"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    @property
     def records(self) -> Path:
         return self.path / "records"
 

@@ -1,6 +1,7 @@
 """The command line as a user meets it: a good path for each command, and bad input by table."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from condgen import experiments, machine
 from condgen.cli import main
+from condgen.data.catalogue import open_dataset
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
@@ -68,6 +71,18 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
     assert len(summaries["interpolation"]["bits_per_dim"]) == len(summaries["interpolation"]["alpha"]) == 5
 
 
+def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
+    start = ("train", "digits-base", *SETTINGS, "--seed", 3, "--run", tmp_path / "a run")
+    status, line, _ = condgen(*start, "--minutes", 0, "--device", "cpu")
+    assert status == 0
+    assert "has 1 of 2 epochs; go on with: condgen train digits-base" in line
+    again = shlex.split(line.partition("go on with: condgen ")[2])
+    assert {"--minutes", "--seed", "--resume"} < set(again)
+    status, line, _ = condgen(*again)
+    assert status == 0
+    assert "is trained" in line
+
+
 def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     shutil.rmtree(copied.records)
     assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
@@ -107,7 +122,8 @@ def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) ->
 @pytest.mark.parametrize(
     "setting", ["model.family=cauchy", "model.label_smoothing=0.1", "model.memory=constant", "model.precision=bfloat16"]
 )
-def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path) -> None:
+def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)  # slow where it is not true, but right everywhere
     run = tmp_path / "run"
     assert condgen("train", "digits-split", *SETTINGS, "--set", setting, "--run", run, "--threads", 1)[0] == 0
     assert condgen("audit", run, "--only", "classification", "--threads", 1)[0] == 0
@@ -143,6 +159,12 @@ BAD_CALLS = {
     ),
     "truth for a number": (("train", "digits-base", "--set", "training.epochs=true"), "training.epochs = True does not fit"),
     "size of embedded data": (("train", "digits-base", "--set", "data.size=32"), "digits has a size of its own"),
+    "no width": (("train", "digits-base", "--set", "model.width=0"), "model.width = 0 does not fit"),
+    "nearest level": (("train", "digits-base", "--set", "model.levels=0"), "the nearest that does is 1"),
+    "compiled on a CPU": (
+        ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
+        "training.compile needs --device cuda",
+    ),
     "unknown data to show": (("show", "imagenet", "--out", "x.png"), "'imagenet' is not known"),
 }
 
@@ -160,8 +182,20 @@ def test_an_existing_run_is_not_overwritten(copied: Run) -> None:
 
 
 def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
-    assert "started with another training" in refused(
-        "train", "digits-split", *SETTINGS, "--set", "training.epochs=3", "--run", copied.path, "--resume"
+    again = ("train", "digits-split", *SETTINGS, "--run", copied.path, "--resume")
+    message = "started with another training (training.epochs was 2, now 3)"
+    assert message in refused(*again, "--set", "training.epochs=3")
+    assert "another data (data.name was 'digits', now 'bg-digits')" in refused(*again, "--set", "data.name=bg-digits")
+
+
+@pytest.mark.parametrize(
+    "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+)
+def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
+    message = refused(*command, copied.path)
+    assert (
+        "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
     )
 
 

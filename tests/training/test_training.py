@@ -16,6 +16,7 @@ from condgen.data.catalogue import open_dataset
 from condgen.errors import DataError, RunError
 from condgen.experiments import build_classifier
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.training import loop
 from condgen.training.checkpoints import Checkpoint, load_weights, newest
 from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood, Reweight
@@ -25,7 +26,9 @@ from tests.conftest import TINY
 SETTINGS = config.Training(epochs=2, batch_size=64, learning_rate=1e-3, warm_up_steps=10)
 
 
-def train(directory: Path, *, epochs: int = 2, resume: bool = False, seed: int = 0, objective=None) -> dict[str, torch.Tensor]:
+def train(
+    directory: Path, *, epochs: int = 2, resume: bool = False, seed: int = 0, objective=None, minutes: float | None = None
+) -> dict[str, torch.Tensor]:
     splits = open_dataset("digits")
     classifier = build_classifier(load_preset("digits-reweight", TINY, seed), splits.train)
     fit(
@@ -38,6 +41,7 @@ def train(directory: Path, *, epochs: int = 2, resume: bool = False, seed: int =
         augmentation=Augmentation(crop_padding=1),
         seed=seed,
         resume=resume,
+        minutes=minutes,
         quiet=True,
     )
     return Checkpoint.load(directory / "checkpoint" / "last").weights
@@ -64,6 +68,21 @@ def test_resuming_ends_where_an_uninterrupted_run_does(tmp_path: Path) -> None:
     train(tmp_path / "parts", epochs=1)
     assert_same(train(tmp_path / "parts", epochs=3, resume=True), whole)
     assert epochs_logged(tmp_path / "parts") == [1, 2, 3]
+
+
+def test_pieces_of_no_time_train_an_epoch_each_and_end_where_an_uninterrupted_run_does(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", epochs=3)
+    for done in (1, 2, 3):
+        parts = train(tmp_path / "parts", epochs=3, minutes=0, resume=done > 1)
+        assert epochs_logged(tmp_path / "parts") == list(range(1, done + 1))
+    assert_same(parts, whole)
+
+
+def test_no_epoch_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 100.0, 220.0])  # the start, and the beginnings of three epochs
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
+    time_left = loop.TimeLeft(minutes=5)
+    assert [time_left.for_another() for _ in range(3)] == [True, True, False]
 
 
 def test_a_run_stopped_in_its_first_epoch_starts_again(tmp_path: Path) -> None:

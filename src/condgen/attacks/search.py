@@ -61,7 +61,7 @@ class Search:
         if not len(index):
             return perturbed.new_zeros(0, self.conditions)
         parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
-        margins = torch.cat([self.goal[part].margins(self.classifier(images)) for images, part in parts])
+        margins = torch.cat([self.goal[part].margins(self.classifier(images).cpu()) for images, part in parts])
         self.conditions = margins.shape[-1]
         self._remember(perturbed, index, margins)
         return margins
@@ -76,7 +76,7 @@ class Search:
 
         Each is shown to the model once; that is not counted as anybody's query.
         """
-        predictions = [self.classifier(part) for part in images.split(self.batch)]
+        predictions = [self.classifier(part).cpu() for part in images.split(self.batch)]
         hits = []
         for one in index:
             margins = [self.goal[one.expand(len(part.class_log_prob))].margins(part) for part in predictions]
@@ -92,7 +92,7 @@ class Search:
             CondgenError: If the margins do not depend differentiably on the image.
         """
         images = perturbed.detach().requires_grad_()
-        margins = self.goal[index].margins(self.classifier(images))
+        margins = self.goal[index].margins(self.classifier(images).cpu())
         if not margins.requires_grad:
             raise CondgenError(
                 "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."

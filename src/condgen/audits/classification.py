@@ -9,7 +9,7 @@ from condgen.audits import intervals
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, check_fits
 from condgen.detectors import Detector, flagged
 from condgen.randomness import stream
 
@@ -27,6 +27,7 @@ def classification(
     Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image: an estimate of the
     model's bound on the stored values. Everything else uses the classifier as it is deployed, with fixed noise.
     """
+    check_fits(data, classifier.density)
     x, label = data.batch(slice(None))
     prediction = predict(classifier, x)
     draws, draws_given_class = [], []

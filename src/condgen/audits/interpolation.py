@@ -11,7 +11,7 @@ from condgen.audits import intervals
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, check_fits
 from condgen.detectors import Detector, flagged
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
@@ -37,6 +37,7 @@ def interpolation(
     Raises:
         CondgenError: If no two such images of different classes exist.
     """
+    check_fits(data, classifier.density)
     x, label = data.batch(slice(None))
     first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)

@@ -12,5 +12,5 @@ def samples(density: ClassConditionalDensity, *, count: int = 10, temperature: f
     """``count`` images of every class, in the order of the classes."""
     label = torch.arange(density.num_classes).repeat_interleave(count)
     images = density.sample(label, temperature, generator=stream(seed, "samples"))
-    arrays = {"images": images.numpy().astype(np.float32), "label": label.numpy()}
+    arrays = {"images": images.cpu().numpy().astype(np.float32), "label": label.numpy()}
     return Record("samples", {"per_class": count, "temperature": temperature}, arrays)

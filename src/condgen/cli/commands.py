@@ -1,5 +1,6 @@
 """Every command of `condgen`: arguments in, one call into the library, a few lines out."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -21,7 +22,16 @@ data_dir_option = click.option(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with mnist/ and cifar10/ as parquet files. Default: CONDGEN_DATA, else the Hugging Face Hub.",
 )
-threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all usable cores.")
+device_option = click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto is the CUDA device where there is one.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads. Default: the usable cores that others leave free."
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +47,11 @@ def main(debug: bool) -> None:
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), help="Stop between two epochs before this is over; at least one is trained."
+)
 @data_dir_option
+@device_option
 @threads_option
 def train(
     preset: str,
@@ -45,7 +59,9 @@ def train(
     path: Path | None,
     seed: int,
     resume: bool,
+    minutes: float | None,
     data_dir: Path | None,
+    device: str,
     threads: int | None,
 ) -> None:
     """Train the model of PRESET into a run directory."""
@@ -54,8 +70,18 @@ def train(
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
-    run = experiments.train(config, path or Path("runs") / preset, data_dir=data_dir, resume=resume)
-    click.echo(f"{run.path} is trained; next: condgen audit {run.path}")
+    path = path or Path("runs") / preset
+    run = experiments.train(config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes)
+    done, epochs = run.epochs_done, config.training.epochs
+    if done < epochs:
+        options = {"--seed": seed, "--minutes": minutes, "--data-dir": data_dir, "--device": device, "--threads": threads}
+        given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
+        words = [str(word) for option, value in given if value is not None for word in (option, value)]
+        click.echo(
+            f"{path} has {done} of {epochs} epochs; go on with: {shlex.join(['condgen', 'train', preset, *words, '--resume'])}"
+        )
+    else:
+        click.echo(f"{path} is trained; next: condgen audit {path}")
 
 
 @main.command()
@@ -63,15 +89,19 @@ def train(
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
 @click.option("--budget", type=click.Choice(BUDGET_NAMES), help="Of the adversarial audit. Default: the run's, 'quick'.")
 @data_dir_option
+@device_option
 @threads_option
-def audit(run: Path, only: tuple[str, ...], budget: str | None, data_dir: Path | None, threads: int | None) -> None:
+def audit(
+    run: Path, only: tuple[str, ...], budget: str | None, data_dir: Path | None, device: str, threads: int | None
+) -> None:
     """Audit the model of RUN and save the records in it."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, budget=budget, data_dir=data_dir):
+    audited = experiments.audit(Run.open(run), only or AUDIT_NAMES, budget=budget, data_dir=data_dir, device=device)
+    for record in audited:
         print_record(record)
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from condgen.density import ClassConditionalDensity
 from condgen.errors import DataError
 
 MOST_UNNAMED = 1000  # classes that may exist without a single image and without a name
@@ -139,6 +140,24 @@ class Splits:
             ("licence", self.licence),
             *(("note", note) for note in self.notes),
         ]
+
+
+def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
+    """Refuse data that a model is not for.
+
+    Raises:
+        DataError: If it has other images or more classes; names both, and what to use.
+    """
+    if data.event_shape != density.event_shape:
+        theirs, ours = ("x".join(map(str, shape)) for shape in (data.event_shape, density.event_shape))
+        raise DataError(
+            f"{data.name} has images of {theirs}, the model is for {ours}; use images of {ours}, or a model for {theirs}."
+        )
+    if data.num_classes > density.num_classes:
+        raise DataError(
+            f"{data.name} has {data.num_classes} classes, the model knows {density.num_classes}; leave out all but"
+            f" {density.num_classes}, or use a model for {data.num_classes}."
+        )
 
 
 def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:

@@ -1,6 +1,7 @@
 """Actnorm: a per-channel affine map that starts out normalising the data."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from condgen.models.bijections import Bijection
@@ -11,7 +12,9 @@ SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would other
 class ActNorm(Bijection):
     r""":math:`z_c = s_c\,(x_c + b_c)` per channel, with :math:`s, b` set once so that z has zero mean and unit variance.
 
-    The first batch seen in training mode sets both; that it has happened is part of the saved state.
+    The first batch seen in training mode sets both; that it has happened is part of the saved state. Where several processes
+    train, all take what the first of them found: one batch is enough, as it is for one process, and copies are equal to the
+    bit, which statistics summed over processes are only if all sum in the same order.
 
     Args:
         channels: Number of channels of ``(N, C, H, W)`` inputs.
@@ -32,10 +35,14 @@ class ActNorm(Bijection):
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialised", torch.tensor(False))
+        self.settled = False  # whether the buffer has been read: on a GPU that waits for all that is under way
+        self.register_load_state_dict_post_hook(_unsettle)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.training and not self.initialised:
-            self.initialise(x)
+        if self.training and not self.settled:
+            if not self.initialised:
+                self.initialise(x)
+            self.settled = True
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +54,15 @@ class ActNorm(Bijection):
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
         self.shift.copy_(-mean[0])
         self.log_scale.copy_(-std[0].clamp_min(SMALLEST_STD).log())
+        if dist.is_available() and dist.is_initialized():
+            for parameter in (self.shift, self.log_scale):
+                dist.broadcast(parameter, src=0)
         self.initialised.fill_(True)
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
+
+
+def _unsettle(module: nn.Module, _: object) -> None:
+    """Loaded weights may or may not be initialised."""
+    module.settled = False  # type: ignore[assignment]

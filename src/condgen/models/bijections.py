@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from condgen.errors import ConfigError
+
 
 class Bijection(nn.Module, abc.ABC):
     r"""An invertible :math:`z = f(x)` on batches, with :math:`\log |\det \partial z / \partial x|` per example.
@@ -125,11 +127,17 @@ class MultiScale(Bijection):
     Args:
         levels: One bijection per level, each keeping the shape of its input.
         event_shape: Shape ``(C, H, W)`` at the first level; ``C`` even, ``H`` and ``W`` divisible by ``2^(levels - 1)``.
+
+    Raises:
+        ConfigError: If they are not.
     """
 
     def __init__(self, levels: Iterable[Bijection], event_shape: tuple[int, int, int]):
         super().__init__()
         self.levels: Sequence[Bijection] = nn.ModuleList(levels)  # type: ignore[assignment]
+        check_levels(event_shape, len(self.levels))
+        if len(self.levels) > 1 and event_shape[0] % 2:
+            raise ConfigError(f"half of the channels leave a level and there are {event_shape[0]}; use {event_shape[0] + 1}.")
         self.shapes = level_shapes(event_shape, len(self.levels))
         self.squeeze = Squeeze()
 
@@ -170,3 +178,24 @@ def level_shapes(event_shape: tuple[int, int, int], levels: int) -> list[tuple[i
     """
     channels, height, width = event_shape
     return [(channels << depth, height >> depth, width >> depth) for depth in range(levels)]
+
+
+def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
+    """Refuse an image that cannot be halved ``levels - 1`` times.
+
+    Raises:
+        ConfigError: Naming the levels that its size allows, and the nearest size that allows as many.
+    """
+    _, height, width = event_shape
+    possible = 1
+    while height % (1 << possible) == 0 and width % (1 << possible) == 0:
+        possible += 1
+    if levels < 1:
+        raise ConfigError(f"a flow of {levels} levels maps nothing; use 1 to {possible} levels.")
+    if levels > possible:
+        step = 1 << (levels - 1)
+        padded = "x".join(str(-(-size // step) * step) for size in (height, width))
+        raise ConfigError(
+            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible} levels or images of"
+            f" {padded}."
+        )

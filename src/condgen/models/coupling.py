@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from condgen.errors import ConfigError
 from condgen.models.bijections import Bijection
 from condgen.models.coupling_network import CouplingNetwork
 
@@ -18,12 +19,19 @@ class AffineCoupling(Bijection):
         width: Hidden channels of the network that gives s and t.
         precision: Of the products inside that network.
 
+    Raises:
+        ConfigError: If the channels cannot be halved.
+
     References:
         Eq. (5) of appendix A.1, with the halves' roles swapped and the shift inside, as in Glow.
     """
 
     def __init__(self, channels: int, width: int, precision: torch.dtype | None = None):
         super().__init__()
+        if channels < 2 or channels % 2:
+            raise ConfigError(
+                f"a coupling halves its channels and there are {channels}; use {max(2, channels + channels % 2)}."
+            )
         self.network = CouplingNetwork(channels // 2, channels, width, precision)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ with the nine neighbours of a pixel on its thin side, a block of images goes thr
 cache, and the backward pass computes the middle again instead of having stored it.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
+from condgen.errors import ConfigError
+
+BLOCKED_ON = ("cpu",)  # types of device that gain from the blocked path
 BLOCK_BYTES = 1 << 19  # of one layer of one block, so that it stays in the L2 cache
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
@@ -32,10 +36,15 @@ class CouplingNetwork(nn.Module):
         precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
             BF16; input, output, sums and weights stay in float32. In evaluation mode all is in the precision of the
             input, since rounded products are no exact inverse of each other.
+
+    Raises:
+        ConfigError: If the width is not positive.
     """
 
     def __init__(self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None):
         super().__init__()
+        if width < 1:
+            raise ConfigError(f"a coupling network of width {width} has no channels between; use a width of 1 or more.")
         self.precision = precision
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)
@@ -47,12 +56,16 @@ class CouplingNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
         precision = self.precision if self.training else None
-        if x.device.type == "cpu":
+        if x.device.type in BLOCKED_ON:
             out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype)
         else:
-            with torch.autocast(x.device.type, precision, enabled=precision is not None):
-                out = convolutions(x, *parameters).to(x.dtype)
+            out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in (x, *parameters))).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
+
+
+def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
+    """What a GPU's convolutions are fastest with; biases have no such order."""
+    return tensor.to(precision, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format)
 
 
 def convolutions(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor) -> Tensor:
@@ -133,11 +146,17 @@ def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> 
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
-    if rows.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+    """In bfloat16, where oneDNN has it, the ReLU is applied before the product leaves the registers, at half of the time."""
+    if rows.dtype == torch.bfloat16 and _fuses_bfloat16():
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
         return fused
     return torch.addmm(bias, rows, weight.t()).relu_()
+
+
+@cache
+def _fuses_bfloat16() -> bool:
+    """Whether oneDNN has the fused product; on CPUs without AVX-512 the call exists and fails."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _neighbours(thin: Tensor, precision: torch.dtype) -> Tensor:

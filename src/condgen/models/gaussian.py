@@ -38,7 +38,7 @@ class DiagonalGaussian(ClassConditionalDensity):
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         mean = self.mean.flatten(1)
-        log_density = log_prob(GAUSSIAN, x.flatten(1)[:, None], mean, x.new_tensor(self.log_scale).expand_as(mean))
+        log_density = log_prob(GAUSSIAN, x.flatten(1)[:, None], mean, x.new_full((), self.log_scale).expand_as(mean))
         return log_density - self.dims * math.log(self.pixel_levels - 1)
 
     @classmethod

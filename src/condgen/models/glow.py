@@ -1,12 +1,15 @@
 """Class-conditional Glow: the flow of every experiment (appendix A and B)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError
 from condgen.models.actnorm import ActNorm
-from condgen.models.bijections import Bijection, Compose, MultiScale, level_shapes
+from condgen.models.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
 from condgen.models.convolution import Invertible1x1Convolution
 from condgen.models.coupling import AffineCoupling
 from condgen.models.noise import NoisyImages
@@ -63,6 +66,8 @@ class Glow(ClassConditionalDensity):
     ):
         super().__init__()
         check_levels(event_shape, levels)
+        if blocks < 0:
+            raise ConfigError(f"a level of {blocks} blocks cannot be; use 0 or more.")
         generator = generator or torch.Generator().manual_seed(0)
         channels, height, columns = event_shape
         self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
@@ -80,6 +85,15 @@ class Glow(ClassConditionalDensity):
             noisy_shape,
         )
         self.prior = prior
+        self.compiled: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+
+    def compile_flow(self, **options: Any) -> None:
+        """Let training steps after the first, which initialises actnorm, run a compiled flow.
+
+        Args:
+            options: For :func:`torch.compile`; by default the whole flow becomes one CUDA graph, or an error.
+        """
+        self.compiled = torch.compile(self.flow.forward, **{"fullgraph": True, "mode": "reduce-overhead", **options})
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         log_prob: Tensor = self(x)[0]
@@ -92,7 +106,8 @@ class Glow(ClassConditionalDensity):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
-        z, log_det = self.flow(self.noisy(x, self.noise_generator))
+        flow = self.compiled if self.compiled and self.training and self._settled else self.flow
+        z, log_det = flow(self.noisy(x, self.noise_generator))
         return z, log_det + self.noisy.log_volume
 
     def decode(self, z: Tensor) -> Tensor:
@@ -105,15 +120,6 @@ class Glow(ClassConditionalDensity):
         x = self.decode(self.prior.sample(label, temperature, generator)).clamp(*self.bounds)
         return (x * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
 
-
-def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
-    """Refuse an image that cannot be halved ``levels - 1`` times."""
-    _, height, width = event_shape
-    possible = 1
-    while height % (1 << possible) == 0 and width % (1 << possible) == 0:
-        possible += 1
-    if not 1 <= levels <= possible:
-        raise ConfigError(
-            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible} levels"
-            f" or pad to a multiple of {1 << max(levels - 1, 0)}."
-        )
+    @property
+    def _settled(self) -> bool:
+        return all(step.settled for step in self.modules() if isinstance(step, ActNorm))

@@ -40,8 +40,9 @@ class NoisyImages(nn.Module):
         if generator is None:
             offset, noise = self.fixed_offset.to(x.dtype), self.fixed_noise.to(x.dtype).expand_as(x)
         else:
-            offset = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-            noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 / self.pixel_levels
+            # drawn where the generator lives, so that a seed means the same noise on every device
+            first, second = (torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device) for _ in range(2))
+            offset, noise = first.to(x.device), second.to(x.device) * 2 / self.pixel_levels
         return torch.cat([(x * (self.pixel_levels - 1) + offset) / self.pixel_levels - 0.5, noise], dim=1)
 
     def images(self, v: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from condgen.errors import ConfigError
 from condgen.models.families import FAMILIES, GAUSSIAN, Family
 
 REFERENCE_DIMS = 128
@@ -53,6 +54,11 @@ class Prior(nn.Module, abc.ABC):
 
     def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
         super().__init__()
+        if label_smoothing > 0 and num_classes < 2:
+            raise ConfigError(
+                f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
+                " or use 2 or more classes."
+            )
         self.num_classes = num_classes
         self.dims = dims
         self.family = FAMILIES[family]
@@ -72,10 +78,16 @@ class Prior(nn.Module, abc.ABC):
         return self._smoothed(of_z), None if of_subspace is None else self._smoothed(of_subspace)
 
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """One ``z`` for each label, shape ``(N, dims)``."""
-        other = (label + torch.randint(1, self.num_classes, label.shape, generator=generator)) % self.num_classes
+        """One ``z`` for each label, shape ``(N, dims)``; all is drawn where the generator lives and then moved."""
+        label = label.to(generator.device)
+        other = (label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)) % self.num_classes
         swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
-        return self.sample_cluster(torch.where(swapped, other, label), temperature, generator)
+        return self.sample_cluster(torch.where(swapped, other, label).to(self.device), temperature, generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.parameters()).device
 
     def _smoothed(self, of_cluster: Tensor) -> Tensor:
         r""":math:`\log \sum_k p(k \mid y)\, p(z \mid k)`: :math:`1 - \epsilon` at k = y, the rest spread evenly."""
@@ -104,7 +116,7 @@ class ClassMixture(Prior):
         return log_prob(self.family, z[:, None], self.classes.mean, self.classes.log_scale), None
 
     def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        noise = self.family.draw((len(cluster), self.dims), generator)
+        noise = self.family.draw((len(cluster), self.dims), generator).to(self.device)
         return self.classes.mean[cluster] + temperature * self.classes.log_scale[cluster].exp() * noise
 
 
@@ -136,6 +148,11 @@ class SplitPrior(Prior):
         hidden: int = 64,
     ):
         super().__init__(num_classes, dims, family, label_smoothing)
+        if dims <= num_classes:
+            raise ConfigError(
+                f"the split prior keeps a number of z for each of {num_classes} classes, but z has {dims} in all; use larger"
+                f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
+            )
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
         self.classes = ClassParameters(num_classes, self.rest)
@@ -148,17 +165,18 @@ class SplitPrior(Prior):
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor]:
         rest, subspace = z.split([self.rest, self.num_classes], dim=1)
         corners = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
-        of_subspace = log_prob(GAUSSIAN, subspace[:, None], corners, z.new_tensor(self.log_subspace_scale).expand_as(corners))
+        of_subspace = log_prob(GAUSSIAN, subspace[:, None], corners, z.new_full((), self.log_subspace_scale).expand_as(corners))
         every_class = torch.arange(self.num_classes, device=z.device)
         mean, log_scale = self.mean_and_log_scale(subspace[:, None], every_class)
         return of_subspace + log_prob(self.family, rest[:, None], mean, log_scale), of_subspace
 
     def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         corner = nn.functional.one_hot(cluster, self.num_classes).to(self.classes.raw_mean.dtype)
-        noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator)
+        noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator).to(self.device)
         subspace = corner + temperature * math.exp(self.log_subspace_scale) * noise
         mean, log_scale = self.mean_and_log_scale(subspace, cluster)
-        rest = mean + temperature * log_scale.exp() * self.family.draw((len(cluster), self.rest), generator)
+        noise = self.family.draw((len(cluster), self.rest), generator).to(self.device)
+        rest = mean + temperature * log_scale.exp() * noise
         return torch.cat([rest, subspace], dim=1)
 
     def mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,7 @@ class Checkpoint:
         """Write to the directory ``path``, replacing what was there only once all is written."""
         with written_whole(path, replace_directory=True) as work:
             work.mkdir()
-            weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
-            contents = {WEIGHTS: save(weights), OPTIMISER: save(self.optimiser)}
+            contents = {WEIGHTS: save(_plain(self.weights)), OPTIMISER: save(_plain(self.optimiser))}
             for name, content in contents.items():
                 (work / name).write_bytes(content)
             state = {
@@ -62,6 +61,11 @@ class Checkpoint:
             return cls(weights, optimiser, state["epoch"], state["step"], state["metrics"])
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors wants them: in main memory, in the order of their shape."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from condgen import config
 from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.augmentation import Augmentation
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError
 from condgen.files import written_whole
 from condgen.randomness import numpy_stream, stream
@@ -59,12 +60,13 @@ def fit(
     augmentation: Augmentation | None = None,
     seed: int = 0,
     resume: bool = False,
+    minutes: float | None = None,
     quiet: bool = False,
 ) -> dict[str, float]:
     """Train ``classifier`` in place and leave the best checkpoint by validation loss in it.
 
     Args:
-        classifier: Its density is trained.
+        classifier: Its density is trained, on the device where it is.
         objective: Loss per image.
         train: Images to learn from.
         validation: Images to choose the best checkpoint by.
@@ -73,35 +75,35 @@ def fit(
         augmentation: Applied to training images only.
         seed: Of order, augmentation and noise. The same seed gives the same weights.
         resume: Go on from the newest checkpoint in ``directory``.
+        minutes: Start no epoch that would end later than this, judged by the one before; at least one is trained.
         quiet: No progress bar.
 
     Returns:
         The validation metrics of the best checkpoint.
 
     Raises:
+        DataError: If there are fewer images than a batch has, or the model is not for them.
         NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
     """
     density = classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     check_batches(train, settings)
+    for data in (train, validation):
+        check_fits(data, density)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
     start, best = 0, {"loss": float("inf")}
     if resume and (directory / "checkpoint").is_dir():
         start, best = _restore(density, optimiser, directory)
     _truncate(directory / "metrics.jsonl", start)
+    time_left = TimeLeft(minutes)
     with Progress(settings.epochs * len(loader), start * len(loader), quiet=quiet) as progress:
         for epoch in range(start, settings.epochs):
-            classifier.train()
-            noise = stream(seed, "noise", epoch)
-            for x, label in loader.epoch(epoch):
-                with density.fresh_noise(noise):
-                    prediction = classifier(x)
-                loss = objective(prediction, label).mean()
-                try:
-                    optimiser.step_on(loss)
-                except NonFiniteLoss as error:
-                    raise NonFiniteLoss(f"{error} {_advice(optimiser, loader, epoch)}") from error
-                progress.advance(loss, prediction, label)
+            if not time_left.for_another():
+                break
+            try:
+                _train_epoch(classifier, objective, optimiser, loader, epoch, progress)
+            except NonFiniteLoss as error:
+                raise NonFiniteLoss(f"{error} {_advice(optimiser, loader, epoch)}") from error
             summary = progress.summary()
             metrics = validate(classifier, objective, validation, seed)
             if not math.isfinite(metrics["loss"]):
@@ -113,11 +115,44 @@ def fit(
             state = Checkpoint(density.state_dict(), optimiser.state(), epoch + 1, optimiser.step, metrics)
             checkpoints.keep(state, directory / "checkpoint", best=is_best)
             progress.epoch_done(metrics)
-            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step}
+            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step, "device": str(classifier.device)}
             _append(directory / "metrics.jsonl", {**counters, **summary, **_named(metrics)})
     density.load_state_dict(Checkpoint.load(directory / "checkpoint" / "best").weights)
     classifier.eval()
     return best
+
+
+def _train_epoch(
+    classifier: GenerativeClassifier,
+    objective: Objective,
+    optimiser: Optimiser,
+    loader: Loader,
+    epoch: int,
+    progress: Progress,
+) -> None:
+    classifier.train()
+    noise = stream(loader.seed, "noise", epoch)
+    for x, label in loader.epoch(epoch):
+        label = label.to(classifier.device)
+        with classifier.density.fresh_noise(noise):
+            prediction = classifier(x)
+        loss = objective(prediction, label).mean()
+        optimiser.step_on(loss)
+        progress.advance(loss, prediction, label)
+
+
+class TimeLeft:
+    """Whether another epoch fits into ``minutes``, as long as the last one; the first one always does."""
+
+    def __init__(self, minutes: float | None):
+        self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        self.began: float | None = None
+
+    def for_another(self) -> bool:
+        """Asked before each epoch."""
+        now, before = time.monotonic(), self.began
+        self.began = now
+        return before is None or now + (now - before) <= self.end
 
 
 def check_batches(train: ImageDataset, settings: config.Training) -> None:
@@ -134,9 +169,10 @@ def validate(classifier: GenerativeClassifier, objective: Objective, data: Image
     with classifier.density.fresh_noise(stream(seed, "validation")):
         for x, label in data.batches(EVALUATION_BATCH):
             prediction: Prediction = classifier(x)
+            label = label.to(classifier.device)
             correct = prediction.label == label
             figures = (objective(prediction, label), bits_per_dim(prediction, label), correct)
-            sums += torch.stack([figure.double().sum() for figure in figures])
+            sums += torch.stack([figure.double().sum() for figure in figures]).cpu()
     loss, bits, accuracy = (sums / len(data)).tolist()
     return {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy}
 
@@ -166,6 +202,6 @@ def _truncate(path: Path, epochs: int) -> None:
         work.write_text("".join(f"{line}\n" for line in lines[:epochs]))
 
 
-def _append(path: Path, line: dict[str, float | int]) -> None:
+def _append(path: Path, line: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps({"time": round(time.time(), 1), **line}) + "\n")

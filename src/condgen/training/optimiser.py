@@ -1,5 +1,6 @@
 """Adam with warm-up, step decay and gradient clipping, behind one call that refuses non-finite numbers."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -36,23 +37,25 @@ class Optimiser:
         warmed_up = min(1.0, (self.step + 1) / max(1, self.settings.warm_up_steps))
         return self.settings.learning_rate * warmed_up * self.settings.decay.factor**decays
 
-    def step_on(self, loss: Tensor) -> None:
-        """Move along the gradient of ``loss``.
+    def step_on(self, loss: Tensor) -> float:
+        """Move along the gradient of ``loss``; returns the gradient's norm before it was clipped.
 
         Raises:
             NonFiniteLoss: If the loss or the gradient's norm is not finite; the parameters stay as they are.
         """
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"loss is not finite at step {self.step}.")
         self.adam.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
-        if not torch.isfinite(norm):
+        clipped = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
+        value, norm = torch.stack([loss.detach(), clipped]).tolist()  # the only time in a step that a GPU is waited for
+        if not math.isfinite(value):
+            raise NonFiniteLoss(f"loss is not finite at step {self.step}.")
+        if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient is not finite at step {self.step}.")
         for group in self.adam.param_groups:
             group["lr"] = self.learning_rate
         self.adam.step()
         self.step += 1
+        return float(norm)
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments as named tensors."""
@@ -69,7 +72,7 @@ class Optimiser:
         for name, parameter in self.parameters.items():
             if f"exp_avg.{name}" in state:
                 self.adam.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": state[f"exp_avg.{name}"],
-                    "exp_avg_sq": state[f"exp_avg_sq.{name}"],
+                    "step": torch.tensor(float(step), device=parameter.device),
+                    "exp_avg": state[f"exp_avg.{name}"].to(parameter.device),
+                    "exp_avg_sq": state[f"exp_avg_sq.{name}"].to(parameter.device),
                 }

@@ -12,6 +12,7 @@ from condgen.classifier import Prediction
 from condgen.training.objectives import bits_per_dim
 
 SMOOTHING = 0.95  # share of the old value in the running means on the bar
+REFRESH_SECONDS = 0.2  # reading the figures waits for a GPU
 
 
 class Progress:
@@ -26,10 +27,10 @@ class Progress:
         )
         self._bar = bars.Progress(*columns, console=Console(stderr=True), disable=quiet)
         self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
-        self._running = torch.zeros(3, dtype=torch.float64)
-        self._warm = False
+        self._running: Tensor | None = None
+        self._drawn = -REFRESH_SECONDS
         self._validation = ""
-        self._start_epoch()
+        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -43,12 +44,14 @@ class Progress:
         """One step done."""
         correct = (prediction.label == label).float().mean()
         figures = torch.stack([loss, bits_per_dim(prediction, label).mean(), correct]).double()
-        self._running = torch.lerp(self._running, figures, 1 - SMOOTHING if self._warm else 1.0)
-        self._warm = True
-        self._sums += figures
+        self._running = figures if self._running is None else torch.lerp(self._running, figures, 1 - SMOOTHING)
+        self._sums = figures if self._steps == 0 else self._sums + figures
         self._steps += 1
         self._images += len(label)
-        self._bar.update(self._task, advance=1, figures=self._line())
+        self._bar.advance(self._task)
+        if time.monotonic() - self._drawn >= REFRESH_SECONDS:
+            self._drawn = time.monotonic()
+            self._bar.update(self._task, figures=self._line(self._running))
 
     def summary(self) -> dict[str, float]:
         """Means over the epoch that has ended; starts the next one."""
@@ -62,11 +65,11 @@ class Progress:
         self._validation = f" · validation {metrics['bits_per_dim']:.3f} bits/dim, {metrics['accuracy']:.1%}"
 
     def _start_epoch(self) -> None:
-        self._sums, self._steps, self._images, self._since = torch.zeros(3, dtype=torch.float64), 0, 0, time.monotonic()
+        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
 
     def _rate(self) -> float:
         return self._images / max(time.monotonic() - self._since, 1e-9)
 
-    def _line(self) -> str:
-        loss, bits, accuracy = self._running.tolist()
+    def _line(self, running: Tensor) -> str:
+        loss, bits, accuracy = running.tolist()
         return f"loss {loss:.3f} · {bits:.3f} bits/dim · {accuracy:.1%} · {self._rate():.0f} images/s{self._validation}"

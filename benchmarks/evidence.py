@@ -1,0 +1,60 @@
+"""What every measurement says about itself, and how it is kept."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condgen.files import written_whole
+from condgen.runs import installed_versions
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def commit() -> str:
+    """The commit that is checked out, or nothing outside of a repository."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip()
+
+
+def about(device: torch.device | None = None) -> dict[str, Any]:
+    """Device, versions and commit."""
+    on_gpu = device is not None and device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else cpu()
+    return {"device": name, "versions": installed_versions(), "commit": commit()}
+
+
+def cpu() -> str:
+    """The processor's name and its cores."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def keep(path: Path, results: dict[str, Any]) -> None:
+    """Write ``results`` as JSON, whole or not at all."""
+    with written_whole(path) as work:
+        work.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """What :func:`keep` wrote, or nothing."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def matrix_limit(precision: torch.dtype, device: torch.device, size: int) -> float:
+    """GFLOP/s of a large product: what no network of products can exceed."""
+    a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds[1:]) / 1e9

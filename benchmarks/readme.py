@@ -1,0 +1,74 @@
+"""The README's table of speeds, from ``benchmarks/results/flow.json``; rewrites what stands between two comments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence import RESULTS
+from condgen.files import written_whole
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- flow.json: begin -->", "<!-- flow.json: end -->"
+NAMES = {
+    "condgen bfloat16": "**condgen**, bfloat16 products",
+    "condgen float32": "**condgen**, float32",
+    "normflows": "normflows",
+    "FrEIA": "FrEIA",
+}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Images per second of each library, then what they were measured on."""
+    speeds = results["images_per_second"]
+    threads = sorted(speeds, key=int)
+    kinds = [(kind, number) for kind in ("training", "likelihood") for number in threads]
+    words = {"training": "training", "likelihood": "log p(x \\| y), 10 classes"}
+    head = ["images/s", *(f"{words[kind]}, {number} thread{'s' * (number != '1')}" for kind, number in kinds)]
+    rows = [
+        [name, *(f"{speeds[number][key][kind]:.1f}" for kind, number in kinds)]
+        for key, name in NAMES.items()
+        if key in speeds[threads[0]]
+    ]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + about(results)
+
+
+def about(results: dict[str, Any]) -> str:
+    """What was compared, on which machine, with which versions, and the figures that are no speeds."""
+    versions = ", ".join(f"{name} {results['versions'][name]}" for name in ("python", "torch", "normflows", "FrEIA"))
+    share = results["fraction_of_limit"]["bfloat16"]
+    lines = [
+        "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs, batch 64; likelihoods timed in"
+        " training mode.",
+        f"`make bench-flow` on {results['machine']}; {versions}; commit {results['commit'][:7]}.",
+        f"Training in bfloat16 reaches {results['training_gflops']['bfloat16']:.0f} GFLOP/s,"
+        f" {share:.1%} of the machine's limit for products.",
+        f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to'
+        f" the peak (otherwise {results['memory_growth_stored']:.0%}), at {results['constant_time_ratio']:.2f} times the time.",
+    ]
+    if "bf16_bits_per_dim_difference" in results:
+        bits, accuracy = results["bf16_bits_per_dim_difference"], results["bf16_accuracy_difference"]
+        lines.append(
+            f"Trained in bfloat16 instead of float32, mnist-reweight-small ends {bits:+.3f} bits/dim and {accuracy:+.1%} away."
+        )
+    return "\n".join(lines)
+
+
+def rewritten(text: str, results: dict[str, Any]) -> str:
+    """The README with its table made anew."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"README.md has no '{BEGIN}' and '{END}'; put them where the table belongs.")
+    return f"{before}{BEGIN}\n{table(results)}\n{END}{after}"
+
+
+def main() -> None:
+    results = json.loads((RESULTS / "flow.json").read_text())
+    text = rewritten(README.read_text(), results)
+    with written_whole(README) as work:
+        work.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What a run's precision is: chosen by the machine when it begins, kept when it goes on, of no matter to audits."""
+
+from pathlib import Path
+
+import pytest
+
+from condgen import experiments, machine
+from condgen.config import Config, load_preset
+from condgen.errors import ConfigError, RunError
+from condgen.runs import Run
+from tests.conftest import TINY
+
+
+def preset(precision: str, epochs: int = 1) -> Config:
+    return load_preset("digits-base", [*TINY, f"model.precision={precision}", f"training.epochs={epochs}"])
+
+
+def begun(path: Path, precision: str) -> str:
+    """The precision in the page of a run that was asked for ``precision``."""
+    experiments.train(preset(precision), path, quiet=True)
+    return Run.open(path).config.model.precision
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_what_the_machine_multiplies_fast(
+    fast: bool, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: fast)
+    assert begun(tmp_path / "run", "auto") == chosen
+    assert begun(tmp_path / "explicit", "float32") == "float32"
+
+
+def test_a_run_goes_on_elsewhere_with_what_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: False)
+    assert begun(tmp_path / "run", "auto") == "float32"
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)
+    assert experiments.train(preset("auto"), tmp_path / "run", resume=True, quiet=True).config.model.precision == "float32"
+    with pytest.raises(RunError, match="started with another model"):
+        experiments.train(preset("bfloat16"), tmp_path / "run", resume=True, quiet=True)
+
+
+def test_bfloat16_is_trained_only_where_it_pays_and_audited_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)
+    run = experiments.train(preset("bfloat16"), tmp_path / "run", quiet=True)
+    monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: False)
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=r"--set model\.precision=float32"):
+            experiments.train(preset("bfloat16"), tmp_path / ("run" if resume else "new"), resume=resume, quiet=True)
+    assert not (tmp_path / "new").exists()
+    assert [record.audit for record in experiments.audit(run, ["classification"], quiet=True)] == ["classification"]

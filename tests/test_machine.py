@@ -1,0 +1,43 @@
+"""Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from condgen import machine
+
+CASES = {
+    "idle": (8, 8, 0.0, 1, 8),
+    "two others": (8, 8, 2.1, 3, 6),
+    "full": (2, 2, 6.3, 7, 1),
+    "a run that has just ended": (8, 8, 7.9, 1, 8),
+    "a moment's burst": (8, 8, 0.2, 9, 8),
+    "a part of a machine half busy": (4, 64, 32.0, 33, 2),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_threads_are_the_cores_that_others_leave_free(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usable, present, average, running, free = CASES[name]
+    (tmp_path / "loadavg").write_text(f"{average} 0.00 0.00 {running}/500 12345\n")
+    monkeypatch.setattr(machine, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr(machine, "usable_cores", lambda: usable)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: present)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (average, 0.0, 0.0))
+    assert machine.free_cores() == free
+
+
+def test_without_a_table_of_what_runs_the_average_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOAD", tmp_path / "nothing")
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (3.0, 0.0, 0.0))
+    assert machine.free_cores() == 1
+
+
+def test_threads_that_are_asked_for_are_used() -> None:
+    before = torch.get_num_threads()
+    machine.prepare(threads=1)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
