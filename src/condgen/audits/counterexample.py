@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,11 @@ class Confirmation:
     @property
     def confirmed(self) -> bool:
         return self.interval[0] <= self.exact <= self.interval[1]
+
+    def summary(self) -> dict[str, Any]:
+        """The line as JSON: null where no sample tells."""
+        told = {"estimate": self.estimate, "interval": self.interval} if self.n else {"estimate": None, "interval": None}
+        return {"name": self.name, "exact": self.exact, **told, "n": self.n, "confirmed": self.confirmed}
 
 
 def confirm(example: Counterexample, *, samples: int = 100_000, seed: int = 0) -> tuple[Confirmation, ...]:
@@ -94,7 +100,8 @@ def undetected_mistakes(example: Counterexample, x: Tensor, perturbed: Tensor) -
     sure = torch.stack([_sure(prediction, example.delta) for prediction in (p_before, q_before, p_after, q_after)]).all(0)
     flipped = (q_after.label != q_before.label) & (p_after.label == p_before.label)
     near = torch.linalg.vector_norm(x - perturbed, dim=1) < example.radius
-    return right & sure & flipped & near & ~flagged(LikelihoodThreshold(example.median_bits_per_dim), q_after)
+    unseen = ~flagged(LikelihoodThreshold(example.median_bits_per_dim), q_after)
+    return torch.stack([right, sure, flipped, near, unseen]).all(0)
 
 
 def _sure(prediction: Prediction, delta: float) -> Tensor:
@@ -103,7 +110,8 @@ def _sure(prediction: Prediction, delta: float) -> Tensor:
 
 def _slack(prediction: Prediction) -> Tensor:
     """What rounding may cost a difference of log-likelihoods."""
-    return ROUNDINGS * torch.finfo(prediction.log_joint.dtype).eps * prediction.log_joint.abs().amax(1).clamp_min(1)
+    size = prediction.log_joint.abs().amax(1).clamp_min(1)
+    return size * (ROUNDINGS * torch.finfo(size.dtype).eps)
 
 
 def _draws(classifier: GenerativeClassifier, samples: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,10 +1,17 @@
 """Every command of `condgen`: arguments in, one call into the library, a few lines out."""
 
+from __future__ import annotations
+
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from condgen.cli.group import Group
+
+if TYPE_CHECKING:
+    from condgen.audits.counterexample import Confirmation
 
 AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")  # condgen.config.AUDITS, without importing it
 run_argument = click.argument("run", type=click.Path(path_type=Path))
@@ -145,6 +152,49 @@ def check(run: Path, data_dir: Path | None) -> None:
     print_checks(checks)
     if not all(check.passed for check in checks):
         raise SystemExit(1)
+
+
+@main.command()
+@click.option("--epsilon", type=float, required=True, help="Nats that both KL divergences stay below.")
+@click.option("--delta", type=float, required=True, help="Probability that a class which is not predicted stays below.")
+@click.option("--radius", type=float, required=True, help="Length of an attack, between 0 and 1.")
+@click.option("--dimension", type=int, help="Default: the smallest that works.")
+@click.option("--samples", type=click.IntRange(min=2), help="Confirm the closed forms with so many samples of p and of q.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the samples.")
+@click.option("--figures", type=click.Path(path_type=Path), help="Folder for Fig. 2, the radial picture and the growth of d.")
+@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
+def theory(
+    epsilon: float,
+    delta: float,
+    radius: float,
+    dimension: int | None,
+    samples: int | None,
+    seed: int,
+    figures: Path | None,
+    as_json: bool,
+) -> None:
+    """Why no guarantee can be given: the counterexample of Section 2, its numbers and its seven conditions."""
+    from condgen.theory import counterexample
+
+    example = counterexample(epsilon, delta, radius, dimension)
+    confirmed: tuple[Confirmation, ...] = ()
+    if samples is not None:
+        from condgen.audits.counterexample import confirm
+
+        confirmed = confirm(example, samples=samples, seed=seed)
+    if figures:
+        from condgen.reports.theory_figures import save_all
+
+        save_all(example, figures)
+    if as_json:
+        from condgen.theory import summary
+
+        monte_carlo = {"monte_carlo": [line.summary() for line in confirmed]} if confirmed else {}
+        click.echo(json.dumps(summary(example) | monte_carlo, indent=1))
+    else:
+        from condgen.reports.theory import print_counterexample
+
+        print_counterexample(example, confirmed)
 
 
 @main.command()

@@ -1,15 +1,19 @@
-"""Tables in the terminal."""
+"""Tables in the terminal; importing this costs no torch."""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from condgen.audits.records import Record
-from condgen.reports.tables import Table
-from condgen.testing import Check
+if TYPE_CHECKING:
+    from condgen.audits.records import Record
+    from condgen.reports.tables import Table
+    from condgen.testing import Check
 
 WIDTH = 120
 
@@ -30,9 +34,9 @@ def print_record(record: Record) -> None:
     print_rows(record.audit, [(name, _text(value)) for name, value in shown.items()])
 
 
-def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values."""
-    rich = RichTable(title=title, box=box.SIMPLE_HEAD, show_header=False)
+def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = ()) -> None:
+    """Names and values; or any rows, under the names of their columns."""
+    rich = RichTable(*columns, title=title, box=box.SIMPLE_HEAD, show_header=bool(columns))
     for row in rows:
         rich.add_row(*row)
     _print(rich)

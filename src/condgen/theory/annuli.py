@@ -77,7 +77,8 @@ class Annuli(ClassConditionalDensity):
         return exact.detach() + (slope - slope.detach())
 
     def _mixed(self, log_inside: Tensor) -> Tensor:
-        return (self.log_weight + (self.log_density + log_inside)[:, None]).logsumexp(-1)
+        """The mixture's log-density, shape ``(N, C)``, from the logarithm of being inside each part, shape ``(N, K)``."""
+        return torch.logsumexp(self.log_weight + (self.log_density + log_inside)[:, None], -1)
 
     def _faded(self, radius: Tensor, width: float) -> Tensor:
         """Logarithm of being inside, for edges that fade: a ball has no inner edge."""
@@ -99,7 +100,8 @@ class Annuli(ClassConditionalDensity):
         of_outer = uniform + (1 - uniform) * (self.dims * (inner / outer).log()).exp()
         radius = outer * (of_outer.log() / self.dims).exp()
         direction = torch.randn(len(label), self.dims, generator=generator, dtype=self.outer.dtype)
-        return radius * direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+        x: Tensor = radius * direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+        return x
 
 
 def data_density(example: Counterexample) -> Annuli:
