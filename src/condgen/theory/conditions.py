@@ -61,7 +61,7 @@ def conditions(example: Counterexample) -> tuple[Condition, ...]:
         _sure_after(example),
         _small_change(example),
         _undetectable(example),
-        _no_ball_holds_much(example),
+        _no_ball_has_much(example),
         _total_variation(example),
     )
 
@@ -127,14 +127,14 @@ def _undetectable(example: Counterexample) -> Condition:
     )
 
 
-def _no_ball_holds_much(example: Counterexample) -> Condition:
+def _no_ball_has_much(example: Counterexample) -> Condition:
     r"""At most weight x min(1, volume of the ball / volume of the part), over the parts of p.
 
     The ball round the origin holds :math:`\frac12(\lambda_1 + \lambda_2) \Delta^d`, so that no bound can be far below.
     """
     return Condition(
         number=6,
-        words="every ball of that radius holds little of p",
+        words="no ball of that radius has much of p",
         unit="log10 of the probability, at most",
         value=log_ball_probability_bound(example) / math.log(10),
         relation="<=",
