@@ -16,7 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-AUDITS = ("classification", "membership", "interpolation", "samples")
+AUDITS = ("classification", "membership", "interpolation", "samples", "adversarial")
 
 
 class Section(BaseModel):
@@ -72,10 +72,16 @@ class Detector(Section):
 
 
 class Audit(Section):
+    """``attacked``: test images to attack instead of the budget's; ``epsilon``: L2 distance of Table 2 (1.5 and 33/255)."""
+
     pairs: Annotated[int, Field(ge=2)] = 1000
     alphas: Annotated[int, Field(ge=3)] = 100
     noise_draws: Positive = 4
     samples: Positive = 10
+    budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
+    attacked: Positive | None = None
+    epsilon: PositiveFloat = 1.5
+    targeted: bool = False
 
 
 class Config(Section):

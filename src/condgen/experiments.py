@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from condgen import audits
+from condgen.audits.checks import Check
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
@@ -23,7 +24,7 @@ from condgen.models.glow import Glow
 from condgen.models.priors import ClassMixture, Prior, SplitPrior
 from condgen.randomness import stream
 from condgen.runs import Run
-from condgen.testing import Check, check_density
+from condgen.testing import check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
 from condgen.training.loop import check_batches, fit
 from condgen.training.objectives import Likelihood, Objective, Reweight, Split
@@ -122,8 +123,15 @@ def build_detector(config: Config, classifier: GenerativeClassifier, validation:
     return LikelihoodThreshold.at_quantile(predict(classifier, x).bits_per_dim, config.detector.quantile)
 
 
-def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = None, quiet: bool = False) -> list[Record]:
-    """Run the named audits on the test images and save their records in the run."""
+def audit(
+    run: Run,
+    only: Collection[str] = AUDITS,
+    *,
+    budget: str | None = None,
+    data_dir: Path | None = None,
+    quiet: bool = False,
+) -> list[Record]:
+    """Run the named audits on the test images and save their records in the run; ``budget`` of attacks instead of its own."""
     settings, seed = run.config.audit, run.config.seed
     splits = open_data(run.config, data_dir)
     classifier = load_classifier(run, splits)
@@ -145,6 +153,20 @@ def audit(run: Run, only: Collection[str] = AUDITS, *, data_dir: Path | None = N
                     pairs=settings.pairs,
                     alphas=settings.alphas,
                     seed=seed,
+                    quiet=quiet,
+                )
+            case "adversarial":
+                record = audits.adversarial(
+                    classifier,
+                    splits.test,
+                    detector=detector,
+                    starts=splits.validation,
+                    budget=budget or settings.budget,
+                    images=settings.attacked,
+                    epsilon=settings.epsilon,
+                    targeted=settings.targeted,
+                    seed=seed,
+                    directory=run.records / "adversarial",
                     quiet=quiet,
                 )
             case _:

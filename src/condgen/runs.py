@@ -63,6 +63,10 @@ class Run:
     def records(self) -> Path:
         return self.path / "records"
 
+    def has(self, audit: str) -> bool:
+        """Whether that audit has been made."""
+        return (self.records / f"{audit}.json").is_file()
+
     def record(self, audit: str) -> Record:
         """The saved record of an audit."""
         return Record.load(self.records, audit)

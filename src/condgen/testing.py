@@ -1,12 +1,12 @@
 """Conformance checks for a density: the library's own models pass them, and so should yours."""
 
 import copy
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from condgen.audits.checks import Check
 from condgen.classifier import GenerativeClassifier
 from condgen.density import ClassConditionalDensity, check_images
 from condgen.errors import CondgenError
@@ -27,23 +27,6 @@ class Flow(Protocol):
     def decode(self, z: Tensor) -> Tensor:
         """The images of ``z``."""
         ...
-
-
-@dataclass(frozen=True)
-class Check:
-    """One promise of a density, and whether it is kept.
-
-    Args:
-        name: The promise.
-        passed: Whether it is kept.
-        found: What was measured, in words.
-        advice: What to do if it is not.
-    """
-
-    name: str
-    passed: bool
-    found: str
-    advice: str
 
 
 def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:

@@ -71,3 +71,10 @@ BAD_CALLS = {
 def test_bad_values_end_in_one_line(name: str) -> None:
     (epsilon, delta, radius, *more), message = BAD_CALLS[name]
     assert message in refused("theory", "--epsilon", epsilon, "--delta", delta, "--radius", radius, *more)
+
+
+def test_attacks_are_reported() -> None:
+    _, text, _ = condgen(*ASKED, "--attacks", 3, "--json")
+    lines = json.loads(text)["attacks"]
+    assert [line["attack"] for line in lines] == ["the construction", "CarliniWagner", "HopSkipJump", "Boundary"]
+    assert all(0 <= line["share"] <= 1 for line in lines)

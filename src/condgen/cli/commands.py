@@ -12,8 +12,17 @@ from condgen.cli.group import Group
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation
+    from condgen.audits.counterexample_attacks import Found
 
-AUDIT_NAMES = ("classification", "membership", "interpolation", "samples")  # condgen.config.AUDITS, without importing it
+# condgen.config.AUDITS and the budgets, without importing them
+AUDIT_NAMES = (
+    "classification",
+    "membership",
+    "interpolation",
+    "samples",
+    "adversarial",
+)
+BUDGET_NAMES = ("smoke", "quick", "standard", "paper")
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 data_dir_option = click.option(
     "--data-dir",
@@ -60,16 +69,17 @@ def train(
 @main.command()
 @run_argument
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
+@click.option("--budget", type=click.Choice(BUDGET_NAMES), help="Of the adversarial audit. Default: the run's, 'quick'.")
 @data_dir_option
 @threads_option
-def audit(run: Path, only: tuple[str, ...], data_dir: Path | None, threads: int | None) -> None:
+def audit(run: Path, only: tuple[str, ...], budget: str | None, data_dir: Path | None, threads: int | None) -> None:
     """Audit the model of RUN and save the records in it."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, data_dir=data_dir):
+    for record in experiments.audit(Run.open(run), only or AUDIT_NAMES, budget=budget, data_dir=data_dir):
         print_record(record)
 
 
@@ -113,8 +123,8 @@ def sample(run: Path, label: int | None, count: int, temperature: float, seed: i
 def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path | None) -> None:
     """Draw a labelled grid of DATASET and print its card."""
     from condgen.data.catalogue import open_dataset
+    from condgen.reports.console import print_rows
     from condgen.reports.images import save_labelled_grid
-    from condgen.reports.terminal import print_rows
 
     splits = open_dataset(dataset, data_dir=data_dir, size=size)
     save_labelled_grid(splits.train, count, out)
@@ -129,7 +139,7 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
     """Print the model card of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
     from condgen import experiments
     from condgen.config import load_preset
-    from condgen.reports.terminal import print_rows
+    from condgen.reports.console import print_rows
     from condgen.runs import Run
 
     is_run = Path(target).is_dir()
@@ -160,7 +170,8 @@ def check(run: Path, data_dir: Path | None) -> None:
 @click.option("--radius", type=float, required=True, help="Length of an attack, between 0 and 1.")
 @click.option("--dimension", type=int, help="Default: the smallest that works.")
 @click.option("--samples", type=click.IntRange(min=2), help="Confirm the closed forms with so many samples of p and of q.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the samples.")
+@click.option("--attacks", type=click.IntRange(min=1), help="Attack the model on so many samples of p: a minute for 60.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of samples and attacks.")
 @click.option("--figures", type=click.Path(path_type=Path), help="Folder for Fig. 2, the radial picture and the growth of d.")
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 def theory(
@@ -169,6 +180,7 @@ def theory(
     radius: float,
     dimension: int | None,
     samples: int | None,
+    attacks: int | None,
     seed: int,
     figures: Path | None,
     as_json: bool,
@@ -178,10 +190,15 @@ def theory(
 
     example = counterexample(epsilon, delta, radius, dimension)
     confirmed: tuple[Confirmation, ...] = ()
+    found: tuple[Found, ...] = ()
     if samples is not None:
         from condgen.audits.counterexample import confirm
 
         confirmed = confirm(example, samples=samples, seed=seed)
+    if attacks is not None:
+        from condgen.audits.counterexample_attacks import find_mistakes
+
+        found = find_mistakes(example, images=attacks, seed=seed)
     if figures:
         from condgen.reports.theory_figures import save_all
 
@@ -189,12 +206,12 @@ def theory(
     if as_json:
         from condgen.theory import summary
 
-        monte_carlo = {"monte_carlo": [line.summary() for line in confirmed]} if confirmed else {}
-        click.echo(json.dumps(summary(example) | monte_carlo, indent=1))
+        measured = {"monte_carlo": [line.summary() for line in confirmed], "attacks": [line.summary() for line in found]}
+        click.echo(json.dumps(summary(example) | {name: lines for name, lines in measured.items() if lines}, indent=1))
     else:
         from condgen.reports.theory import print_counterexample
 
-        print_counterexample(example, confirmed)
+        print_counterexample(example, confirmed, found)
 
 
 @main.command()

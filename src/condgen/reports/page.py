@@ -56,10 +56,12 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
 
 
 def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
+    attacked = [run for run in runs if run.has("adversarial")]
     return [
         _section("Classification and likelihood", tables.classification_table, words.classification, None, runs, work),
         _section("Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work),
         _section("Between classes", tables.interpolation_table, words.interpolation, figures.interpolation_means, runs, work),
+        *(_attacks(attacked, work) if attacked else []),
         _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
         _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
         _no_guarantee(work),
@@ -69,7 +71,7 @@ def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
 def _section(
     title: str,
     make_table: Callable[[Sequence[Run]], tables.Table],
-    say: Callable[[str, words.Summary], str],
+    say: Callable[[str, tables.Summary], str],
     draw: Callable[[Run], Figure] | None,
     runs: Sequence[Run],
     directory: Path,
@@ -89,6 +91,27 @@ def _section(
             for run in runs
         ],
     }
+
+
+def _attacks(runs: Sequence[Run], directory: Path) -> list[dict[str, object]]:
+    """Table 2, success against distance, images, and whether to believe it."""
+    summaries = {run.name: run.record("adversarial").summary for run in runs}
+    table, checks = tables.attacks_table(summaries), tables.checks_table(summaries)
+    for made in (table, checks):
+        made.save(directory / "tables")
+    panels = [
+        {
+            "words": words.attacks(run.name, summaries[run.name]),
+            "svg": _save(figures.attack_curves, run, directory),
+            "name": run.name,
+        }
+        for run in runs
+    ]
+    return [
+        {"title": "Attacks", "table": table, "panels": panels},
+        {"title": "Does the evaluation of attacks deserve belief?", "table": checks, "panels": []},
+        _gallery("Perturbed images", "The nearest success of each attack on", figures.attack_gallery, runs, directory),
+    ]
 
 
 def _gallery(

@@ -2,13 +2,16 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from condgen.audits.checks import FAIL, Check
 from condgen.files import written_whole
 from condgen.runs import Run
+
+Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,64 @@ def interpolation_table(runs: Sequence[Run]) -> Table:
             "threshold": lambda s: f"{s['threshold']:.2f}",
             "pairs": lambda s: str(s["pairs"]),
         },
+    )
+
+
+def attacks_table(summaries: Mapping[str, Summary]) -> Table:
+    """Table 2, a row for each attack on each model."""
+    epsilons = ", ".join(sorted({f"{summary['epsilon']:.3g}" for summary in summaries.values()}))
+    columns = ("attack", "unnoticed %", "(fooled %)", "median L2", "unnoticed, knowing the detector %", "(at any distance %)")
+    rows = [(model, *_attack_row(pair)) for model, summary in summaries.items() for pair in _pairs(summary)]
+    return Table(
+        "table2",
+        "Table 2: attacks",
+        f"Share of attacked images within L2 distance {epsilons}, in brackets 95 % Wilson intervals; in parentheses those that"
+        " fool the classifier at any distance. Left: attacks on the classifier alone, of which the detector notices some."
+        " Right: attacks on classifier and detector. Worst case: the best of all attacks on each image.",
+        ("model", *columns, "median L2 ", "n"),
+        tuple(rows),
+        tuple(
+            {"model": model, "epsilon": summary["epsilon"], **cell}
+            for model, summary in summaries.items()
+            for cell in summary["cells"]
+        ),
+    )
+
+
+def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
+    """For each attack its cell on the classifier and its cell on classifier and detector."""
+    aware = {cell["attack"]: cell for cell in summary["cells"] if cell["knows_detector"]}
+    return [(cell, aware[cell["attack"]]) for cell in summary["cells"] if not cell["knows_detector"]]
+
+
+def _attack_row(pair: tuple[Summary, Summary]) -> tuple[str, ...]:
+    plain, aware = pair
+    return (
+        plain["attack"],
+        percent(plain["undetected_within"], plain["undetected_within_ci"]),
+        f"({100 * plain['fooled']:.0f})",
+        _distance(plain["median_l2"]),
+        percent(aware["undetected_within"], aware["undetected_within_ci"]),
+        f"({100 * aware['undetected']:.0f})",
+        _distance(aware["median_l2_undetected"]),
+        str(plain["n"]),
+    )
+
+
+def _distance(median: float | None) -> str:
+    return "–" if median is None else f"{median:.2f}"
+
+
+def checks_table(summaries: Mapping[str, Summary]) -> Table:
+    """What the evaluation found when it examined itself."""
+    checks = [(model, Check(**check)) for model, summary in summaries.items() for check in summary["checks"]]
+    return Table(
+        "checks",
+        "Does the evaluation deserve belief?",
+        "Each line is one symptom of attacks that fail instead of models that resist.",
+        ("model", "check", "", "found", "what to do"),
+        tuple((model, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "") for model, c in checks),
+        tuple({"model": model, "outcome": check.outcome, **asdict(check)} for model, check in checks),
     )
 
 

@@ -6,27 +6,32 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from condgen.reports.terminal import print_rows
+from condgen.reports.console import print_rows
 from condgen.theory import Condition, Counterexample, conditions
 from condgen.theory.counterexample import log_lambda_1_range
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation
+    from condgen.audits.counterexample_attacks import Found
 
 CONDITION_COLUMNS = ("", "condition", "measured by", "value", "bound", "")
 
 
+FOUND_COLUMNS = ("attack", "conditions 1 to 5 met %", "of the attackable %", "median distance there", "passes per image")
 CONFIRMATION_COLUMNS = ("from samples", "closed form", "estimate", "95 % interval", "n", "")
 
 
-def print_counterexample(example: Counterexample, confirmed: Sequence[Confirmation] = ()) -> None:
-    """Numbers, conditions and notes; and what samples confirm."""
+def print_counterexample(example: Counterexample, confirmed: Sequence[Confirmation] = (), found: Sequence[Found] = ()) -> None:
+    """Numbers, conditions and notes; what samples confirm, and what attacks find."""
     print_rows(f"epsilon {example.epsilon:g}, delta {example.delta:g}, radius {example.radius:g}", number_rows(example))
     print_rows("Proposition 1", condition_rows(example), CONDITION_COLUMNS)
     print_rows("Notes", [tuple(note.split(" ", 1)) for note in notes(example)])
     if confirmed:
         title = "Monte Carlo; one interval in twenty misses by chance"
         print_rows(title, [_confirmation_row(line) for line in confirmed], CONFIRMATION_COLUMNS)
+    if found:
+        title = f"Attacks on {found[0].n} samples of p, of which {100 * example.attackable:.1f} % can be attacked on average"
+        print_rows(title, [_found_row(line) for line in found], FOUND_COLUMNS)
 
 
 def number_rows(example: Counterexample) -> list[tuple[str, str]]:
@@ -44,7 +49,7 @@ def number_rows(example: Counterexample) -> list[tuple[str, str]]:
         ("samples of p that can be attacked (asked: more than 1/3)", f"{example.attackable:.6g}"),
         ("mean length of the attack", f"{example.mean_distance:.6g}"),
         ("samples of q with at least the median density", f"{example.share_at_least_median:.6g}"),
-        ("samples of q as dense as an attacked image", f"{example.share_as_dense_as_attack:.3g}"),
+        ("samples of q as dense as an attacked image, none is denser", f"{example.share_as_dense_as_attack:.3g}"),
     ]
 
 
@@ -77,6 +82,11 @@ def _confirmation_row(line: Confirmation) -> tuple[str, ...]:
     told = (f"{line.estimate:.4g}", f"{line.interval[0]:.4g} to {line.interval[1]:.4g}") if line.n else ("–", "–")
     verdict = ("inside" if line.confirmed else "outside") if line.n else "no sample tells"
     return line.name, f"{line.exact:.4g}", *told, str(line.n), verdict
+
+
+def _found_row(line: Found) -> tuple[str, ...]:
+    within = f"{100 * line.share:.1f} [{100 * line.interval[0]:.1f}, {100 * line.interval[1]:.1f}]"
+    return line.attack, within, f"{100 * line.share_of_attackable:.1f}", f"{line.distance:.3f}", f"{line.questions:.0f}"
 
 
 def _verdict(line: Condition) -> str:

@@ -1,11 +1,9 @@
 """What is seen, in words computed from the numbers."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from condgen.reports.tables import number, percent
-
-Summary = Mapping[str, Any]
+from condgen.audits.adversarial.summary import WORST
+from condgen.reports.tables import Summary, number, percent
 
 
 def classification(name: str, summary: Summary) -> str:
@@ -62,6 +60,24 @@ def interpolation(name: str, summary: Summary) -> str:
         f"For {name} the middle between two images of different classes is {seen}:"
         f" {summary['bits_per_dim_middle']:.2f} bits/dim against {summary['bits_per_dim_ends']:.2f} at the ends."
         f" Of {summary['pairs']} pairs, {percent(stay, summary['accepted_all_along_ci'])} % stay accepted all along: {trust}."
+    )
+
+
+def attacks(name: str, summary: Summary) -> str:
+    """A paragraph on Table 2."""
+    plain, aware = (
+        next(cell for cell in summary["cells"] if cell["attack"] == WORST and cell["knows_detector"] == knows)
+        for knows in (False, True)
+    )
+    failed = [check["name"] for check in summary["checks"] if check["passed"] is False]
+    belief = f"Do not believe this yet: {'; '.join(failed)}" if failed else "The evaluation found no fault with itself"
+    return (
+        f"{plain['n']} images of {name} that it classifies correctly and accepts were attacked. Within an L2 distance of"
+        f" {summary['epsilon']:.3g} the best attack on the classifier turns"
+        f" {percent(plain['fooled_within'], plain['fooled_within_ci'])} %, and the detector misses"
+        f" {percent(plain['undetected_within'], plain['undetected_within_ci'])} %. Attacks that know the detector turn"
+        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % unnoticed, and"
+        f" {100 * aware['undetected']:.0f} % at some distance. {belief}."
     )
 
 

@@ -123,7 +123,8 @@ def _undetectable(example: Counterexample) -> Condition:
         value=example.log_density_gain,
         relation=">=",
         bound=0.0,
-        note="the median over samples of q, the higher one where the three values of q tie",
+        note="the median over samples of q; q(x) has three values, the least of which has less than half of the samples, and an"
+        " attacked image has the greatest",
     )
 
 

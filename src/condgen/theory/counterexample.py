@@ -171,7 +171,8 @@ class Counterexample:
 
     @property
     def share_as_dense_as_attack(self) -> float:
-        """Share of q's samples with a density at or above that of an attacked image: a detector must refuse all others."""
+        """Share of q's samples with a density at or above an attacked image's; none is denser, so that a detector which
+        refuses the attack refuses every sample."""
         return sum(share for density, share in self.regions if density >= self.regions[0][0])
 
 

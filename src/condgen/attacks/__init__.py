@@ -1,0 +1,27 @@
+"""Attacks on a classifier that may also refuse: a goal is a value, an attack is one method."""
+
+from condgen.attacks.attack import Attack, AttackResult
+from condgen.attacks.boundary import Boundary
+from condgen.attacks.brendel_bethge import BrendelBethge
+from condgen.attacks.carlini_wagner import CarliniWagner
+from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
+from condgen.attacks.goals import Evade, Goal, Misclassify, Target
+from condgen.attacks.hop_skip_jump import HopSkipJump
+from condgen.attacks.search import Search
+from condgen.attacks.starts import Starts
+
+__all__ = [
+    "Attack",
+    "AttackResult",
+    "Boundary",
+    "BrendelBethge",
+    "CarliniWagner",
+    "DecoupledDirectionNorm",
+    "Evade",
+    "Goal",
+    "HopSkipJump",
+    "Misclassify",
+    "Search",
+    "Starts",
+    "Target",
+]

@@ -1,0 +1,58 @@
+"""Decoupled direction and norm: a short way to a small perturbation, and a good start for a longer one."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from condgen.attacks.attack import NO_GRADIENT, Attack
+from condgen.attacks.goals import reached
+from condgen.attacks.search import Search, normed, spread
+
+
+@dataclass(frozen=True)
+class DecoupledDirectionNorm(Attack):
+    """Follows the gradient's direction on a sphere that shrinks while the goal is reached and grows while it is not.
+
+    The first radius is the distance to the boundary as a linear model sees it, so that no scale has to be known.
+
+    Args:
+        steps: Gradients per image.
+        rate: By how much the sphere shrinks or grows in a step.
+
+    References:
+        Rony et al., Decoupling direction and norm, CVPR 2019, algorithm 1.
+    """
+
+    steps: int = 100
+    rate: float = 0.05
+
+    def doubled(self) -> Attack:
+        return replace(self, steps=2 * self.steps)
+
+    def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
+        x = search.x[index]
+        shift, radius = torch.zeros_like(x), x.new_zeros(len(x))
+        silent: dict[int, str] = {}
+        for step in range(self.steps):
+            margins, gradient = search.gradients(x + shift, index, downhill)
+            if step == 0:
+                radius = first_radius(margins, gradient)
+                silent = {int(i): NO_GRADIENT for i in index[gradient.flatten(1).norm(dim=1) == 0]}
+            radius = radius * torch.where(reached(margins), 1 - self.rate, 1 + self.rate)
+            length = radius * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+            shift = spread(radius, x) * normed(shift - spread(length, x) * normed(gradient))
+            shift = search.clip(x + shift) - x
+        return silent
+
+
+def downhill(margins: Tensor) -> Tensor:
+    """All that is missing, shape ``(n,)``; once the goal is reached, the margin nearest to being lost."""
+    return torch.where(reached(margins), margins.amax(-1), margins.relu().sum(-1))
+
+
+def first_radius(margins: Tensor, gradient: Tensor) -> Tensor:
+    """Where a linear model would reach the goal, shape ``(n,)``."""
+    slope: Tensor = gradient.flatten(1).norm(dim=1)
+    return margins.relu().sum(-1) / slope.clamp_min(torch.finfo(slope.dtype).tiny).masked_fill(slope == 0, torch.inf)

@@ -1,0 +1,136 @@
+"""What an attack wants, as a value: reached where every margin is negative."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from condgen.classifier import Prediction
+from condgen.density import check_labels
+from condgen.detectors import Detector
+from condgen.errors import CondgenError
+
+
+class Goal(Protocol):
+    """One wish per image. Loss, search and report all ask :func:`reached`, so none can disagree about what success is."""
+
+    def margins(self, prediction: Prediction) -> Tensor:
+        """How far each condition is from being met, shape ``(N, K)``; met where negative. Differentiable."""
+        ...
+
+    def check(self, num_classes: int, number: int) -> None:
+        """Refuse labels that do not fit ``number`` images of ``num_classes`` classes."""
+        ...
+
+    def __getitem__(self, index: Tensor) -> Self:
+        """The goals of the images at ``index``."""
+        ...
+
+
+def reached(margins: Tensor) -> Tensor:
+    """The rule of success, shape ``(N, K)`` to ``(N,)``. A NaN reaches nothing."""
+    return (margins < 0).all(-1)
+
+
+@dataclass(frozen=True)
+class Misclassify:
+    r"""Any class but the true one: :math:`\log p(x, y) - \max_{j \ne y} \log p(x, j) < 0`.
+
+    Args:
+        label: The true classes, shape ``(N,)``.
+
+    Examples:
+        >>> prediction = Prediction(torch.tensor([[-900.0, -905.0, -907.0]]), torch.zeros(3), dims=64)
+        >>> Misclassify(torch.tensor([0])).margins(prediction)
+        tensor([[5.]])
+    """
+
+    label: Tensor
+
+    def margins(self, prediction: Prediction) -> Tensor:
+        own, best_other = _own_and_best_other(prediction, self.label)
+        return own - best_other
+
+    def check(self, num_classes: int, number: int) -> None:
+        _check(self.label, num_classes, number)
+
+    def __getitem__(self, index: Tensor) -> Self:
+        return type(self)(self.label[index])
+
+
+@dataclass(frozen=True)
+class Target:
+    r"""One wrong class: :math:`\max_{j \ne t} \log p(x, j) - \log p(x, t) < 0`.
+
+    Args:
+        target: The classes to be taken for, shape ``(N,)``.
+        label: The true classes, shape ``(N,)``.
+
+    Raises:
+        CondgenError: If a target is the true class.
+    """
+
+    target: Tensor
+    label: Tensor
+
+    def __post_init__(self) -> None:
+        same = torch.nonzero(self.target == self.label).flatten()
+        if self.target.shape != self.label.shape:
+            raise CondgenError(f"{len(self.target)} targets for {len(self.label)} labels; give one for each image.")
+        if len(same):
+            image = int(same[0])
+            raise CondgenError(f"image {image}: target {int(self.target[image])} is its true label; choose another class.")
+
+    def margins(self, prediction: Prediction) -> Tensor:
+        own, best_other = _own_and_best_other(prediction, self.target)
+        return best_other - own
+
+    def check(self, num_classes: int, number: int) -> None:
+        _check(self.label, num_classes, number)
+        _check(self.target, num_classes, number)
+
+    def __getitem__(self, index: Tensor) -> Self:
+        return type(self)(self.target[index], self.label[index])
+
+
+@dataclass(frozen=True)
+class Evade:
+    r"""Another goal, unseen by a detector: the extra loss term of Sec. 4.3 as one more margin.
+
+    Args:
+        goal: What else is wanted.
+        detector: Must not flag the image.
+        weight: Of the detector's margin, weight * (score - threshold). ``dims * math.log(2)`` turns bits/dim into nats.
+    """
+
+    goal: Goal
+    detector: Detector
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.weight > 0 and math.isfinite(self.weight)):
+            raise CondgenError(f"weight is {self.weight}, expected a positive number.")
+
+    def margins(self, prediction: Prediction) -> Tensor:
+        excess = self.weight * (self.detector.score(prediction) - self.detector.threshold)
+        return torch.cat([self.goal.margins(prediction), excess[:, None]], dim=-1)
+
+    def check(self, num_classes: int, number: int) -> None:
+        self.goal.check(num_classes, number)
+
+    def __getitem__(self, index: Tensor) -> Self:
+        return type(self)(self.goal[index], self.detector, self.weight)
+
+
+def _own_and_best_other(prediction: Prediction, label: Tensor) -> tuple[Tensor, Tensor]:
+    """``log p(x, y)`` of the class and of the best other one, each ``(N, 1)``; a mask of 0 would win over log-likelihoods."""
+    log_joint, own = prediction.log_joint, label[:, None]
+    return log_joint.gather(-1, own), log_joint.scatter(-1, own, -math.inf).amax(-1, keepdim=True)
+
+
+def _check(label: Tensor, num_classes: int, number: int) -> None:
+    check_labels(label, num_classes)
+    if len(label) != number:
+        raise CondgenError(f"{len(label)} labels for {number} images; give one for each image.")

@@ -1,0 +1,82 @@
+"""HopSkipJump: a decision-based attack that estimates the boundary's direction from many yes-no answers."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from condgen.attacks.attack import NO_START, Attack
+from condgen.attacks.search import Search, normed, spread
+from condgen.attacks.starts import BISECTIONS, Starts, bisect
+
+HALVINGS = 10
+
+
+@dataclass(frozen=True)
+class HopSkipJump(Attack):
+    r"""Onto the boundary by bisection, its normal from probes around, a jump along it, and again.
+
+    Args:
+        starts: Where to begin.
+        queries: Most questions per image.
+        probes: Of the first round; round t has sqrt(t) times as many.
+
+    References:
+        Chen, Jordan and Wainwright, HopSkipJumpAttack, 2020, algorithm 2 with its l2 parameters.
+    """
+
+    needs_gradient: ClassVar[bool] = False
+
+    starts: Starts = field(default_factory=Starts)
+    queries: int = 2250
+    probes: int = 50
+
+    def doubled(self) -> Attack:
+        return replace(self, queries=2 * self.queries)
+
+    def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
+        start, found = self.starts.find(search, index, generator)
+        left = index[found]
+        if len(left):
+            self._hop(search, left, bisect(search, left, start[found]), generator)
+        return {int(i): NO_START for i in index[~found]}
+
+    def _hop(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
+        dims, hop = current[0].numel(), 1
+        while True:
+            probes = int(self.probes * hop**0.5)
+            if search.forward[index].max() + probes + HALVINGS + BISECTIONS > self.queries:
+                return
+            distance = search.l2(current, index)
+            reach = 0.1 * search.diameter / dims**0.5 if hop == 1 else distance / dims**0.5
+            normal = self._normal(search, index, current, reach * torch.ones_like(distance), probes, generator)
+            current = bisect(search, index, self._jump(search, index, current, normal, distance / hop**0.5))
+            hop += 1
+
+    def _normal(
+        self, search: Search, index: Tensor, current: Tensor, reach: Tensor, probes: int, generator: torch.Generator
+    ) -> Tensor:
+        """The mean of the probes that stay, minus that of those that leave: toward where the goal is reached."""
+        noise = torch.randn((len(index), probes, *current.shape[1:]), generator=generator, dtype=current.dtype)
+        noise = normed(noise.flatten(0, 1))
+        around = current.repeat_interleave(probes, 0)
+        placed = search.clip(around + spread(reach.repeat_interleave(probes), around) * noise)
+        sides = torch.where(search.reached(placed, index.repeat_interleave(probes)), 1.0, -1.0).view(-1, probes)
+        one_sided = sides.abs().sum(1) == sides.sum(1).abs()
+        weight = torch.where(one_sided[:, None], sides, sides - sides.mean(1, keepdim=True))
+        moves = placed - around
+        return normed((spread(weight.flatten(), moves) * moves).unflatten(0, (-1, probes)).sum(1))
+
+    def _jump(self, search: Search, index: Tensor, current: Tensor, normal: Tensor, length: Tensor) -> Tensor:
+        """As far as the goal stays reached, halving the jump where it does not."""
+        landed, left = current.clone(), torch.arange(len(index))
+        for _ in range(HALVINGS):
+            moved = search.clip(current[left] + spread(length[left], normal) * normal[left])
+            good = search.reached(moved, index[left])
+            landed[left[good]] = moved[good]
+            left = left[~good]
+            length = length / 2
+            if not len(left):
+                break
+        return landed

@@ -1,0 +1,138 @@
+"""One attack on one batch: asks the classifier, counts the questions, and keeps the closest image that reached the goal."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from condgen.attacks.goals import Goal, reached
+from condgen.classifier import GenerativeClassifier
+from condgen.errors import CondgenError
+
+Loss = Callable[[Tensor], Tensor]  # margins (n, K) -> (n,)
+
+
+class Search:
+    """All that an attack may know of the classifier.
+
+    Every image asked about that reaches its goal closer to the original than any before is kept; so no attack can lose the
+    best point that it met, and none needs to look for it.
+
+    Args:
+        classifier: In evaluation mode; its parameters are not trained here.
+        x: Originals, shape ``(N, *event_shape)``.
+        goal: One wish per image.
+        batch: Most images in one pass of :meth:`margins`; :meth:`gradients` takes all at once.
+
+    Attributes:
+        best: Closest images that reached the goal, shape of ``x``; the original where none has.
+        distance: Their L2 distances, shape ``(N,)``; infinite where none has.
+        forward, backward: Passes per image, shape ``(N,)``, int64.
+    """
+
+    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int = 256):
+        self.classifier, self.x, self.goal, self.batch = classifier, x, goal, batch
+        self.bounds = classifier.density.bounds
+        self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
+        self.conditions = 0  # margins per image, known after the first question
+        self.forward = torch.zeros(len(x), dtype=torch.int64)
+        self.backward = torch.zeros(len(x), dtype=torch.int64)
+
+    @property
+    def everyone(self) -> Tensor:
+        """The index of all images."""
+        return torch.arange(len(self.x))
+
+    @property
+    def diameter(self) -> float:
+        """The largest L2 distance that bounds allow."""
+        low, high = self.bounds
+        return (high - low) * math.sqrt(self.classifier.density.dims)
+
+    @property
+    def each_margin(self) -> list[Loss]:
+        """One loss for each margin."""
+        return [lambda margins, k=k: margins[:, k] for k in range(self.conditions)]  # type: ignore[misc]
+
+    @torch.no_grad()
+    def margins(self, perturbed: Tensor, index: Tensor) -> Tensor:
+        """Margins of the goal, shape ``(n, K)``, for images that stand in for those at ``index``, which may repeat."""
+        parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
+        margins = torch.cat([self.goal[part].margins(self.classifier(images)) for images, part in parts])
+        self.conditions = margins.shape[-1]
+        self._remember(perturbed, index, margins)
+        return margins
+
+    def reached(self, perturbed: Tensor, index: Tensor) -> Tensor:
+        """Which images reach the goal, shape ``(n,)``: all that a decision-based attack may ask."""
+        return reached(self.margins(perturbed, index))
+
+    @torch.no_grad()
+    def reaching(self, images: Tensor, index: Tensor) -> Tensor:
+        """Which of ``images`` (M of them, shared by all) would reach the goal of which at ``index``, shape ``(n, M)``.
+
+        Each is shown to the model once; that is not counted as anybody's query.
+        """
+        predictions = [self.classifier(part) for part in images.split(self.batch)]
+        hits = []
+        for one in index:
+            margins = [self.goal[one.expand(len(part.class_log_prob))].margins(part) for part in predictions]
+            hits.append(reached(torch.cat(margins)))
+        return torch.stack(hits)
+
+    def gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
+        """Margins, shape ``(n, K)``, and the gradient of each loss of the margins, shape of ``perturbed``; one pass forward.
+
+        A part of a gradient that is not finite is returned as 0: there is no direction to be had from it.
+
+        Raises:
+            CondgenError: If the margins do not depend differentiably on the image.
+        """
+        images = self.clip(perturbed.detach()).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
+        margins = self.goal[index].margins(self.classifier(images))
+        if not margins.requires_grad:
+            raise CondgenError(
+                "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."
+            )
+        last = len(losses) - 1
+        gradients = [
+            torch.autograd.grad(loss(margins).sum(), images, retain_graph=number < last)[0].nan_to_num(0.0, 0.0, 0.0)
+            for number, loss in enumerate(losses)
+        ]
+        self._remember(images.detach(), index, margins.detach())
+        self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
+        return margins.detach(), *gradients
+
+    def l2(self, perturbed: Tensor, index: Tensor) -> Tensor:
+        """Distances from the originals, shape ``(n,)``."""
+        distance: Tensor = (perturbed - self.x[index]).flatten(1).norm(dim=1)
+        return distance
+
+    def clip(self, perturbed: Tensor) -> Tensor:
+        """Into the model's bounds."""
+        return perturbed.clamp(*self.bounds)
+
+    def _remember(self, perturbed: Tensor, index: Tensor, margins: Tensor) -> None:
+        self.forward.index_add_(0, index, torch.ones_like(index))
+        distance = self.l2(perturbed, index).masked_fill(~reached(margins), torch.inf)
+        closest = self.distance.scatter_reduce(0, index, distance, "amin")
+        better = torch.nonzero((distance < self.distance[index]) & (distance == closest[index])).flatten()
+        self.best[index[better]] = perturbed.detach()[better]
+        self.distance = closest
+
+
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """One value per image, shape ``(n,)``, ready to multiply images."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def normed(vectors: Tensor) -> Tensor:
+    """Of length 1 per image; zeros stay zeros."""
+    length = vectors.flatten(1).norm(dim=1)
+    return vectors / spread(length.clamp_min(torch.finfo(vectors.dtype).tiny), vectors)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product per image, ready to multiply images."""
+    return spread((a * b).flatten(1).sum(1), a)

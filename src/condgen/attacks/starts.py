@@ -1,0 +1,69 @@
+"""Where a decision-based attack begins: an image that reaches the goal already, however far away."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from condgen.attacks.search import Search, spread
+from condgen.density import check_images
+
+BISECTIONS = 12
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Start images for the images of a batch.
+
+    Args:
+        images: To choose from, such as test images: for a goal that a detector guards, Sec. 4.3 starts from a real image of
+            another class, which is accepted. ``None``: uniform noise, as in the first boundary attack.
+        tries: Images of noise to try.
+        nearest: Take the nearest of ``images`` that reaches the goal; else any one of them, at random.
+    """
+
+    images: Tensor | None = field(default=None, repr=False)
+    tries: int = 25
+    nearest: bool = False
+
+    def find(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Start images for those at ``index``, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""
+        if self.images is None:
+            return self._noise(search, index, generator)
+        return self._from_images(search, index, self.images, generator)
+
+    def _noise(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        low, high = search.bounds
+        start, found = search.x[index].clone(), torch.zeros(len(index), dtype=torch.bool)
+        for _ in range(self.tries):
+            left = torch.nonzero(~found).flatten()
+            if not len(left):
+                break
+            noise = low + (high - low) * torch.rand(start[left].shape, generator=generator, dtype=start.dtype)
+            good = search.reached(noise, index[left])
+            start[left[good]], found[left[good]] = noise[good], True
+        return start, found
+
+    def _from_images(self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The model sees each of ``images`` once for all; the one that is chosen is asked about again, and counted."""
+        check_images(images, search.classifier.density)
+        usable = search.reaching(images, index)
+        preference = torch.rand(usable.shape, generator=generator)
+        if self.nearest:
+            preference = -torch.cdist(search.x[index].flatten(1), images.flatten(1))
+        start = images[preference.masked_fill(~usable, -torch.inf).argmax(1)]
+        found = usable.any(1)
+        left = torch.nonzero(found).flatten()
+        found[left] = search.reached(start[left], index[left])
+        return start, found
+
+
+def bisect(search: Search, index: Tensor, start: Tensor, steps: int = BISECTIONS) -> Tensor:
+    """From images that reach the goal straight toward the originals, as far as the goal stays reached: shape of ``start``."""
+    x = search.x[index]
+    near, far = start.new_zeros(len(index)), start.new_ones(len(index))
+    for _ in range(steps):
+        middle = (near + far) / 2
+        good = search.reached(search.clip(torch.lerp(x, start, spread(middle, x))), index)
+        near, far = torch.where(good, near, middle), torch.where(good, middle, far)
+    return search.clip(torch.lerp(x, start, spread(far, x)))

@@ -1,0 +1,54 @@
+"""How much an adversarial audit may spend."""
+
+from dataclasses import dataclass, replace
+
+from condgen.attacks import Attack, Boundary, BrendelBethge, CarliniWagner, HopSkipJump, Starts
+from condgen.errors import ConfigError, nearest
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Images, gradients and queries of an audit.
+
+    Args:
+        images: Test images to draw.
+        searches, steps: Of Carlini-Wagner.
+        walk: Steps of each walk of Brendel-Bethge.
+        queries: Per image, of the decision-based attacks.
+        examined: Images on which the evaluation examines itself with twice the steps.
+    """
+
+    images: int
+    searches: int
+    steps: int
+    walk: int
+    queries: int
+    examined: int
+
+    def attacks(self, starts: Starts) -> dict[str, Attack]:
+        """The attacks of an audit by name; gradient-based ones first."""
+        return {
+            "Carlini-Wagner": CarliniWagner(searches=self.searches, steps=self.steps),
+            "Brendel-Bethge": BrendelBethge(starts=replace(starts, nearest=True), steps=self.walk),
+            "Boundary": Boundary(starts=starts, queries=self.queries),
+            "HopSkipJump": HopSkipJump(starts=starts, queries=self.queries),
+        }
+
+
+BUDGETS = {
+    "smoke": Budget(images=4, searches=1, steps=10, walk=5, queries=100, examined=2),
+    "quick": Budget(images=24, searches=2, steps=30, walk=30, queries=400, examined=12),
+    "standard": Budget(images=100, searches=3, steps=50, walk=60, queries=1500, examined=25),
+    "paper": Budget(images=1000, searches=6, steps=100, walk=100, queries=10_000, examined=100),
+}
+
+
+def named(budget: str) -> Budget:
+    """The budget of that name.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if budget not in BUDGETS:
+        raise ConfigError(f"budget '{budget}' is not known; {nearest(budget, BUDGETS)}")
+    return BUDGETS[budget]
