@@ -1,4 +1,4 @@
-"""Conformance checks for a density: the library's own models pass them, and so should yours."""
+"""Conformance checks for a density and for an attack: the library's own pass them, and so should yours."""
 
 import copy
 from typing import Protocol, runtime_checkable
@@ -6,13 +6,17 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from condgen.attacks import Attack, Misclassify
 from condgen.audits.checks import Check
 from condgen.classifier import GenerativeClassifier
 from condgen.density import ClassConditionalDensity, check_images
 from condgen.errors import CondgenError
+from condgen.models.gaussian import DiagonalGaussian
+from condgen.randomness import stream
 
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
 GRADIENT_STEP = 1e-4
+NEAR = 0.25  # above the exact distance: what an attack may need more
 RETRAIN = "Retrain with a lower learning rate."
 
 
@@ -128,3 +132,42 @@ def _bits_per_dim(density: ClassConditionalDensity, exact: ClassConditionalDensi
 def _relative(first: Tensor, second: Tensor) -> float:
     scale = second.double().abs().mean().clamp_min(1e-12)
     return ((first.double() - second.double()).abs().max() / scale).item()
+
+
+def check_attack(attack: Attack) -> list[Check]:
+    """Check an attack where the answer is known: two Gaussian classes, of which the boundary is a hyperplane.
+
+    Args:
+        attack: With any settings that it should manage with.
+
+    Returns:
+        One :class:`Check` for success on every image, for a distance near the exact one, for repeatability under one seed, and
+        for staying within bounds.
+
+    Examples:
+        >>> from condgen.attacks import CarliniWagner
+        >>> all(check.passed for check in check_attack(CarliniWagner()))
+        True
+    """
+    classifier, x, label, exact = _two_gaussians()
+    results = [attack(classifier, x, Misclassify(label), generator=stream(0, "check attack")) for _ in range(2)]
+    first, again = results
+    excess = (first.l2 / exact - 1)[first.reached]
+    longest = excess.max().item() if len(excess) else float("nan")
+    same = torch.equal(first.perturbed, again.perturbed)
+    inside = bool(((first.perturbed >= 0) & (first.perturbed <= 1)).all())
+    return [
+        Check("finds every image", bool(first.reached.all()), f"{int(first.reached.sum())} of {len(x)}", "Spend more steps."),
+        Check("distance", longest < NEAR, f"up to {longest:.1%} above the exact one", "Walk along the boundary as well."),
+        Check("repeatable", same, "same images" if same else "other images", "Draw from the generator alone."),
+        Check("within bounds", inside, "yes" if inside else "no", "Ask about search.clip(images)."),
+    ]
+
+
+def _two_gaussians(dims: int = 16) -> tuple[GenerativeClassifier, Tensor, Tensor, Tensor]:
+    """A classifier, images, labels, and the distances of the images from the hyperplane between the classes."""
+    mean = torch.tensor([0.4, 0.6]).view(2, 1, 1, 1).expand(2, 1, 1, dims).clone()
+    label = torch.arange(6) % 2
+    x = mean[label] + 0.03 * torch.randn(6, 1, 1, dims, generator=stream(0, "two gaussians"))
+    exact = (x.flatten(1) - 0.5).sum(1).abs() / dims**0.5
+    return GenerativeClassifier(DiagonalGaussian(mean)), x, label, exact

@@ -7,6 +7,7 @@ from condgen.attacks.carlini_wagner import CarliniWagner
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import Evade, Goal, Misclassify, Target
 from condgen.attacks.hop_skip_jump import HopSkipJump
+from condgen.attacks.logits import Logits
 from condgen.attacks.search import Search
 from condgen.attacks.starts import Starts
 
@@ -20,6 +21,7 @@ __all__ = [
     "Evade",
     "Goal",
     "HopSkipJump",
+    "Logits",
     "Misclassify",
     "Search",
     "Starts",

@@ -1,0 +1,235 @@
+"""Attacks against exact distances, bounds, storage, and promises that the base class keeps."""
+
+import math
+
+import pytest
+import torch
+
+from condgen import CondgenError, GenerativeClassifier, LikelihoodThreshold
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    BrendelBethge,
+    CarliniWagner,
+    DecoupledDirectionNorm,
+    Evade,
+    HopSkipJump,
+    Misclassify,
+    Starts,
+    Target,
+)
+from condgen.attacks import attack as base
+from condgen.attacks.search import Search
+from condgen.testing import check_attack
+from tests.attacks.models import Broken, distance_to_boundary, images, two_gaussians
+
+GRADIENT = [DecoupledDirectionNorm(60), CarliniWagner(), BrendelBethge()]
+DECISION = [Boundary(queries=1500), HopSkipJump(queries=1500)]
+ALL = [*GRADIENT, *DECISION]
+
+
+def name(attack: Attack) -> str:
+    return type(attack).__name__
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_the_distance_is_that_to_the_hyperplane(attack: Attack) -> None:
+    """Never below it, and a few parts in a thousand above: the stretch for storage included."""
+    x, label = images()
+    result = attack(two_gaussians(), x, Misclassify(label))
+    ratio = result.l2 / distance_to_boundary(x)
+    assert result.reached.all()
+    assert ratio.min() >= 1 - 1e-5
+    assert ratio.max() < (1.02 if attack in GRADIENT else 1.1)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: Attack) -> None:
+    x, label = images()
+    classifier = two_gaussians()
+    result = attack(classifier, x, Misclassify(label))
+    assert torch.equal(result.reached, classifier(result.perturbed).label != label)
+    assert torch.equal(result.reached_rounded, classifier(result.rounded).label != label)
+    assert torch.equal(result.rounded, (result.perturbed * 255).round() / 255)
+    assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
+    assert result.perturbed.min() >= 0
+    assert result.perturbed.max() <= 1
+    assert set(result.status) == {base.REACHED}
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_the_same_seed_gives_the_same_images(attack: Attack) -> None:
+    x, label = images(4)
+    first, again = (
+        attack(two_gaussians(), x, Misclassify(label), generator=torch.Generator().manual_seed(3)).perturbed for _ in range(2)
+    )
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("attack", GRADIENT, ids=name)
+def test_pixels_at_zero_and_one_can_move(attack: Attack) -> None:
+    x = torch.zeros(1, 1, 1, 16)
+    x[..., 8:] = 1.0
+    x[..., 0] = 0.6
+    classifier = two_gaussians(pixel_levels=256)
+    label = classifier(x).label
+    result = attack(classifier, x, Misclassify(label))
+    assert result.reached.all()
+    moved = (result.perturbed - x).flatten()
+    assert (moved[1:8] > 0).all() if label == 0 else (moved[8:] < 0).all()
+
+
+def test_a_targeted_attack_ends_in_its_class() -> None:
+    from condgen import DiagonalGaussian
+
+    mean = torch.tensor([0.3, 0.5, 0.7]).view(3, 1, 1, 1).expand(3, 1, 1, 16)
+    classifier = GenerativeClassifier(DiagonalGaussian(mean.clone(), scale=0.1))
+    x, label, target = mean[:1].expand(2, 1, 1, 16).clone(), torch.tensor([0, 0]), torch.tensor([1, 2])
+    result = CarliniWagner()(classifier, x, Target(target, label))
+    assert classifier(result.perturbed).label.tolist() == [1, 2]
+    assert result.l2.tolist() == pytest.approx([0.4, 1.2], rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [CarliniWagner(searches=6), BrendelBethge(), Boundary(queries=3000), HopSkipJump(queries=3000)],
+    ids=name,
+)
+def test_evading_a_detector_costs_the_exact_extra_distance(attack: Attack) -> None:
+    """Beyond the hyperplane the nearest image that is accepted lies on the sphere of the detector's threshold."""
+    classifier, (x, label) = two_gaussians(dims=2), images(6, dims=2, spread=0.15)
+    bits = classifier(classifier.density.mean[1][None] + 0.16).bits_per_dim.item()
+    detector = LikelihoodThreshold(bits)
+    goal = Evade(Misclassify(label), detector, weight=2 * math.log(2))
+    starts = Starts(classifier.density.mean[:, :, :, :])
+    if not isinstance(attack, CarliniWagner):
+        attack = type(attack)(**{**vars(attack), "starts": starts})
+    result = attack(classifier, x, goal)
+    prediction = classifier(result.perturbed)
+    assert result.reached.all()
+    assert (prediction.label != label).all()
+    assert (prediction.bits_per_dim <= detector.threshold).all()
+    best = nearest_on_a_grid(classifier, x, goal)
+    assert torch.allclose(result.l2, best, rtol=0.1 if isinstance(attack, HopSkipJump) else 0.04, atol=0.004)
+
+
+def nearest_on_a_grid(classifier: GenerativeClassifier, x: torch.Tensor, goal: Evade) -> torch.Tensor:
+    """By brute force, in two dimensions."""
+    axis = torch.linspace(0, 1, 501)
+    grid = torch.cartesian_prod(axis, axis).view(-1, 1, 1, 2)
+    distances = torch.cdist(x.flatten(1), grid.flatten(1))
+    return distances.masked_fill(~Search(classifier, x, goal).reaching(grid, torch.arange(len(x))), math.inf).amin(1)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_an_image_that_is_wrong_already_stays_as_it_is(attack: Attack) -> None:
+    x, label = images(3)
+    wrong = torch.tensor([1, 1, 0])
+    result = attack(two_gaussians(), x, Misclassify(wrong))
+    already = wrong != label
+    assert torch.equal(result.perturbed[already], x[already])
+    assert result.l2[already].tolist() == [0.0] * int(already.sum())
+    assert [status == base.ALREADY for status in result.status] == already.tolist()
+
+
+def test_one_bad_start_does_not_stop_the_batch() -> None:
+    classifier, (x, label) = two_gaussians(), images(4)
+    only_ones = Starts(classifier.density.mean[1:])
+    result = Boundary(only_ones, queries=300)(classifier, x, Misclassify(label))
+    assert result.reached.tolist() == [True, False, True, False]
+    assert result.status[1] == base.NO_START
+    assert torch.equal(result.perturbed[1], x[1])
+    assert math.isinf(result.l2[1])
+
+
+def test_flagged_start_images_are_skipped() -> None:
+    classifier, (x, label) = two_gaussians(), images(2)
+    goal = Evade(Misclassify(label), LikelihoodThreshold(classifier(x).bits_per_dim.max().item() + 0.1))
+    result = Boundary(Starts(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200)(classifier, x, goal)
+    assert set(result.status) == {base.NO_START}
+
+
+@pytest.mark.parametrize("attack", DECISION, ids=name)
+def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
+    x, label = images(3)
+    classifier, asked = two_gaussians(), 0
+
+    def count(module, arguments) -> None:
+        nonlocal asked
+        asked += len(arguments[0])
+
+    classifier.register_forward_pre_hook(count)
+    result = attack(classifier, x, Misclassify(label))
+    assert int(result.forward.sum()) == asked
+    assert result.forward.max() <= attack.queries + 2 * len(base.STRETCHES) + 1
+    assert result.backward.sum() == 0
+
+
+def test_no_gradient_is_an_error_that_says_what_works() -> None:
+    classifier, (x, label) = GenerativeClassifier(Broken(two_gaussians().density, "no gradient")), images(2)
+    with pytest.raises(CondgenError, match="Boundary and HopSkipJump need none"):
+        CarliniWagner()(classifier, x, Misclassify(label))
+    assert Boundary(queries=100)(classifier, x, Misclassify(label)).reached.all()
+
+
+def test_a_zero_gradient_is_named() -> None:
+    classifier, (x, label) = GenerativeClassifier(Broken(two_gaussians().density, "saturated posterior")), images(2)
+    assert set(CarliniWagner()(classifier, x, Misclassify(label)).status) == {base.NO_GRADIENT}
+
+
+def test_parameters_and_mode_are_left_as_they_were() -> None:
+    classifier, (x, label) = two_gaussians(), images(2)
+    classifier.density.extra = torch.nn.Linear(1, 1)
+    classifier.train()
+    CarliniWagner(searches=1, steps=3)(classifier, x, Misclassify(label))
+    assert classifier.training
+    assert all(parameter.requires_grad for parameter in classifier.parameters())
+
+
+def test_more_effort_is_never_worse() -> None:
+    x, label = images()
+    for attack in ALL:
+        doubled = attack.doubled()
+        assert doubled is not None
+        few, many = (a(two_gaussians(), x, Misclassify(label)).l2.median() for a in (attack, doubled))
+        assert many <= few * 1.01
+
+
+def test_success_cannot_be_claimed() -> None:
+    with pytest.raises(TypeError, match="leave __call__ alone"):
+
+        class Boastful(Attack):
+            def __call__(self, *arguments):  # type: ignore[override]
+                return "all fooled"
+
+            def perturb(self, search, index, generator):
+                return {}
+
+
+class Forgetful(Attack):
+    """Meets a success on the way and walks on."""
+
+    def perturb(self, search, index, generator):
+        search.margins(torch.full_like(search.x[index], 0.8), index)
+        search.margins(search.x[index], index)
+        return {}
+
+
+def test_a_success_met_on_the_way_is_returned() -> None:
+    x, label = images(4)
+    result = Forgetful()(two_gaussians(), x, Misclassify(label))
+    assert result.reached.tolist() == (label == 0).tolist()
+
+
+def test_repeated_questions_keep_the_nearest() -> None:
+    x, label = images(1)
+    search = Search(two_gaussians(), x, Misclassify(label))
+    steps = torch.tensor([0.9, 0.6, 0.7]).view(3, 1, 1, 1)
+    search.margins(steps.expand(3, 1, 1, 16).clone(), torch.tensor([0, 0, 0]))
+    assert search.forward.tolist() == [3]
+    assert search.best[0].unique().tolist() == pytest.approx([0.6])
+
+
+def test_the_conformance_check_finds_an_attack_that_works_and_one_that_does_not() -> None:
+    assert all(check.passed for check in check_attack(CarliniWagner()))
+    assert not all(check.passed for check in check_attack(Forgetful()))
