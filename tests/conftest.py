@@ -18,6 +18,7 @@ TINY = (
     "audit.pairs=6",
     "audit.alphas=5",
     "audit.samples=2",
+    "audit.budget=smoke",
     "detector.quantile=1.0",
 )
 

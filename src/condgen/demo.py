@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from condgen import experiments, machine
-from condgen.config import load_preset
+from condgen.config import AUDITS, load_preset
 from condgen.reports import write_report
-from condgen.reports.tables import classification_table, interpolation_table, membership_table
+from condgen.reports.tables import attacks_table, checks_table, classification_table, interpolation_table, membership_table
 from condgen.reports.terminal import print_table
 from condgen.runs import Run
 
+ATTACKED = ("digits-reweight", "digits-split")
 PRESETS = ("digits-base", "digits-reweight", "digits-split", "bg-digits-reweight")
 POLL_SECONDS = 0.5
 
@@ -40,13 +41,16 @@ def run_demo(out: Path, overrides: tuple[str, ...] = ()) -> Path:
     runs = [Run.open(path) for path in paths.values()]
     for table in (classification_table(runs), membership_table(runs), interpolation_table(runs)):
         print_table(table)
+    summaries = {run.name: run.record("adversarial").summary for run in runs if run.has("adversarial")}
+    print_table(attacks_table(summaries))
+    print_table(checks_table(summaries))
     return write_report(runs, out / "report")
 
 
 def _train_and_audit(preset: str, path: Path, overrides: tuple[str, ...]) -> None:
     machine.prepare(threads=1)
     run = experiments.train(load_preset(preset, overrides), path, resume=path.exists(), quiet=True)
-    experiments.audit(run, quiet=True)
+    experiments.audit(run, [name for name in AUDITS if name != "adversarial" or preset in ATTACKED], quiet=True)
 
 
 def _watch(jobs: dict[str, Future[None]], paths: dict[str, Path]) -> None:

@@ -50,7 +50,7 @@ def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: At
     result = attack(classifier, x, Misclassify(label))
     assert torch.equal(result.reached, classifier(result.perturbed).label != label)
     assert torch.equal(result.reached_rounded, classifier(result.rounded).label != label)
-    assert torch.equal(result.rounded, (result.perturbed * 255).round() / 255)
+    assert torch.equal(result.rounded, (result.rounded * 255).round() / 255)
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.perturbed.min() >= 0
     assert result.perturbed.max() <= 1

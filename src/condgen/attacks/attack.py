@@ -20,7 +20,8 @@ NO_START = "no start image reaches the goal"
 NO_GRADIENT = "the gradient at the original is zero"
 VANISHED = "reached, but not when asked again"
 
-STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05)  # beyond the boundary, so that rounding does not fall back over it
+STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03)  # of the perturbation, so that storing it does not fall back
+LONGER = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # where the data's levels are coarser than that
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class AttackResult:
 
     Args:
         perturbed: Images within the model's bounds, shape ``(N, *event_shape)``; the original where the goal was not reached.
-        rounded: The same as stored: rounded to the data's levels (equal to ``perturbed`` for continuous data).
+        rounded: ``perturbed`` as stored, rounded to the data's levels; where the goal is lost by that, the first image further
+            along the line that keeps it. Equal to ``perturbed`` for continuous data.
         reached: Whether ``perturbed`` reaches the goal, asked anew after the search, shape ``(N,)``.
         reached_rounded: The same for ``rounded``.
         l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite where the goal was not reached.
@@ -155,21 +157,25 @@ def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int,
 
 
 def _rounded(search: Search, met: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best images, their rounded copies, and whether those reach the goal too.
+    """The best images, images as stored, and whether those reach the goal too.
 
     A point on the boundary may fall back when it is stored; a little further along the same line one often does not.
     """
     levels = search.classifier.density.pixel_levels
-    best, shift = search.best.clone(), search.best - search.x
-    perturbed = best.clone()
-    survives = torch.zeros(len(best), dtype=torch.bool)
-    for stretch in STRETCHES if levels else ():
+    shift, perturbed = search.best - search.x, search.best.clone()
+    rounded, survives = round_to_levels(perturbed, levels), torch.zeros(len(shift), dtype=torch.bool)
+    if levels is None:
+        return perturbed, rounded, torch.isfinite(search.distance)
+    for stretch in (*STRETCHES, *LONGER):
         left = met[~survives[met]]
-        further = search.clip(search.x[left] + stretch * shift[left]) if stretch > 1 else best[left]
-        both = search.reached(round_to_levels(further, levels), left) & search.reached(further, left)
-        perturbed[left[both]], survives[left[both]] = further[both], True
-    rounded = round_to_levels(perturbed, levels)
-    return perturbed, rounded, survives if levels else torch.isfinite(search.distance)
+        further = search.clip(search.x[left] + stretch * shift[left]) if stretch > 1 else perturbed[left]
+        stored = round_to_levels(further, levels)
+        good = search.reached(stored, left)
+        if stretch in STRETCHES:
+            good &= search.reached(further, left)
+            perturbed[left[good]] = further[good]
+        rounded[left[good]], survives[left[good]] = stored[good], True
+    return perturbed, rounded, survives
 
 
 def round_to_levels(x: Tensor, levels: int | None) -> Tensor:

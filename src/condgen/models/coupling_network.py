@@ -93,19 +93,23 @@ class _Blocked(torch.autograd.Function):
         _, channels, height, width = x.shape
         thin, thin_gradient = x.transpose(0, 1), gradient.transpose(0, 1)
         to_x = torch.empty_like(thin)
+        trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
         to_w1, to_b1, to_w2, to_b2, to_w3 = (torch.zeros_like(matrix, dtype=x.dtype) for matrix in (w1, b1, w2, b2, w3))
         for block in _blocks(x, b1):
             columns = _neighbours(thin[:, block], w1.dtype)
             first, second = _hidden(columns, w1, b1, w2, b2)
             from_out = _neighbours(thin_gradient[:, block], w1.dtype)
-            to_w3 += from_out @ second
             to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
-            to_w2 += to_second.t() @ first
-            to_b2 += to_second.sum(0)
             to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
-            to_w1 += (columns @ to_first).t()
-            to_b1 += to_first.sum(0)
             to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width), x.dtype)
+            if trained:
+                to_w3 += from_out @ second
+                to_w2 += to_second.t() @ first
+                to_b2 += to_second.sum(0)
+                to_w1 += (columns @ to_first).t()
+                to_b1 += to_first.sum(0)
+        if not trained:
+            return to_x.transpose(0, 1), *[None] * 7
         return (
             to_x.transpose(0, 1),
             to_w1.unflatten(1, (channels, 3, 3)),

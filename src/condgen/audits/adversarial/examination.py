@@ -24,6 +24,7 @@ from condgen.randomness import stream
 
 SHIFT = 1000.0  # nats added to every column
 STEP = 0.02  # L2 length of the step that a gradient must foretell
+FARTHER = 1.1  # times the distance: as far as a stored image may lie and count as the same success
 NEARER = 0.98  # a gradient-free attack that gets below this share of the gradient-based distance beats it
 
 
@@ -167,8 +168,10 @@ def _stored(arrays: Arrays) -> Check:
     reached = arrays["reached"]
     if not reached.any():
         return Check(name, None, "no attack succeeded", advice)
-    share = float(arrays["reached_rounded"][reached].mean())
-    return Check(name, share >= 0.95, f"{share:.1%} of {int(reached.sum())} successes", advice)
+    near = arrays["reached_rounded"] & (arrays["l2_rounded"] <= FARTHER * arrays["l2"])
+    share = float(near[reached].mean())
+    found = f"{share:.1%} of {int(reached.sum())} successes, at most {FARTHER - 1:.0%} further away"
+    return Check(name, share >= 0.95, found, advice)
 
 
 def _of(arrays: Arrays, knows: bool, names: list[str] | None = None) -> Arrays:

@@ -52,7 +52,7 @@ def cell(rows: Arrays, epsilon: float) -> dict[str, Any]:
         "fooled_within": fooled & (rows["l2"] <= epsilon),
         "undetected": undetected,
         "fooled": fooled,
-        "undetected_within_stored": stored & (rows["l2_rounded"] <= epsilon),
+        "stored_within": stored & (rows["l2_rounded"] <= epsilon),
     }
     made = {name: intervals.share(hits) for name, hits in shares.items()}
     distances = rows["l2"][fooled]
