@@ -91,7 +91,7 @@ class Search:
         Raises:
             CondgenError: If the margins do not depend differentiably on the image.
         """
-        images = perturbed.detach().requires_grad_()
+        images = self.clip(perturbed.detach()).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
         margins = self.goal[index].margins(self.classifier(images).cpu())
         if not margins.requires_grad:
             raise CondgenError(
@@ -102,7 +102,7 @@ class Search:
             torch.autograd.grad(loss(margins).sum(), images, retain_graph=number < last)[0].nan_to_num(0.0, 0.0, 0.0)
             for number, loss in enumerate(losses)
         ]
-        self._remember(perturbed, index, margins.detach())
+        self._remember(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
 

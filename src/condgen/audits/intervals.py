@@ -19,10 +19,21 @@ def share(hits: NDArray[Any]) -> tuple[float, Interval]:
     >>> share(np.ones(10, bool))
     (1.0, (0.7225, 1.0))
     """
-    number, mean = len(hits), float(np.mean(hits))
-    centre = (mean + Z**2 / (2 * number)) / (1 + Z**2 / number)
-    half = Z / (1 + Z**2 / number) * math.sqrt(mean * (1 - mean) / number + Z**2 / (4 * number**2))
-    return mean, (round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4))
+    low, high = wilson(int(np.sum(hits)), len(hits))
+    return float(np.mean(hits)), (round(low, 4), round(high, 4))
+
+
+def wilson(hits: int, number: int) -> Interval:
+    """Wilson's score interval of a share, not rounded.
+
+    >>> low, high = wilson(0, 10**6)
+    >>> low == 0.0, high < 1e-5
+    (True, True)
+    """
+    share = hits / number
+    centre = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
+    half = Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == number else centre + half
 
 
 def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from condgen.errors import CondgenError
 from condgen.files import written_whole
-from condgen.reports import figures, tables, words
+from condgen.reports import figures, tables, theory, theory_figures, words
 from condgen.runs import Run
+from condgen.theory import conditions, counterexample
 
 DOTS_PER_INCH = 200
 METADATA = {"Date": None}  # so that the same records give the same file
@@ -63,6 +64,7 @@ def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
         *(_attacks(attacked, work) if attacked else []),
         _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
         _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
+        _no_guarantee(work),
     ]
 
 
@@ -119,10 +121,44 @@ def _gallery(
     return {"title": title, "table": None, "panels": panels}
 
 
+def _no_guarantee(directory: Path) -> dict[str, object]:
+    """Section 2's counterexample, at the values of the paper's own example."""
+    example = counterexample(epsilon=0.1, delta=0.01, radius=0.5)
+    table = tables.Table(
+        "theory",
+        "Proposition 1",
+        " ".join(theory.notes(example)),
+        theory.CONDITION_COLUMNS,
+        tuple(theory.condition_rows(example)),
+        tuple(line.summary() for line in conditions(example)),
+    )
+    table.save(directory / "tables")
+    panels = [
+        {"name": name, "words": caption, "svg": _save_figure(draw(example), name, directory)}
+        for name, draw, caption in (
+            ("figure-2", theory_figures.figure_2, f"Fig. 2, on a plane through the origin. {theory.words(example)}"),
+            (
+                "radial-picture",
+                theory_figures.radial_picture,
+                "The same along the radius. Above: nearly all samples of class 0"
+                " lie near the outer edge. Below: an attack leads to where the model finds images more likely.",
+            ),
+            (
+                "growth",
+                theory_figures.growth,
+                "The dimension that this takes: it grows with the logarithm of ε and δ, and as 1/Δ.",
+            ),
+        )
+    ]
+    return {"title": "No guarantee can be given", "table": table, "panels": panels}
+
+
 def _save(draw: Callable[[Run], Figure], run: Run, directory: Path) -> str:
+    return _save_figure(draw(run), f"{draw.__name__.replace('_', '-')}-{run.name}", directory)
+
+
+def _save_figure(figure: Figure, stem: str, directory: Path) -> str:
     """The figure as SVG and PNG files, and as SVG text for the page."""
-    figure = draw(run)
-    stem = f"{draw.__name__.replace('_', '-')}-{run.name}"
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=METADATA)
     with written_whole(directory / "figures" / f"{stem}.svg") as path:

@@ -1,17 +1,14 @@
 """Tables in the terminal."""
 
-import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from condgen.audits.checks import FAIL, Check
 from condgen.audits.records import Record
+from condgen.reports.console import print_rows, show
 from condgen.reports.tables import Table, attacks_table, checks_table
-
-WIDTH = 120
 
 
 def print_table(table: Table) -> None:
@@ -23,7 +20,7 @@ def print_table(table: Table) -> None:
         rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
     for row in table.rows:
         rich.add_row(*(row[number] for number in kept))
-    _print(rich)
+    show(rich)
 
 
 def print_record(record: Record) -> None:
@@ -35,14 +32,6 @@ def print_record(record: Record) -> None:
         print_table(checks_table({"": record.summary}))
 
 
-def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values."""
-    rich = RichTable(title=title, box=box.SIMPLE_HEAD, show_header=False)
-    for row in rows:
-        rich.add_row(*row)
-    _print(rich)
-
-
 def print_checks(checks: Sequence[Check]) -> None:
     """A line per check, with what to do where one failed."""
     rich = RichTable(box=box.SIMPLE_HEAD)
@@ -50,12 +39,7 @@ def print_checks(checks: Sequence[Check]) -> None:
         rich.add_column(column)
     for check in checks:
         rich.add_row(check.name, check.outcome, check.found, check.advice if check.outcome == FAIL else "")
-    _print(rich)
-
-
-def _print(table: RichTable) -> None:
-    """At the terminal's width; wide enough for every table where the output goes elsewhere."""
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    show(rich)
 
 
 def _text(value: object) -> str:
