@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-constraints
 
-.PHONY: demo test lint setup bench-data bench-flow bench-precision stability gpu-study results clean
+.PHONY: demo test lint setup bench-data bench-flow bench-attacks bench-precision stability gpu-study results clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, a
 	$(BIN)/python -m benchmarks.flow
 	$(BIN)/python -m benchmarks.readme
 
+bench-attacks: setup  ## speed and strength of the attacks beside foolbox and ART, on MNIST; CONDGEN_DATA names the real data
+	$(BIN)/python -m pip install --quiet -c constraints.txt adversarial-robustness-toolbox==1.20.1
+	$(BIN)/python -m benchmarks.attacks
+
 bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small: twice 15 minutes, where there are units for bfloat16
 	$(BIN)/python -m benchmarks.precision
 
@@ -45,16 +49,16 @@ MINUTES ?= 8
 gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a time; goes on when called again; see docs/gpu.md
 	$(BIN)/python -m benchmarks.gpu_study --minutes $(MINUTES)
 
-RESULTS := mnist-reweight-small bg-mnist-0-reweight-small
+RESULTS := mnist-reweight-small mnist-split-small bg-mnist-0-reweight-small
 
 results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; goes on after a stop
 	for preset in $(RESULTS); do \
 	  if [ -d runs/$$preset ]; then resume=--resume; else resume=; fi; \
 	  $(BIN)/condgen train $$preset --run runs/$$preset $$resume && \
-	  $(BIN)/condgen audit runs/$$preset && \
+	  $(BIN)/condgen audit runs/$$preset --budget standard && \
 	  mkdir -p results/$$preset/records && \
 	  cp runs/$$preset/config.toml runs/$$preset/metrics.jsonl results/$$preset/ && \
-	  cp runs/$$preset/records/* results/$$preset/records/ || exit 1; \
+	  cp -r runs/$$preset/records/. results/$$preset/records/ || exit 1; \
 	done
 	$(BIN)/condgen report $(RESULTS:%=runs/%) --out runs/report
 

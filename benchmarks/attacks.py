@@ -1,19 +1,15 @@
 """Speed and strength of the attacks beside foolbox and ART; writes ``benchmarks/results/attacks.json``.
 
-Same images, same small CNN on MNIST, one thread, process time, alternating rounds. A class-conditional Gaussian, whose columns are
-log-likelihoods, shows that nothing here needs logits around zero.
+Same images, same small CNN on MNIST, one thread, process time, alternating rounds. A class-conditional Gaussian, whose columns
+are log-likelihoods, shows that nothing here needs logits around zero.
 """
 
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import art.attacks.evasion
 import art.estimators.classification
@@ -23,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks.evidence import RESULTS, about, keep
 from condgen import ClassConditionalDensity, DiagonalGaussian, GenerativeClassifier, ImageDataset, machine, open_dataset
 from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Logits, Misclassify
-from condgen.runs import installed_versions
 
-RESULTS = Path(__file__).parent / "results"
 MANY, FEW, QUERIES, ROUNDS = 64, 8, 2250, 3
 
 
@@ -77,11 +72,11 @@ def main() -> None:
         "cnn": compare(cnn, *usable(cnn, x, label)),
         "gaussian": on_log_likelihoods(gaussian, *usable(gaussian, x, label)),
     }
-    figures = headline(results)
-    text = json.dumps({**about(), **figures, "attacks": results}, indent=1)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "attacks.json").write_text(text + "\n")
-    print(text)
+    libraries = {"foolbox": foolbox.__version__, "adversarial-robustness-toolbox": art.__version__}
+    settings = {"threads": 1, "images": {"gradient-based": MANY, "decision-based": FEW}, "queries": QUERIES}
+    record = {**about(), "libraries": libraries, **settings, **headline(results), "attacks": results}
+    keep(RESULTS / "attacks.json", record)
+    print(json.dumps(record, indent=1))
 
 
 def unpadded(data: ImageDataset, index: slice | np.ndarray) -> tuple[Tensor, Tensor]:
@@ -121,6 +116,10 @@ def compare(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[
     contenders: dict[str, tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
         "condgen CarliniWagner": ((x, label), ours(classifier, CarliniWagner())),
         "foolbox CW-L2 9x200": ((x, label), from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200))),
+        "foolbox CW-L2 9x200, step 0.1": (
+            (x, label),
+            from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200, stepsize=0.1)),
+        ),
         "condgen DecoupledDirectionNorm 200": ((x, label), ours(classifier, DecoupledDirectionNorm(200))),
         "foolbox DDN 200": ((x, label), from_foolbox(classifier, foolbox.attacks.DDNAttack(steps=200))),
         "condgen Boundary": (few, ours(classifier, Boundary(queries=QUERIES))),
@@ -155,7 +154,7 @@ def from_art(classifier: GenerativeClassifier) -> Callable[[Tensor, Tensor], Ten
     """About as many queries: 90 rounds of 20 trials aside and up to 25 inward came to 2250 to 2700 here."""
     model = art.estimators.classification.PyTorchClassifier(InFloat32(classifier), nn.CrossEntropyLoss(), (1, 28, 28), 10)
     attack = art.attacks.evasion.BoundaryAttack(model, targeted=False, max_iter=75, sample_size=20, num_trial=25, verbose=False)
-    return lambda x, label: torch.from_numpy(attack.generate(x.numpy())).clamp(0, 1)
+    return lambda x, _: torch.from_numpy(attack.generate(x.numpy())).clamp(0, 1)
 
 
 class InFloat32(nn.Module):
@@ -196,18 +195,6 @@ def headline(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float
         "boundary_median_l2_foolbox": cnn["foolbox boundary"]["median_l2"],
         "boundary_time_ratio_foolbox": round(seconds["condgen Boundary"] / seconds["foolbox boundary"], 3),
         "success_after_rounding": min(own),
-    }
-
-
-def about() -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    libraries = {"foolbox": foolbox.__version__, "adversarial-robustness-toolbox": art.__version__}
-    return {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread used",
-        "commit": commit,
-        "versions": {**installed_versions(), **libraries},
-        "images": {"gradient-based": MANY, "decision-based": FEW},
-        "queries": QUERIES,
     }
 
 
