@@ -116,9 +116,9 @@ def compare(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[
     contenders: dict[str, tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
         "condgen CarliniWagner": ((x, label), ours(classifier, CarliniWagner())),
         "foolbox CW-L2 9x200": ((x, label), from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200))),
-        "foolbox CW-L2 9x200, step 0.1": (
+        "foolbox CW-L2 9x200, step 0.05": (
             (x, label),
-            from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200, stepsize=0.1)),
+            from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200, stepsize=0.05)),
         ),
         "condgen DecoupledDirectionNorm 200": ((x, label), ours(classifier, DecoupledDirectionNorm(200))),
         "foolbox DDN 200": ((x, label), from_foolbox(classifier, foolbox.attacks.DDNAttack(steps=200))),
@@ -183,13 +183,14 @@ def timed(classifier: GenerativeClassifier, x: Tensor, label: Tensor, attack: Ca
 
 
 def headline(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
+    """Beside foolbox's Carlini-Wagner with the step that suits it: with its default, 200 steps do not move a black pixel."""
     cnn = results["cnn"]
     seconds = {name: figures["seconds"] for name, figures in cnn.items()}
     own = [figures["success_after_rounding"] for name, figures in cnn.items() if name.startswith("condgen")]
     return {
-        "cw_time_ratio_foolbox": round(seconds["condgen CarliniWagner"] / seconds["foolbox CW-L2 9x200"], 3),
+        "cw_time_ratio_foolbox": round(seconds["condgen CarliniWagner"] / seconds["foolbox CW-L2 9x200, step 0.05"], 3),
         "cw_median_l2": cnn["condgen CarliniWagner"]["median_l2"],
-        "cw_median_l2_foolbox": cnn["foolbox CW-L2 9x200"]["median_l2"],
+        "cw_median_l2_foolbox": cnn["foolbox CW-L2 9x200, step 0.05"]["median_l2"],
         "boundary_median_l2": cnn["condgen Boundary"]["median_l2"],
         "boundary_median_l2_art": cnn["ART boundary"]["median_l2"],
         "boundary_median_l2_foolbox": cnn["foolbox boundary"]["median_l2"],

@@ -1,5 +1,6 @@
 """Attacks against exact distances, bounds, storage, and promises that the base class keeps."""
 
+import dataclasses
 import math
 
 import pytest
@@ -193,6 +194,33 @@ def test_more_effort_is_never_worse() -> None:
         assert doubled is not None
         few, many = (a(two_gaussians(), x, Misclassify(label)).l2.median() for a in (attack, doubled))
         assert many <= few * 1.01
+
+
+def test_the_walk_alone_comes_from_far_to_the_hyperplane() -> None:
+    x, label = images()
+    result = BrendelBethge(start_steps=0, steps=80)(two_gaussians(), x, Misclassify(label))
+    assert result.backward.max() > 5
+    assert (result.l2 / distance_to_boundary(x)).max() < 1.05
+
+
+def test_a_success_that_is_gone_when_asked_again_is_none() -> None:
+    """A model that says anything at first and the truth later."""
+    classifier, (x, label) = two_gaussians(), images(2)
+    calls = 0
+
+    def lie(module, arguments, prediction):
+        nonlocal calls
+        calls += 1
+        reverse = 2 <= calls <= 5
+        return dataclasses.replace(prediction, class_log_prob=prediction.class_log_prob.flip(-1)) if reverse else prediction
+
+    classifier.register_forward_hook(lie)
+    result = Forgetful()(classifier, x, Misclassify(label))
+    assert calls > 5
+    assert set(result.status) == {base.VANISHED}
+    assert not result.reached.any()
+    assert torch.equal(result.perturbed, x)
+    assert torch.isinf(result.l2).all()
 
 
 def test_success_cannot_be_claimed() -> None:
