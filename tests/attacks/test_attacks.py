@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from condgen import CondgenError, GenerativeClassifier, LikelihoodThreshold
+from condgen import ClassConditionalDensity, CondgenError, GenerativeClassifier, LikelihoodThreshold
 from condgen.attacks import (
     Attack,
     Boundary,
@@ -35,13 +35,13 @@ def name(attack: Attack) -> str:
 
 @pytest.mark.parametrize("attack", ALL, ids=name)
 def test_the_distance_is_that_to_the_hyperplane(attack: Attack) -> None:
-    """Never below it, and a few parts in a thousand above: the stretch for storage included."""
+    """Never below it, and a few parts in a thousand above."""
     x, label = images()
     result = attack(two_gaussians(), x, Misclassify(label))
     ratio = result.l2 / distance_to_boundary(x)
     assert result.reached.all()
     assert ratio.min() >= 1 - 1e-5
-    assert ratio.max() < (1.02 if attack in GRADIENT else 1.1)
+    assert ratio.max() < (1.01 if attack in GRADIENT else 1.1)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=name)
@@ -51,7 +51,9 @@ def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: At
     result = attack(classifier, x, Misclassify(label))
     assert torch.equal(result.reached, classifier(result.perturbed).label != label)
     assert torch.equal(result.reached_rounded, classifier(result.rounded).label != label)
-    assert torch.equal(result.rounded, (result.rounded * 255).round() / 255)
+    assert torch.allclose(result.rounded * 255, (result.rounded * 255).round(), atol=1e-4)
+    assert result.reached_rounded.all()
+    assert ((result.rounded - x).flatten(1).norm(dim=1) <= 1.06 * result.l2 + 1e-6).all()
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.perturbed.min() >= 0
     assert result.perturbed.max() <= 1
@@ -88,7 +90,7 @@ def test_a_targeted_attack_ends_in_its_class() -> None:
     x, label, target = mean[:1].expand(2, 1, 1, 16).clone(), torch.tensor([0, 0]), torch.tensor([1, 2])
     result = CarliniWagner()(classifier, x, Target(target, label))
     assert classifier(result.perturbed).label.tolist() == [1, 2]
-    assert result.l2.tolist() == pytest.approx([0.4, 1.2], rel=0.03)
+    assert result.l2.tolist() == pytest.approx([0.4, 1.2], rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     classifier.register_forward_pre_hook(count)
     result = attack(classifier, x, Misclassify(label))
     assert int(result.forward.sum()) == asked
-    assert result.forward.max() <= attack.queries + 2 * len(base.STRETCHES) + 1
+    assert result.forward.max() <= attack.queries + len(base.STRETCHES) + len(base.STEADY) + 2
     assert result.backward.sum() == 0
 
 
@@ -171,6 +173,74 @@ def test_no_gradient_is_an_error_that_says_what_works() -> None:
     with pytest.raises(CondgenError, match="Boundary and HopSkipJump need none"):
         CarliniWagner()(classifier, x, Misclassify(label))
     assert Boundary(queries=100)(classifier, x, Misclassify(label)).reached.all()
+
+
+def test_parameters_do_not_pass_for_a_gradient_of_the_image() -> None:
+    classifier, (x, label) = two_gaussians(), images(2)
+    classifier.density.mean = torch.nn.Parameter(classifier.density.mean)
+    broken = GenerativeClassifier(Broken(classifier.density, "no gradient"))
+    with pytest.raises(CondgenError, match="no gradient in the image"):
+        CarliniWagner()(broken, x, Misclassify(label))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: CarliniWagner(steps=0), "CarliniWagner has steps = 0, expected 1 or more"),
+        (lambda: CarliniWagner(searches=-1), "searches = -1"),
+        (lambda: DecoupledDirectionNorm(-3), "steps = -3"),
+        (lambda: BrendelBethge(steps=0), "steps = 0"),
+        (lambda: Boundary(queries=-1), "queries = -1"),
+        (lambda: Boundary(first=math.nan), "first = nan"),
+        (lambda: HopSkipJump(probes=0), "probes = 0"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(make, said: str) -> None:
+    with pytest.raises(CondgenError, match=said):
+        make()
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_other_bounds_other_shapes_and_float64(attack: Attack) -> None:
+    """A density on [-2, 2] in four dimensions, continuous: the hyperplane through the origin."""
+    classifier = GenerativeClassifier(Line())
+    x = torch.tensor([[-1.0, -1, -1, -1], [0.5, 0.5, 0.5, 0.5]], dtype=torch.float64)
+    result = attack(classifier, x, Misclassify(torch.tensor([0, 1])))
+    assert result.reached.all()
+    assert result.l2.tolist() == pytest.approx([2.0, 1.0], rel=0.1)
+    assert torch.equal(result.rounded, result.perturbed)
+    assert result.perturbed.dtype == torch.float64
+
+
+class Line(ClassConditionalDensity):
+    num_classes, event_shape, bounds, pixel_levels = 2, (4,), (-2.0, 2.0), None
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(1, keepdim=True) * torch.tensor([-50.0, 50.0], dtype=x.dtype) - 4000
+
+
+@pytest.mark.parametrize(("bounds", "step"), [((0.0, 255.0), 1.0), ((-1.0, 1.0), 2 / 255)])
+def test_stored_images_lie_on_the_grid_of_the_bounds(bounds: tuple[float, float], step: float) -> None:
+    x = torch.linspace(*bounds, 1001)
+    stored = base.round_to_levels(x, 256, bounds)
+    places = (stored - bounds[0]) / step
+    assert torch.allclose(places, places.round(), atol=1e-3)
+    assert ((stored - x).abs() <= 0.501 * step).all()
+    assert (stored.min(), stored.max()) == bounds
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_image_and_one_image(number: int) -> None:
+    x, label = images(2)
+    for attack in ALL:
+        result = attack(two_gaussians(), x[:number], Misclassify(label[:number]))
+        assert len(result.status) == len(result.perturbed) == number
+
+
+def test_no_start_images_at_all_is_a_status() -> None:
+    x, label = images(2)
+    for attack in (Boundary(Starts(x[:0]), queries=50), HopSkipJump(Starts(x[:0]), queries=50)):
+        assert set(attack(two_gaussians(), x, Misclassify(label)).status) == {base.NO_START}
 
 
 def test_a_zero_gradient_is_named() -> None:
@@ -182,8 +252,10 @@ def test_parameters_and_mode_are_left_as_they_were() -> None:
     classifier, (x, label) = two_gaussians(), images(2)
     classifier.density.extra = torch.nn.Linear(1, 1)
     classifier.train()
+    classifier.density.extra.eval()
     CarliniWagner(searches=1, steps=3)(classifier, x, Misclassify(label))
     assert classifier.training
+    assert not classifier.density.extra.training
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
@@ -211,12 +283,12 @@ def test_a_success_that_is_gone_when_asked_again_is_none() -> None:
     def lie(module, arguments, prediction):
         nonlocal calls
         calls += 1
-        reverse = 2 <= calls <= 5
+        reverse = 2 <= calls <= 4
         return dataclasses.replace(prediction, class_log_prob=prediction.class_log_prob.flip(-1)) if reverse else prediction
 
     classifier.register_forward_hook(lie)
     result = Forgetful()(classifier, x, Misclassify(label))
-    assert calls > 5
+    assert calls > 4
     assert set(result.status) == {base.VANISHED}
     assert not result.reached.any()
     assert torch.equal(result.perturbed, x)

@@ -60,6 +60,7 @@ def test_a_part_of_a_goal_is_a_goal() -> None:
     [
         (lambda: Target(torch.tensor([1, 2]), torch.tensor([0, 2])), "image 1: target 2 is its true label"),
         (lambda: Target(torch.tensor([1]), torch.tensor([0, 2])), "1 targets for 2 labels"),
+        (lambda: Target(torch.tensor([1, 1, 1]), torch.tensor([0, 2])), "3 targets for 2 labels"),
         (lambda: Misclassify(torch.tensor([0, 3])).check(3, 2), "labels run from 0 to 3"),
         (lambda: Misclassify(torch.tensor([0, -1])).check(3, 2), "labels run from -1 to 0"),
         (lambda: Misclassify(torch.tensor([0])).check(3, 2), "1 labels for 2 images"),

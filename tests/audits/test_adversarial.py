@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from condgen import CondgenError, GenerativeClassifier, ImageDataset, LikelihoodThreshold
-from condgen.attacks import Boundary, CarliniWagner, HopSkipJump, Starts
+from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Misclassify, Starts
 from condgen.audits import Record, adversarial
 from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarise
 from tests.attacks.models import Broken, images, two_gaussians
@@ -27,11 +28,18 @@ def dataset(number: int = 30, seed: int = 0) -> ImageDataset:
 
 
 def audited(classifier: GenerativeClassifier | None = None, threshold: float = 30.0, **settings) -> Record:
-    settings = {"attacks": ATTACKS, "budget": "smoke", "images": 8, "epsilon": 0.3, "quiet": True, **settings}
+    settings = {
+        "starts": dataset(seed=1),
+        "attacks": ATTACKS,
+        "budget": "smoke",
+        "images": 8,
+        "epsilon": 0.3,
+        "quiet": True,
+        **settings,
+    }
     return adversarial(
         classifier or two_gaussians(),
         dataset(),
-        starts=dataset(seed=1),
         detector=LikelihoodThreshold(threshold),
         **settings,
     )
@@ -44,9 +52,39 @@ def outcome(record: Record) -> dict[str, bool | None]:
 def test_a_sound_evaluation_finds_no_fault_with_itself() -> None:
     record = audited()
     assert all(outcome(record).values()), record.summary["checks"]
-    assert len(outcome(record)) == 12
+    assert len(outcome(record)) == 15
     assert record.arrays["perturbed"].shape == (32, 1, 1, 16)
     assert set(record.arrays["status"].tolist()) == {"reached"}
+
+
+class Blind(CarliniWagner):
+    """Gives up as soon as there is a detector."""
+
+    def perturb(self, search, index, generator):
+        return super().perturb(search, index, generator) if isinstance(search.goal, Misclassify) else {}
+
+
+class BlindBoundary(Boundary):
+    """The same."""
+
+    def perturb(self, search, index, generator):
+        return super().perturb(search, index, generator) if isinstance(search.goal, Misclassify) else {}
+
+
+def test_attacks_that_fail_before_the_detector_are_not_a_model_that_resists() -> None:
+    """The paper's own Table 2: what goes unnoticed by luck, attacks that know the detector must find."""
+    record = audited(attacks={"Carlini-Wagner": Blind(searches=2, steps=30), "Boundary": BlindBoundary(queries=150)})
+    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in record.summary["cells"]}
+    assert cells["Carlini-Wagner", True]["unnoticed"] == 0
+    assert cells[WORST, True]["unnoticed"] == 1
+    assert outcome(record)["knowing the detector is no handicap"] is False
+    assert outcome(record)["knowing the detector, every gradient-based attack finds what any attack finds"] is False
+
+
+def test_one_attack_that_fails_is_not_hidden_by_the_others() -> None:
+    attacks = {"Carlini-Wagner": Blind(searches=2, steps=30), "DDN": DecoupledDirectionNorm(30)}
+    checks = outcome(audited(attacks=attacks))
+    assert checks["knowing the detector, every gradient-based attack finds what any attack finds"] is False
 
 
 @pytest.mark.parametrize(
@@ -70,27 +108,79 @@ def test_a_broken_classifier_is_called_by_its_fault(fault: str, caught: str) -> 
 def test_a_gradient_free_attack_that_wins_is_reported() -> None:
     weak = {"Carlini-Wagner": CarliniWagner(searches=1, steps=1, start_steps=1), "HopSkipJump": HopSkipJump(queries=600)}
     checks = outcome(audited(attacks=weak))
-    assert checks["gradient-free attacks do not beat gradient-based ones"] is False
-    assert checks["twice the steps change less than 2 points"] is not None
+    assert checks["gradient-free attacks on classifier do not beat gradient-based ones"] is False
+
+
+@dataclass(frozen=True)
+class Slow(Attack):
+    """Walks along the diagonal, a step at a time, and is not there yet."""
+
+    steps: int = 4
+
+    def doubled(self) -> Attack:
+        return replace(self, steps=2 * self.steps)
+
+    def perturb(self, search, index, generator):
+        away = torch.where(search.x[index].mean((1, 2, 3), keepdim=True) < 0.5, 1.0, -1.0)
+        for step in range(self.steps):
+            search.margins(search.clip(search.x[index] + (0.5 - 0.04 * step) * away), index)
+        return {}
+
+
+def test_an_attack_that_has_not_arrived_is_reported() -> None:
+    checks = outcome(audited(attacks={"slow": Slow()}, epsilon=1.4))
+    assert checks["twice the steps change less than 2 points"] is False
+    assert checks["twice the steps bring it less than 2 % nearer"] is False
 
 
 def test_another_epsilon_needs_no_new_attack() -> None:
     arrays = audited().arrays
-    shares = [summarise(arrays, epsilon)["cells"][0]["undetected_within"] for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)]
+    shares = [summarise(arrays, epsilon)["cells"][0]["unnoticed_within"] for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
-    rows = by_attack(arrays, knows=False)["Carlini-Wagner"]
-    distance, share = curve(rows, undetected=True)
+    found = by_attack(arrays, knows=False)["Carlini-Wagner"]
+    distance, share = curve(found["unnoticed"])
     assert share[np.searchsorted(distance, 0.3, side="right") - 1] == pytest.approx(shares[2])
 
 
-def test_the_worst_case_is_the_nearest_unnoticed_success_of_each_image() -> None:
-    arrays = audited().arrays
-    parts = by_attack(arrays, knows=True)
-    worst = parts.pop(WORST)
-    each = np.min([np.where(part["fooled"] & ~part["flagged"], part["l2"], np.inf) for part in parts.values()], axis=0)
-    assert np.allclose(worst["l2"], each)
+def rows(attack: str, knows: bool, l2: list[float], flagged: list[bool]) -> dict[str, np.ndarray]:
+    number = len(l2)
+    far = np.array(l2, dtype=np.float32)
+    return {
+        "attack": np.array([attack] * number),
+        "knows_detector": np.full(number, knows),
+        "index": np.arange(number)[::-1].copy(),
+        "reached": np.isfinite(far),
+        "reached_rounded": np.isfinite(far),
+        "flagged": np.array(flagged),
+        "flagged_rounded": np.array(flagged),
+        "l2": far,
+        "l2_rounded": far,
+        "forward": np.ones(number, int),
+        "backward": np.ones(number, int),
+        "status": np.array(["reached"] * number),
+    }
+
+
+def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
+    """One attack is near and noticed, the other far and not; what goes unnoticed by luck counts with the detector too."""
+    inf = math.inf
+    parts = [
+        rows("near", False, [1.0, 9.0, inf], [True, True, False]),
+        rows("far", False, [9.0, 1.0, 4.0], [False, True, False]),
+        rows("near", True, [inf, inf, 5.0], [False] * 3),
+        rows("far", True, [inf, 7.0, inf], [False] * 3),
+    ]
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    worst = {knows: by_attack(arrays, knows)[WORST] for knows in (False, True)}
+    assert worst[False]["any"].tolist() == [4.0, 1.0, 1.0]
+    assert worst[False]["unnoticed"].tolist() == [4.0, inf, 9.0]
+    assert worst[True]["unnoticed"].tolist() == [4.0, 7.0, 9.0]
+    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in summarise(arrays, 1.5)["cells"]}
+    assert cells[WORST, False]["fooled_within"] == pytest.approx(2 / 3)
+    assert cells["near", True]["median_l2_unnoticed"] is None
+    assert cells["far", False]["median_l2"] == 4.0
 
 
 def test_the_record_says_what_became_of_every_image() -> None:
@@ -106,8 +196,8 @@ def test_the_record_says_what_became_of_every_image() -> None:
     assert np.allclose(
         arrays["l2"][reached], (torch.from_numpy(arrays["perturbed"]) - x).flatten(1).norm(dim=1)[reached], atol=1e-6
     )
-    knows = np.array([cell.endswith("|1") for cell in arrays["cell"].tolist()])
-    assert not (arrays["fooled"] & arrays["flagged"] & knows).any()
+    assert not (arrays["reached"] & arrays["flagged"] & arrays["knows_detector"]).any()
+    assert np.array_equal(arrays["reached"], arrays["fooled"] & ~(arrays["flagged"] & arrays["knows_detector"]))
 
 
 def test_targets_are_other_classes_and_are_met() -> None:
@@ -135,9 +225,53 @@ def test_pieces_are_reused_and_those_of_another_plan_are_not(tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")} == pieces
     assert first.summary == again.summary
     other = audited(directory=tmp_path, seed=1)
-    assert not pieces.keys() & set(tmp_path.glob("*/*.npz"))
+    assert {path: path.stat().st_mtime_ns for path in pieces} == pieces
+    assert len(list(tmp_path.glob("*/*.npz"))) == 8
     assert other.summary["seed"] == 1
     assert "perturbed" not in other.arrays
+
+
+def test_a_plan_is_what_results_depend_on(tmp_path: Path) -> None:
+    """Start images, a model's behaviour and settings make another plan; the same again does not."""
+    attacks = {"Boundary": Boundary(Starts(images(4)[0]), queries=60)}
+    plans = [
+        {"attacks": attacks},
+        {"attacks": {"Boundary": Boundary(Starts(images(4)[0]), queries=60)}},
+        {"attacks": {"Boundary": Boundary(Starts(images(4, seed=5)[0]), queries=60)}},
+        {"attacks": attacks, "classifier": two_gaussians(distance=0.5)},
+        {"attacks": {"Boundary": Boundary(Starts(images(4)[0]), queries=61)}},
+    ]
+    counts = []
+    for plan in plans:
+        audited(directory=tmp_path, **plan)
+        counts.append(len(list(tmp_path.iterdir())))
+    assert counts == [1, 1, 2, 3, 4]
+
+
+def test_attacks_of_similar_and_of_long_names_are_kept_apart(tmp_path: Path) -> None:
+    names = ("my attack", "my-attack", "a/b", "x" * 90)
+    record = audited(directory=tmp_path, attacks={name: DecoupledDirectionNorm(2 + i) for i, name in enumerate(names)})
+    assert [cell["attack"] for cell in record.summary["cells"]] == [*names, WORST] * 2
+    assert len(list(tmp_path.glob("*/*.npz"))) == 8
+
+
+def test_attacks_that_all_need_a_gradient_are_refused_where_there_is_none() -> None:
+    broken = GenerativeClassifier(Broken(two_gaussians().density, "no gradient"))
+    with pytest.raises(CondgenError, match="all attacks need one; Boundary and HopSkipJump do not"):
+        audited(broken, attacks={"Carlini-Wagner": CarliniWagner()})
+
+
+def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
+    wrong = ImageDataset(dataset().images, 1 - dataset().labels, class_names=("0", "1"))
+    record = audited(starts=wrong, budget="smoke", attacks=None, images=4)
+    boundary = record.arrays["attack"] == "Boundary"
+    assert set(record.arrays["status"][boundary].tolist()) == {"no start image reaches the goal"}
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"images": 0}, "0 images"), ({"attacks": {}}, "no attacks are given")])
+def test_nothing_to_do_is_an_error(settings: dict, said: str) -> None:
+    with pytest.raises(CondgenError, match=said):
+        audited(**settings)
 
 
 SCRIPT = """
@@ -159,17 +293,14 @@ def test_an_audit_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> 
         )
 
     killed = start(tmp_path / "killed")
-    while not list((tmp_path / "killed").glob("pieces/*/carlini*.npz")):
+    while not list((tmp_path / "killed").glob("pieces/*/00-carlini*.npz")):
         assert killed.poll() is None
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("pieces/*/*.npz")}
     assert not (tmp_path / "killed" / "adversarial.json").exists()
     assert start(tmp_path / "killed").wait() == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
     assert start(tmp_path / "whole").wait() == 0
     assert (tmp_path / "killed" / "adversarial.json").read_text() == (tmp_path / "whole" / "adversarial.json").read_text()
-
-
-def test_start_images_are_accepted_and_of_another_class() -> None:
-    record = audited(attacks={"Boundary": Boundary(Starts(torch.full((1, 1, 1, 16), 0.5)), queries=50)})
-    assert set(record.arrays["status"].tolist()) <= {"no start image reaches the goal", "reached"}

@@ -60,10 +60,10 @@ def test_the_verdict_names_who_is_fooled() -> None:
 
 def test_words_on_attacks_name_the_checks_that_failed(trained: Run) -> None:
     summary = trained.record("adversarial").summary
-    checks = [{**check, "passed": check["name"] != "successes survive being stored"} for check in summary["checks"]]
-    said = words.attacks("m", {**summary, "checks": checks})
-    assert said.endswith("Do not believe this yet: successes survive being stored.")
-    assert "found no fault with itself" in words.attacks("m", {**summary, "checks": []})
+    sentences = {False: "these checks fail: x.", None: "No check of the evaluation fails; not examined: x.", True: "fails."}
+    for passed, sentence in sentences.items():
+        checks = [{"name": "x", "passed": passed, "found": "", "advice": ""}]
+        assert words.attacks("m", {**summary, "checks": checks}).endswith(sentence)
 
 
 def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained: Run) -> None:
@@ -71,7 +71,7 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained:
     table = attacks_table({"m": summary})
     assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
     worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
-    assert table.rows[-1][5].startswith(f"{100 * worst['undetected_within']:.1f} [")
+    assert table.rows[-1][6].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
     assert table.rows[-1][-1] == str(summary["n"])
     assert len(checks_table({"m": summary}).rows) == len(summary["checks"])
 

@@ -13,6 +13,7 @@ from condgen.attacks.goals import Goal
 from condgen.attacks.search import Search, spread
 from condgen.classifier import GenerativeClassifier
 from condgen.density import check_images
+from condgen.errors import CondgenError
 
 REACHED, NOT_REACHED = "reached", "not reached"
 ALREADY = "reached by the original"
@@ -20,8 +21,8 @@ NO_START = "no start image reaches the goal"
 NO_GRADIENT = "the gradient at the original is zero"
 VANISHED = "reached, but not when asked again"
 
-STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03)  # of the perturbation, so that storing it does not fall back
-LONGER = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # where the data's levels are coarser than that
+STEADY = (1.0, 1.0005, 1.002)  # of the perturbation: where an image is asked about alone, sums may round the other way
+STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class AttackResult:
     """What an attack found; every field has one entry per image.
 
     Args:
-        perturbed: Images within the model's bounds, shape ``(N, *event_shape)``; the original where the goal was not reached.
-        rounded: ``perturbed`` as stored, rounded to the data's levels; where the goal is lost by that, the first image further
-            along the line that keeps it. Equal to ``perturbed`` for continuous data.
+        perturbed: The nearest images that reached the goal, within the model's bounds, shape ``(N, *event_shape)``; the
+            original where none did.
+        rounded: The same as stored, rounded to the data's levels; where the goal is lost by that, the first image further along
+            the line that keeps it. Equal to ``perturbed`` for continuous data.
         reached: Whether ``perturbed`` reaches the goal, asked anew after the search, shape ``(N,)``.
         reached_rounded: The same for ``rounded``.
         l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite where the goal was not reached.
@@ -90,17 +92,18 @@ class Attack(abc.ABC):
         Args:
             classifier: The model, put into evaluation mode.
             x: Originals within the model's bounds, shape ``(N, *event_shape)``.
-            goal: One wish per image.
+            goal: One wish per image, in the CPU's memory like all results.
             generator: For everything random. Default: seed 0.
 
         Raises:
             ImageError: If images or labels do not fit the model.
             CondgenError: If the attack needs a gradient and the model gives none.
         """
+        x = x.detach().cpu()
         check_images(x, classifier.density)
         goal.check(classifier.density.num_classes, len(x))
-        with _frozen(classifier):
-            search = Search(classifier, x.detach(), goal)
+        with frozen(classifier):
+            search = Search(classifier, x, goal)
             index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
             reasons = self.perturb(search, index, generator or torch.Generator().manual_seed(0)) if len(index) else {}
             return _measure(search, reasons)
@@ -112,10 +115,10 @@ class Attack(abc.ABC):
 
 
 @contextmanager
-def _frozen(classifier: GenerativeClassifier) -> Iterator[None]:
+def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
     """Evaluation mode, and no gradients for parameters that nobody asks for."""
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    was_training = classifier.training
+    training = {module: module.training for module in classifier.modules()}
     classifier.eval()
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -124,28 +127,39 @@ def _frozen(classifier: GenerativeClassifier) -> Iterator[None]:
     finally:
         for parameter in trainable:
             parameter.requires_grad_()
-        classifier.train(was_training)
+        for module, mode in training.items():
+            module.training = mode
 
 
 def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
-    """Success is asked for anew, on the images that are handed out."""
+    """Success is asked for anew, of each image alone, on what is handed out."""
     met = torch.isfinite(search.distance)
-    perturbed, rounded, reached_rounded = _rounded(search, torch.nonzero(met).flatten())
-    now = search.reached(perturbed, search.everyone)
+    rounded, stored = _stored(search, torch.nonzero(met).flatten())
+    shift, perturbed, now = search.best - search.x, search.best.clone(), torch.zeros_like(met)
+    for stretch in STEADY:
+        left = torch.nonzero(met & ~now).flatten()
+        perturbed[left] = search.clip(search.x[left] + stretch * shift[left]) if stretch > 1 else search.best[left]
+        now[left] = _alone(search, perturbed[left], left)
     perturbed = torch.where(spread(now, perturbed), perturbed, search.x)
-    shift = (perturbed - search.x).flatten(1)
+    moved = (perturbed - search.x).flatten(1)
     status = tuple(_status(search, i, bool(met[i]), bool(now[i]), reasons) for i in range(len(met)))
     return AttackResult(
         perturbed,
         rounded,
         now,
-        reached_rounded & now,
-        shift.norm(dim=1).masked_fill(~now, torch.inf),
-        shift.abs().amax(1).masked_fill(~now, torch.inf),
+        stored & now,
+        moved.norm(dim=1).masked_fill(~now, torch.inf),
+        moved.abs().amax(1).masked_fill(~now, torch.inf),
         search.forward,
         search.backward,
         status,
     )
+
+
+def _alone(search: Search, images: Tensor, index: Tensor) -> Tensor:
+    """Whether each image reaches its goal when it is asked about by itself, shape ``(n,)``."""
+    answers = [search.reached(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)]
+    return torch.cat(answers) if len(index) else torch.zeros(0, dtype=torch.bool)
 
 
 def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int, str]) -> str:
@@ -156,28 +170,42 @@ def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int,
     return ALREADY if search.distance[image] == 0 else REACHED
 
 
-def _rounded(search: Search, met: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best images, images as stored, and whether those reach the goal too.
-
-    A point on the boundary may fall back when it is stored; a little further along the same line one often does not.
-    """
-    levels = search.classifier.density.pixel_levels
-    shift, perturbed = search.best - search.x, search.best.clone()
-    rounded, survives = round_to_levels(perturbed, levels), torch.zeros(len(shift), dtype=torch.bool)
-    if levels is None:
-        return perturbed, rounded, torch.isfinite(search.distance)
-    for stretch in (*STRETCHES, *LONGER):
-        left = met[~survives[met]]
-        further = search.clip(search.x[left] + stretch * shift[left]) if stretch > 1 else perturbed[left]
-        stored = round_to_levels(further, levels)
+def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
+    """Images as stored, and whether they reach the goal: a point on the boundary may fall back, one further along does not."""
+    levels, bounds = search.classifier.density.pixel_levels, search.bounds
+    shift, rounded = search.best - search.x, round_to_levels(search.best, levels, bounds)
+    keeps = torch.zeros(len(shift), dtype=torch.bool)
+    for stretch in STRETCHES:
+        left = met[~keeps[met]]
+        stored = round_to_levels(search.clip(search.x[left] + stretch * shift[left]), levels, bounds)
         good = search.reached(stored, left)
-        if stretch in STRETCHES:
-            good &= search.reached(further, left)
-            perturbed[left[good]] = further[good]
-        rounded[left[good]], survives[left[good]] = stored[good], True
-    return perturbed, rounded, survives
+        rounded[left[good]], keeps[left[good]] = stored[good], True
+        if levels is None:
+            break
+    kept = torch.nonzero(keeps).flatten()
+    keeps[kept] = _alone(search, rounded[kept], kept)
+    return rounded, keeps
 
 
-def round_to_levels(x: Tensor, levels: int | None) -> Tensor:
-    """Images in [0, 1] as they come back from storage with so many values per pixel; ``None`` stores them as they are."""
-    return x if levels is None else (x * (levels - 1)).round() / (levels - 1)
+def round_to_levels(x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """Images as they come back from storage with so many values per pixel; ``None`` stores them as they are.
+
+    >>> round_to_levels(torch.tensor([0.2, 0.4]), levels=3)
+    tensor([0.0000, 0.5000])
+    """
+    if levels is None:
+        return x
+    low, step = bounds[0], (bounds[1] - bounds[0]) / (levels - 1)
+    return low + ((x - low) / step).round() * step
+
+
+def at_least(attack: Attack, **lowest: float) -> None:
+    """Refuse settings with which an attack would do nothing and look as if the model had resisted.
+
+    Raises:
+        CondgenError: If a setting is no number or below its lowest.
+    """
+    for name, low in lowest.items():
+        value = getattr(attack, name)
+        if not value >= low:
+            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected {low:g} or more.")

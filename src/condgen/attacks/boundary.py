@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack
+from condgen.attacks.attack import NO_START, Attack, at_least
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starts import Starts, bisect
 
@@ -23,7 +23,7 @@ class Boundary(Attack):
 
     Args:
         starts: Where to begin.
-        queries: Most questions per image.
+        queries: Questions per image after which it stops; making sure of its result takes a few more.
         first: First step aside, as a share of the distance.
         lean: Weight of the past successes in a step aside, from 0 to 1.
         memory: How much of them is kept at each success.
@@ -39,6 +39,9 @@ class Boundary(Attack):
     first: float = 0.1
     lean: float = 0.5
     memory: float = 0.95
+
+    def __post_init__(self) -> None:
+        at_least(self, queries=1, first=0, lean=0, memory=0)
 
     def doubled(self) -> Attack:
         return replace(self, queries=2 * self.queries)

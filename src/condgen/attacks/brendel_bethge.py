@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack
+from condgen.attacks.attack import NO_START, Attack, at_least
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, dot, normed, spread
@@ -41,11 +41,15 @@ class BrendelBethge(Attack):
     steps: int = 60
     start_steps: int = 20
 
+    def __post_init__(self) -> None:
+        at_least(self, steps=1, start_steps=0)
+
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)
+        if self.start_steps:
+            DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)
         near = index[torch.isfinite(search.distance[index])]
         first = search.best[near]
         start, found = self.starts.find(search, index, generator)

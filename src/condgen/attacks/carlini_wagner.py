@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import Attack
+from condgen.attacks.attack import Attack, at_least
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search
@@ -44,8 +44,11 @@ class CarliniWagner(Attack):
     step_size: float = 0.1
     start_steps: int = 20
 
+    def __post_init__(self) -> None:
+        at_least(self, searches=1, steps=1, start_steps=1, step_size=0)
+
     def doubled(self) -> Attack:
-        return replace(self, searches=2 * self.searches, steps=2 * self.steps)
+        return replace(self, steps=2 * self.steps)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         reasons = DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)
@@ -83,4 +86,4 @@ class CarliniWagner(Attack):
             ever |= reached(margins)
             rate = self.step_size * (0.02 + 0.98 * (1 + math.cos(math.pi * step / self.steps)) / 2)
             shift = search.clip(x + shift - rate * (gradient + 2 * shift)) - x
-        return (margins >= 0) & ~ever[:, None]
+        return ~(margins < 0) & ~ever[:, None]

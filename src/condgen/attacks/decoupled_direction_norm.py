@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_GRADIENT, Attack
+from condgen.attacks.attack import NO_GRADIENT, Attack, at_least
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, normed, spread
 
@@ -27,6 +27,9 @@ class DecoupledDirectionNorm(Attack):
 
     steps: int = 100
     rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        at_least(self, steps=1, rate=0)
 
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)

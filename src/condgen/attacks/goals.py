@@ -76,9 +76,9 @@ class Target:
     label: Tensor
 
     def __post_init__(self) -> None:
-        same = torch.nonzero(self.target == self.label).flatten()
         if self.target.shape != self.label.shape:
             raise CondgenError(f"{len(self.target)} targets for {len(self.label)} labels; give one for each image.")
+        same = torch.nonzero(self.target == self.label).flatten()
         if len(same):
             image = int(same[0])
             raise CondgenError(f"image {image}: target {int(self.target[image])} is its true label; choose another class.")

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack
+from condgen.attacks.attack import NO_START, Attack, at_least
 from condgen.attacks.search import Search, normed, spread
 from condgen.attacks.starts import BISECTIONS, Starts, bisect
 
@@ -19,7 +19,7 @@ class HopSkipJump(Attack):
 
     Args:
         starts: Where to begin.
-        queries: Most questions per image.
+        queries: Questions per image after which it stops; making sure of its result takes a few more.
         probes: Of the first round; round t has sqrt(t) times as many.
 
     References:
@@ -31,6 +31,9 @@ class HopSkipJump(Attack):
     starts: Starts = field(default_factory=Starts)
     queries: int = 2250
     probes: int = 50
+
+    def __post_init__(self) -> None:
+        at_least(self, queries=1, probes=1)
 
     def doubled(self) -> Attack:
         return replace(self, queries=2 * self.queries)

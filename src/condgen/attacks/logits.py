@@ -1,10 +1,12 @@
 """The classifier as other libraries expect one: a module from images to columns."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from condgen.classifier import GenerativeClassifier
-from condgen.detectors import Detector
+from condgen.detectors import Detector, flagged
 
 
 class Logits(nn.Module):
@@ -16,7 +18,7 @@ class Logits(nn.Module):
     Args:
         classifier: The model.
         detector: What refuses images, or ``None`` for C columns.
-        weight: Of the detector's excess, in the unit of the other columns, nats.
+        weight: Of the detector's excess. Default: the dimensions times ln 2, which turns bits/dim into nats like other columns.
 
     Examples:
         >>> from condgen import DiagonalGaussian, LikelihoodThreshold
@@ -25,9 +27,10 @@ class Logits(nn.Module):
         tensor([0, 2])
     """
 
-    def __init__(self, classifier: GenerativeClassifier, detector: Detector | None = None, weight: float = 1.0):
+    def __init__(self, classifier: GenerativeClassifier, detector: Detector | None = None, weight: float | None = None):
         super().__init__()
-        self.classifier, self.detector, self.weight = classifier, detector, weight
+        self.classifier, self.detector = classifier, detector
+        self.weight = classifier.density.dims * math.log(2) if weight is None else weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Columns of shape ``(N, C)``, or ``(N, C + 1)`` with a detector."""
@@ -35,5 +38,8 @@ class Logits(nn.Module):
         columns: Tensor = prediction.log_joint
         if self.detector is None:
             return columns
-        excess = self.weight * (self.detector.score(prediction) - self.detector.threshold)
-        return torch.cat([columns, (columns.amax(-1) + excess)[:, None]], dim=-1)
+        best = columns.amax(-1)
+        last = best + self.weight * (self.detector.score(prediction) - self.detector.threshold)
+        lost = flagged(self.detector, prediction) & (last <= best)  # an excess too small for the columns' precision
+        last = last + lost * (best.nextafter(torch.full_like(best, math.inf)) - last).detach()
+        return torch.cat([columns, last[:, None]], dim=-1)

@@ -93,15 +93,12 @@ class Search:
         """
         images = self.clip(perturbed.detach()).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
         margins = self.goal[index].margins(self.classifier(images).cpu())
-        if not margins.requires_grad:
+        found = [_gradient(loss(margins), images, keep=number + 1 < len(losses)) for number, loss in enumerate(losses)]
+        if all(gradient is None for gradient in found):
             raise CondgenError(
                 "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."
             )
-        last = len(losses) - 1
-        gradients = [
-            torch.autograd.grad(loss(margins).sum(), images, retain_graph=number < last)[0].nan_to_num(0.0, 0.0, 0.0)
-            for number, loss in enumerate(losses)
-        ]
+        gradients = [torch.zeros_like(images) if gradient is None else gradient for gradient in found]
         self._remember(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
@@ -122,6 +119,14 @@ class Search:
         better = torch.nonzero((distance < self.distance[index]) & (distance == closest[index])).flatten()
         self.best[index[better]] = perturbed.detach()[better]
         self.distance = closest
+
+
+def _gradient(loss: Tensor, images: Tensor, keep: bool) -> Tensor | None:
+    """Of the sum; ``None`` where it does not depend on the images. What is not finite is 0."""
+    if not loss.requires_grad:
+        return None
+    (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=keep, allow_unused=True)
+    return None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:

@@ -46,7 +46,10 @@ class Starts:
 
     def _from_images(self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The model sees each of ``images`` once for all; the one that is chosen is asked about again, and counted."""
+        images = images.to(search.x)
         check_images(images, search.classifier.density)
+        if not len(images):
+            return search.x[index].clone(), torch.zeros(len(index), dtype=torch.bool)
         usable = search.reaching(images, index)
         preference = torch.rand(usable.shape, generator=generator)
         if self.nearest:

@@ -80,57 +80,57 @@ def attack_curves(run: Run) -> Figure:
     """Success against distance, for attacks on the classifier and for attacks on classifier and detector."""
     record = run.record("adversarial")
     figure = Figure(figsize=(5.6, 2.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, knows, title in zip(panels, (False, True), ("classifier alone", "classifier and detector"), strict=True):
-        for number, (name, rows) in enumerate(by_attack(record.arrays, knows).items()):
-            worst = name == WORST
-            for undetected, style in ((True, "-"), (False, ":")):
-                if undetected or not knows:
-                    distance, share = curve(rows, undetected)
-                    shown = np.concatenate([[0], distance]), 100 * np.concatenate([[0], share])
-                    color = "black" if worst else CYCLE[number]
-                    label = name if undetected else None
-                    axes.step(*shown, where="post", color=color, linestyle=style, linewidth=1.8 if worst else 1, label=label)
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    cells = {knows: by_attack(record.arrays, knows) for knows in (False, True)}
+    found = np.concatenate([each["any"] for attacks in cells.values() for each in attacks.values()])
+    end = 1.05 * max([record.summary["epsilon"], *found[np.isfinite(found)]])
+    for axes, (knows, attacks), title in zip(panels, cells.items(), ("classifier alone", "and detector"), strict=True):
+        for number, (name, each) in enumerate(attacks.items()):
+            look: dict[str, Any] = {"color": CYCLE[number % len(CYCLE)], "linewidth": 1}
+            look = {"color": "black", "linewidth": 1.8} if name == WORST else look
+            _steps(axes, each["unnoticed"], end, label=name, **look)
+            if not knows:
+                _steps(axes, each["any"], end, linestyle=":", **look)
         axes.axvline(record.summary["epsilon"], color=GREY, linestyle="--", linewidth=0.8)
-        axes.set(xlabel="L2 distance", ylim=(0, 103), title=f"{run.name}\n{title}")
-        axes.set_xlim(left=0)
+        axes.set(xlabel="L2 distance", xlim=(0, end), ylim=(0, 103), title=f"{run.name}\n{title}")
     panels[0].set_ylabel("images turned, %")
-    panels[0].plot([], [], color=GREY, label="unnoticed")
     panels[0].plot([], [], color=GREY, linestyle=":", label="noticed or not")
     panels[0].legend(fontsize=6, loc="lower right")
     return figure
 
 
+def _steps(axes: Any, found: Any, end: float, **look: Any) -> None:
+    distance, share = curve(found)
+    last = share[-1:] if len(share) else [0]
+    axes.step([0, *distance, end], 100 * np.concatenate([[0], share, last]), where="post", **look)
+
+
 def attack_gallery(run: Run) -> Figure:
-    """Original, perturbed, and the difference with grey as zero: one success of each attack on each goal."""
-    record = run.record("adversarial")
-    arrays = record.arrays
-    rows = _one_of_each_cell(arrays)
-    figure = Figure(figsize=(6.2, 0.95 * len(rows) + 0.3), layout="constrained")
-    panels = figure.subplots(len(rows), 4, squeeze=False, width_ratios=[1, 1, 1, 4.2])
-    for line, number in zip(panels, rows, strict=True):
+    """Original, perturbed, and the difference with grey as zero: the nearest success of each attack on each goal."""
+    arrays = run.record("adversarial").arrays
+    cells = [(arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]]
+    shown = [number for number, cell in enumerate(cells) if cell not in cells[:number]]
+    figure = Figure(figsize=(6.2, 0.95 * max(1, len(shown)) + 0.3), layout="constrained")
+    if not shown:
+        figure.text(0.5, 0.5, "no attack succeeded", ha="center", va="center")
+        return figure
+    panels = figure.subplots(len(shown), 4, squeeze=False, width_ratios=[1, 1, 1, 4.2])
+    for line, number in zip(panels, shown, strict=True):
         original, perturbed = arrays["gallery_original"][number], arrays["gallery_perturbed"][number]
-        row = arrays["gallery_row"][number]
         shift = perturbed - original
         for axes, image in zip(line, (original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6)), strict=False):
             draw_image(axes, image)
         line[3].set_axis_off()
-        line[3].text(0, 0.5, _gallery_words(arrays, row), va="center", fontsize=7.5)
+        line[3].text(0, 0.5, _gallery_words(arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
     for axes, title in zip(panels[0], ("original", "perturbed", "difference"), strict=False):
         axes.set_title(title, fontsize=7.5)
     return figure
 
 
-def _one_of_each_cell(arrays: Any) -> list[int]:
-    cells = arrays["cell"][arrays["gallery_row"]]
-    return [int(np.flatnonzero(cells == cell)[0]) for cell in dict.fromkeys(cells.tolist())]
-
-
 def _gallery_words(arrays: Any, row: int) -> str:
-    attack, _, knows = str(arrays["cell"][row]).rpartition("|")
-    noticed = "noticed" if arrays["flagged"][row] else "unnoticed"
+    knows, noticed = arrays["knows_detector"][row], arrays["flagged"][row]
     return (
-        f"{attack}, {'knows' if knows == '1' else 'ignores'} the detector: {noticed}\n"
+        f"{arrays['attack'][row]}, {'knows' if knows else 'ignores'} the detector: {'noticed' if noticed else 'unnoticed'}\n"
         f"{arrays['label'][row]} taken for {arrays['predicted'][row]}, L2 {arrays['l2'][row]:.2f},"
         f" Linf {arrays['linf'][row]:.2f}\n"
         f"{arrays['bits_per_dim_before'][row]:.2f} → {arrays['bits_per_dim'][row]:.2f} bits/dim"

@@ -69,15 +69,17 @@ def attacks(name: str, summary: Summary) -> str:
         next(cell for cell in summary["cells"] if cell["attack"] == WORST and cell["knows_detector"] == knows)
         for knows in (False, True)
     )
-    failed = [check["name"] for check in summary["checks"] if check["passed"] is False]
-    belief = f"Do not believe this yet: {'; '.join(failed)}" if failed else "The evaluation found no fault with itself"
+    failed, open_ = ([c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None))
+    belief = f"Read with care, these checks fail: {'; '.join(failed)}" if failed else "No check of the evaluation fails"
+    unexamined = f"; not examined: {'; '.join(open_)}" if open_ else ""
     return (
-        f"{plain['n']} images of {name} that it classifies correctly and accepts were attacked. Within an L2 distance of"
+        f"Of {summary['drawn']} test images {name} classifies {summary['correct']} correctly and accepts {summary['accepted']};"
+        f" the {summary['n']} that are both were attacked. Within an L2 distance of"
         f" {summary['epsilon']:.3g} the best attack on the classifier turns"
         f" {percent(plain['fooled_within'], plain['fooled_within_ci'])} %, and the detector misses"
-        f" {percent(plain['undetected_within'], plain['undetected_within_ci'])} %. Attacks that know the detector turn"
-        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % unnoticed, and"
-        f" {100 * aware['undetected']:.0f} % at some distance. {belief}."
+        f" {percent(plain['unnoticed_within'], plain['unnoticed_within_ci'])} %. Attacks that know the detector turn"
+        f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % unnoticed, and"
+        f" {100 * aware['unnoticed']:.0f} % at some distance. {belief}{unexamined}."
     )
 
 

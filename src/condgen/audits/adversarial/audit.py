@@ -1,9 +1,11 @@
 """Attack test images with and without knowledge of the detector, image by image, and say what came of it."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from torch import Tensor
 
 from condgen.attacks import Attack, AttackResult, Starts
 from condgen.audits.adversarial.budgets import named
-from condgen.audits.adversarial.examination import examine
+from condgen.audits.adversarial.examination import after_attacks, before_attacks
 from condgen.audits.adversarial.scene import Scene, draw
-from condgen.audits.adversarial.shards import Arrays, Shards
+from condgen.audits.adversarial.shards import Arrays, Shards, fingerprint
 from condgen.audits.adversarial.summary import summarise
+from condgen.audits.checks import FAIL, Check
 from condgen.audits.predictions import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
@@ -68,58 +71,78 @@ def adversarial(
     Raises:
         CondgenError: If epsilon is no positive number, or no image drawn is both classified correctly and accepted.
     """
-    if not 0 < epsilon < math.inf:
-        raise CondgenError(f"epsilon is {epsilon}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
+    _check(epsilon, images, attacks)
     spending = named(budget)
-    scene = draw(classifier, data, starts, detector, images or spending.images, targeted, seed)
-    attacks = attacks or spending.attacks(Starts(scene.pool))
-    shards = Shards(directory, {**scene.plan(), "attacks": {name: repr(attack) for name, attack in attacks.items()}})
-    runnable = {name: attack for name, attack in attacks.items() if scene.has_gradient or not attack.needs_gradient}
+    scene = draw(classifier, data, starts, detector, spending.images if images is None else images, targeted, seed)
+    attacks = spending.attacks(Starts(scene.pool)) if attacks is None else attacks
+    checks = before_attacks(scene, attacks)
+    _warn(checks, quiet)
+    runnable = {name: attack for name, attack in attacks.items() if scene.gradients or not attack.needs_gradient}
+    if not runnable:
+        raise CondgenError("the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do not.")
+    shards = Shards(directory, {**scene.plan(), "attacks": {name: fingerprint(attack) for name, attack in runnable.items()}})
     pieces = _attack(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
-    checks = examine(scene, runnable, arrays, spending.examined, epsilon)
-    shards.forget_others()
-    summary = summarise(arrays, epsilon)
-    summary |= {"budget": budget, "threshold": detector.threshold, "drawn": scene.drawn, "seed": seed, "targeted": targeted}
-    summary |= {"correct": scene.correct, "accepted": scene.accepted, "checks": [asdict(check) for check in checks]}
+    checks += after_attacks(scene, runnable, arrays, spending.examined, epsilon)
+    summary = summarise(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
+    summary |= {"budget": budget, "threshold": float(detector.threshold), "seed": seed, "targeted": targeted}
+    summary |= {"drawn": scene.drawn, "correct": scene.correct, "accepted": scene.accepted}
     return Record("adversarial", summary, _for_record(scene, arrays, keep_all=directory is None))
 
 
+def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | None) -> None:
+    if not 0 < epsilon < math.inf:
+        raise CondgenError(f"epsilon is {epsilon}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
+    if images is not None and images < 1:
+        raise CondgenError(f"{images} images cannot be attacked; ask for 1 or more, or leave it to the budget.")
+    if attacks is not None and not attacks:
+        raise CondgenError("no attacks are given; name some, or leave them to the budget.")
+
+
+def _warn(checks: list[Check], quiet: bool) -> None:
+    """Before hours are spent: what is wrong with the model."""
+    for check in () if quiet else checks:
+        if check.outcome == FAIL:
+            Console(stderr=True).print(f"{check.name}: {check.outcome} ({check.found}). {check.advice}", style="yellow")
+
+
 def _attack(scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: bool) -> list[Arrays]:
-    """Every attack on every goal, in pieces of :data:`SHARD` images."""
+    """Every attack on every goal, in pieces of at most :data:`SHARD` images."""
     pieces, parts = [], np.array_split(np.arange(len(scene.x)), math.ceil(len(scene.x) / SHARD))
+    cells = [(knows, place, name) for knows in (False, True) for place, name in enumerate(attacks)]
     with _progress(quiet) as bars:
-        for knows in (False, True):
-            for name, attack in attacks.items():
-                cell = f"{name}|{int(knows)}"
-                aim = "classifier and detector" if knows else "classifier"
-                task, done = bars.add_task(f"{name} on {aim}", total=len(scene.x), success=""), 0
-                hits: list[bool] = []
-                for number, part in enumerate(parts):
-                    rows = torch.from_numpy(part)
-                    file = f"{name.lower().replace(' ', '-')}-{'detector' if knows else 'classifier'}-{number:03d}"
-                    piece = shards.get(file, lambda: _rows(scene, attack, knows, rows, cell, number))  # noqa: B023
-                    pieces.append(piece)
-                    done += len(part)
-                    hits += (piece["fooled"] & (~piece["flagged"] | (not knows))).tolist()
-                    bars.update(task, completed=done, success=f"{np.mean(hits):.0%} succeed")
+        for knows, place, name in cells:
+            aim = "classifier and detector" if knows else "classifier"
+            task, hits = bars.add_task(f"{name} on {aim}", total=len(scene.x), success=""), np.empty(0)
+            for number, part in enumerate(parts):
+                file = f"{place:02d}-{_slug(name)}-{'detector' if knows else 'classifier'}-{number:03d}"
+                rows = partial(_rows, scene, attacks[name], name, knows, torch.from_numpy(part), number)
+                pieces.append(shards.get(file, rows))
+                hits = np.append(hits, pieces[-1]["reached"])
+                bars.update(task, completed=len(hits), success=f"{hits.mean():.0%} succeed")
     return pieces
 
 
-def _rows(scene: Scene, attack: Attack, knows: bool, rows: Tensor, cell: str, number: int) -> Arrays:
+def _slug(name: str) -> str:
+    """Part of a file's name; the attack's place in the list tells two of them apart."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:40]
+
+
+def _rows(scene: Scene, attack: Attack, name: str, knows: bool, rows: Tensor, number: int) -> Arrays:
     """One piece: an attack on some images, a row each."""
-    x, goal = scene.x[rows], scene.goal(knows)[rows]
-    result = attack(scene.classifier, x, goal, generator=stream(scene.seed, "adversarial", cell, number))
+    x, label, goal = scene.x[rows], scene.label[rows], scene.goal(knows)[rows]
+    result = attack(scene.classifier, x, goal, generator=stream(scene.seed, "adversarial", name, int(knows), number))
     target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
     return {
-        "cell": np.full(len(rows), cell, dtype="U64"),
+        "attack": np.array([name] * len(rows)),
+        "knows_detector": np.full(len(rows), knows),
         "index": scene.index[rows.numpy()],
-        "label": scene.label[rows].numpy(),
+        "label": label.numpy(),
         "target": target.numpy(),
         "seed": np.full(len(rows), scene.seed),
         "bits_per_dim_before": predict(scene.classifier, x).bits_per_dim.numpy(),
-        **_seen(scene, x, result.perturbed, scene.label[rows], ""),
-        **_seen(scene, x, result.rounded, scene.label[rows], "_rounded"),
+        **_seen(scene, x, result.perturbed, label, ""),
+        **_seen(scene, x, result.rounded, label, "_rounded"),
         **_spent(result),
     }
 
@@ -132,13 +155,13 @@ def _spent(result: AttackResult) -> Arrays:
         "reached_rounded": result.reached_rounded.numpy(),
         "forward": result.forward.numpy(),
         "backward": result.backward.numpy(),
-        "status": np.array(result.status, dtype="U64"),
+        "status": np.array(result.status),
     }
 
 
 def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, suffix: str) -> Arrays:
-    """What classifier and detector say to ``images``, asked anew."""
-    prediction = predict(scene.classifier, images)
+    """What classifier and detector say to each image alone, as the attack's own last question was."""
+    prediction = predict(scene.classifier, images, batch=1)
     shift = (images - x).flatten(1)
     return {
         f"predicted{suffix}": prediction.label.numpy(),
@@ -151,18 +174,17 @@ def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, suffix: str) -
 
 
 def _for_record(scene: Scene, arrays: Arrays, keep_all: bool) -> Arrays:
-    """The first successes of each cell as a gallery, and all images only where nothing else keeps them."""
-    shown = [rows[:GALLERY] for rows in (np.flatnonzero((arrays["cell"] == c) & arrays["fooled"]) for c in _cells(arrays))]
-    rows = np.concatenate([np.empty(0, np.int64), *shown])
-    place = np.searchsorted(np.sort(scene.index), arrays["index"][rows])
-    original = scene.x[np.argsort(scene.index)[place]].numpy()
+    """The nearest successes of each attack as a gallery, and all images only where nothing else keeps them."""
+    cells = dict.fromkeys(zip(arrays["attack"].tolist(), arrays["knows_detector"].tolist(), strict=True))
+    shown = [np.empty(0, np.int64)]
+    for name, knows in cells:
+        hit = np.flatnonzero((arrays["attack"] == name) & (arrays["knows_detector"] == knows) & arrays["reached"])
+        shown.append(hit[np.argsort(arrays["l2"][hit])][:GALLERY])
+    rows = np.concatenate(shown)
+    place = [int(np.flatnonzero(scene.index == i)[0]) for i in arrays["index"][rows]]
     kept = arrays if keep_all else {key: values for key, values in arrays.items() if key not in IMAGES}
-    return {**kept, "gallery_row": rows, "gallery_original": original, "gallery_perturbed": arrays["perturbed"][rows]}
-
-
-def _cells(arrays: Arrays) -> list[str]:
-    """In the order in which they were attacked."""
-    return list(dict.fromkeys(arrays["cell"].tolist()))
+    gallery = {"row": rows, "original": scene.x[place].numpy(), "perturbed": arrays["perturbed"][rows]}
+    return {**kept, **{f"gallery_{key}": values for key, values in gallery.items()}}
 
 
 @contextmanager

@@ -5,44 +5,53 @@ References:
     Indicators of attack failure, 2022.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condgen.attacks import Attack, Misclassify, Search
+from condgen.attacks import Attack
 from condgen.attacks.attack import VANISHED
-from condgen.attacks.search import dot, normed
+from condgen.attacks.search import dot, normed, spread
+from condgen.audits import intervals
 from condgen.audits.adversarial.scene import Scene
 from condgen.audits.adversarial.shards import Arrays
+from condgen.audits.adversarial.shifted import Shifted
+from condgen.audits.adversarial.summary import by_attack, distances, rows_of
 from condgen.audits.checks import Check
 from condgen.audits.predictions import predict
+from condgen.classifier import GenerativeClassifier
 from condgen.randomness import stream
 
-SHIFT = 1000.0  # nats added to every column
 STEP = 0.02  # L2 length of the step that a gradient must foretell
+NEARER = 0.98  # a distance below this share of another is nearer
 FARTHER = 1.1  # times the distance: as far as a stored image may lie and count as the same success
-NEARER = 0.98  # a gradient-free attack that gets below this share of the gradient-based distance beats it
+FOUND = 0.95  # share of the images that any attack finds that a gradient-based attack must find
+BY_CHANCE = 0.25  # share of images that noise may turn
+SHIFT = 1000.0  # nats added to every column
+FEW = 4  # images attacked once more on shifted columns
+AIMS = {False: "classifier", True: "classifier and detector"}
 
 
-def examine(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, examined: int, epsilon: float) -> list[Check]:
-    """All checks, on the images and results of one audit."""
+def before_attacks(scene: Scene, attacks: Mapping[str, Attack]) -> list[Check]:
+    """What can be said of the model before anything is spent."""
+    return [_clean(scene), _deterministic(scene), _nonzero_gradients(scene), _true_gradients(scene), _shift(scene, attacks)]
+
+
+def after_attacks(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, examined: int, epsilon: float) -> list[Check]:
+    """What the results say of the attacks."""
     few = torch.arange(min(examined, len(scene.x)))
     return [
-        _clean(scene),
-        _deterministic(scene, arrays),
-        _shift(scene),
-        _nonzero_gradient(scene),
-        _true_gradient(scene),
-        _everything_falls(arrays),
+        _vanished(arrays),
+        _everything_falls(attacks, arrays),
+        _all_find(attacks, arrays),
+        _knowledge_helps(arrays),
+        *(_gradient_free(attacks, arrays, knows) for knows in AIMS),
         _noise(scene, arrays),
         *_twice_the_steps(scene, attacks, arrays, few, epsilon),
-        _gradient_free(attacks, arrays, knows=False),
-        _gradient_free(attacks, arrays, knows=True),
-        _stored(arrays),
+        _stored(scene, arrays),
     ]
 
 
@@ -52,139 +61,188 @@ def _clean(scene: Scene) -> Check:
     return Check("clean images are correct and accepted", len(scene.x) >= scene.drawn / 2, found, advice)
 
 
-def _deterministic(scene: Scene, arrays: Arrays) -> Check:
+def _deterministic(scene: Scene) -> Check:
     first, again = (predict(scene.classifier, scene.x).class_log_prob for _ in range(2))
-    worst, vanished = (first - again).abs().max().item(), int((arrays["status"] == VANISHED).sum())
-    found = f"largest difference {worst:.1e} nats; {vanished} successes gone when asked again"
+    same = torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).all(1)
     advice = "Fix the noise in eval(), or attack the expectation over it: success by luck is no success."
-    return Check("the same image gets the same answer", worst == 0 and vanished == 0, found, advice)
+    found = f"{int((~same).sum())} of {len(same)} images get another answer the second time"
+    return Check("the same image gets the same answer", bool(same.all()), found, advice)
 
 
-def _shift(scene: Scene) -> Check:
-    prediction, goal = predict(scene.classifier, scene.x), Misclassify(scene.label)
-    shifted = replace(prediction, class_log_prob=prediction.class_log_prob + SHIFT)
-    worst = (goal.margins(prediction) - goal.margins(shifted)).abs().max().item()
-    advice = "The margins must compare columns with each other only; use log-likelihoods, not probabilities."
-    tolerance = 1e-5 * (SHIFT + prediction.class_log_prob.abs().max().item())
-    return Check("a constant on all columns changes nothing", worst <= tolerance, f"{worst:.1e} nats", advice)
-
-
-def _nonzero_gradient(scene: Scene) -> Check:
+def _nonzero_gradients(scene: Scene) -> Check:
     name, advice = "no gradient is zero or NaN", "Trust only the attacks without gradients, or attack a smooth stand-in."
-    if not scene.has_gradient:
+    if scene.gradients is None:
         return Check(name, False, "the model gives no gradient at all", advice)
-    silent = int((_gradient(scene).flatten(1).norm(dim=1) == 0).sum())
-    return Check(name, silent == 0, f"{silent} of {len(scene.x)} images have none", advice)
+    silent = [int((gradient.flatten(1).norm(dim=1) == 0).sum()) for gradient in scene.gradients]
+    found = f"of {len(scene.x)} images {silent[0]} have none of the class margin, {silent[1]} none of the detector's"
+    return Check(name, not any(silent), found, advice)
 
 
-def _true_gradient(scene: Scene) -> Check:
-    """The margin's change over a small step along the gradient, against what the gradient foretells."""
+def _true_gradients(scene: Scene) -> Check:
+    """Each margin's change over a small step along its gradient, against what the gradient foretells."""
     name = "gradients foretell what happens"
-    if not scene.has_gradient:
+    if scene.gradients is None:
         return Check(name, None, "the model gives no gradient", "")
-    gradient, bounds = _gradient(scene), scene.classifier.density.bounds
-    ahead, behind = ((scene.x + sign * STEP * normed(gradient)).clamp(*bounds) for sign in (1, -1))
-    goal = Misclassify(scene.label)
-    change = (goal.margins(predict(scene.classifier, ahead)) - goal.margins(predict(scene.classifier, behind)))[:, 0]
-    foretold = dot(gradient, ahead - behind).flatten()
-    ratio = change / foretold.clamp_min(torch.finfo(foretold.dtype).tiny)
-    good = int(((ratio > 0.5) & (ratio < 2)).sum())
+    ratios = [_change(scene, gradient, margin) for margin, gradient in enumerate(scene.gradients)]
+    good = [float(((ratio > 0.5) & (ratio < 2)).double().mean()) for ratio in ratios]
     advice = "The gradient is masked or the model jumps; trust only the attacks without gradients."
-    found = f"{good} of {len(ratio)} images within a factor of 2, median ratio {ratio.median().item():.2f}"
-    return Check(name, good >= 0.9 * len(ratio), found, advice)
+    found = f"within a factor of 2 on {good[0]:.0%} of images for the class margin, {good[1]:.0%} for the detector's"
+    return Check(name, min(good) >= 0.9, found, advice)
 
 
-def _gradient(scene: Scene) -> Tensor:
-    search = Search(scene.classifier.eval(), scene.x, Misclassify(scene.label))
-    return search.gradients(scene.x, search.everyone, lambda margins: margins[:, 0])[1]
+def _change(scene: Scene, gradient: Tensor, margin: int) -> Tensor:
+    bounds, goal = scene.classifier.density.bounds, scene.goal(knows_detector=True)
+    ahead, behind = ((scene.x + sign * STEP * normed(gradient)).clamp(*bounds) for sign in (1, -1))
+    there, back = (goal.margins(predict(scene.classifier, images))[:, margin] for images in (ahead, behind))
+    foretold = dot(gradient, ahead - behind).flatten()
+    return (there - back) / foretold.clamp_min(torch.finfo(foretold.dtype).tiny)
 
 
-def _everything_falls(arrays: Arrays) -> Check:
-    plain = _of(arrays, knows=False)
-    fallen = len(np.unique(plain["index"][plain["fooled"]]))
-    total = len(np.unique(arrays["index"]))
-    advice = "With no limit on the distance every image can be turned; an attack that fails is too weak. Spend more."
-    return Check("without a limit every image is misclassified", fallen == total, f"{fallen} of {total} images", advice)
+def _shift(scene: Scene, attacks: Mapping[str, Attack]) -> Check:
+    """The first attack on a few images, on columns as they are and on shifted ones."""
+    name = "a constant on all columns changes nothing"
+    attack = next((attack for attack in attacks.values() if scene.gradients or not attack.needs_gradient), None)
+    if attack is None:
+        return Check(name, None, "no attack can be run", "")
+    shifted = GenerativeClassifier(Shifted(scene.classifier.density, SHIFT), scene.classifier.log_prior.exp()).eval()
+    few = torch.arange(min(FEW, len(scene.x)))
+    x, goal = scene.x[few], scene.goal(knows_detector=False)[few]
+    found = [attack(model, x, goal, generator=stream(scene.seed, "shift")).l2 for model in (scene.classifier, shifted)]
+    medians = [float(np.quantile(l2.numpy(), 0.5, method="higher")) for l2 in found]
+    same = medians[0] == medians[1] or abs(medians[1] / medians[0] - 1) < 0.1
+    advice = "The attack compares columns with something else than each other; use differences of log-likelihoods."
+    return Check(name, same, f"median L2 {medians[0]:.3f}, shifted by {SHIFT:g} nats {medians[1]:.3f}", advice)
 
 
-def _noise(scene: Scene, arrays: Arrays) -> Check:
-    """Random directions of each image's nearest success on the classifier alone."""
-    nearest = torch.from_numpy(_nearest(_of(arrays, knows=False), scene.index))
-    found = torch.isfinite(nearest)
-    name, advice = "random noise of the same length is weaker", "The attack finds nothing that chance would not; it is broken."
-    if not found.any():
-        return Check(name, None, "no attack succeeded", "")
-    noise = normed(torch.randn(scene.x.shape, generator=stream(scene.seed, "noise of the same length")))
-    moved = (scene.x + nearest.nan_to_num(0, 0, 0).to(scene.x)[:, None, None, None] * noise)[found]
-    fooled = predict(scene.classifier, moved.clamp(*scene.classifier.density.bounds)).label != scene.label[found]
-    share = fooled.double().mean().item()
-    return Check(name, share <= 0.5, f"noise fools {share:.0%} where attacks fool {found.double().mean():.0%}", advice)
+def _vanished(arrays: Arrays) -> Check:
+    vanished = int((arrays["status"] == VANISHED).sum())
+    advice = "The model's answers are not repeatable; see above."
+    return Check("successes are still there when asked again", vanished == 0, f"{vanished} are gone", advice)
 
 
-def _twice_the_steps(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, few: Tensor, epsilon: float) -> list[Check]:
-    """The gradient-based attacks once more on a few images, with twice the effort."""
-    names = ("twice the steps change less than 2 points", "twice the steps bring it less than 2 % nearer")
-    doubled = {name: attack.doubled() for name, attack in attacks.items() if attack.needs_gradient}
-    harder = {name: attack for name, attack in doubled.items() if attack is not None}
-    if not harder:
-        return [Check(name, None, "no gradient-based attack was run", "") for name in names]
-    changes, gains = [], []
-    for knows in (False, True):
-        before = _nearest(_of(arrays, knows, list(harder)), scene.index[few.numpy()], guarded=knows)
-        generator = stream(scene.seed, "twice the steps", int(knows))
-        results = [a(scene.classifier, scene.x[few], scene.goal(knows)[few], generator=generator) for a in harder.values()]
-        after = np.minimum(before, np.min([result.l2.numpy() for result in results], axis=0))
-        changes.append(100 * float(np.mean(after <= epsilon) - np.mean(before <= epsilon)))
-        both = np.isfinite(before) & np.isfinite(after)
-        gains.append(100 * float(1 - np.median(after[both]) / np.median(before[both])) if both.any() else 0.0)
-    advice = "The attack's last word is not spoken; audit again with a larger budget."
-    where = "classifier, {:.1f} {unit}; classifier and detector, {:.1f} {unit} ({n} images)"
-    found = [where.format(*values, unit=unit, n=len(few)) for values, unit in ((changes, "points"), (gains, "%"))]
-    return [
-        Check(names[0], max(changes) < 2, found[0], advice),
-        Check(names[1], max(gains) < 2, found[1], advice),
-    ]
+def _everything_falls(attacks: Mapping[str, Attack], arrays: Arrays) -> Check:
+    """By each attack that uses gradients: those that do not begin at a success."""
+    name, advice = (
+        "without a limit every gradient-based attack turns every image",
+        "What fails is too weak. Spend more.",
+    )
+    fallen = {one: distances(rows_of(arrays, one, False))["any"] for one in _with_gradient(attacks)}
+    if not fallen:
+        return Check(name, None, "no gradient-based attack was run", "")
+    found = ", ".join(f"{one} {int(np.isfinite(d).sum())} of {len(d)}" for one, d in fallen.items())
+    return Check(name, all(np.isfinite(d).all() for d in fallen.values()), found, advice)
+
+
+def _all_find(attacks: Mapping[str, Attack], arrays: Arrays) -> Check:
+    """Knowing the detector, what one attack finds the others should."""
+    name = "knowing the detector, every gradient-based attack finds what any attack finds"
+    cells = by_attack(arrays, True)
+    there = np.isfinite(next(reversed(cells.values()))["unnoticed"])
+    shares = {one: np.isfinite(cells[one]["unnoticed"])[there] for one in _with_gradient(attacks)}
+    if not shares or not there.any():
+        return Check(name, None, "nothing to compare", "")
+    found = ", ".join(f"{one} {int(hit.sum())} of {len(hit)}" for one, hit in shares.items())
+    advice = "Do not read a failing attack as a resisting model: trust the worst case, and spend more."
+    return Check(name, all(hit.mean() >= FOUND for hit in shares.values()), found, advice)
+
+
+def _knowledge_helps(arrays: Arrays) -> Check:
+    """What went unnoticed by luck must also be found on purpose."""
+    names = dict.fromkeys(arrays["attack"].tolist())
+    ignorant, aware = (_nearest(arrays, names, knows, "unnoticed") for knows in (False, True))
+    worse = int((ignorant < NEARER * aware).sum())
+    advice = "The attacks that know the detector fail; trust the worst case, and spend more."
+    return Check("knowing the detector is no handicap", worse == 0, f"worse on {worse} of {len(aware)} images", advice)
 
 
 def _gradient_free(attacks: Mapping[str, Attack], arrays: Arrays, knows: bool) -> Check:
     """Per image: where an attack without gradients comes nearer, those with gradients have failed."""
-    name = "gradient-free attacks do not beat gradient-based ones" + (", with the detector" if knows else "")
-    index = np.unique(arrays["index"])
-    with_gradient = [name for name, attack in attacks.items() if attack.needs_gradient]
-    without = [name for name in attacks if name not in with_gradient]
-    if not with_gradient or not without:
+    name = f"gradient-free attacks on {AIMS[knows]} do not beat gradient-based ones"
+    using = _with_gradient(attacks)
+    without = [one for one in attacks if one not in using]
+    if not using or not without:
         return Check(name, None, "only one kind of attack was run", "")
-    based, free = (_nearest(_of(arrays, knows, names), index, guarded=knows) for names in (with_gradient, without))
+    based, free = (_nearest(arrays, names, knows, "unnoticed" if knows else "any") for names in (using, without))
     beaten = int((free < NEARER * based).sum())
     advice = "The gradients mislead (masked, or stuck before a barrier): trust the worst case only, and spend more."
-    return Check(name, beaten == 0, f"beaten on {beaten} of {len(index)} images", advice)
+    return Check(name, beaten == 0, f"beaten on {beaten} of {len(based)} images", advice)
 
 
-def _stored(arrays: Arrays) -> Check:
-    name, advice = (
-        "successes survive being stored",
-        "The perturbations are finer than the data's levels; count stored ones.",
+def _noise(scene: Scene, arrays: Arrays) -> Check:
+    """Random directions, of each image's nearest success on the classifier alone, within bounds."""
+    order = np.argsort(scene.index)
+    nearest = torch.from_numpy(_nearest(arrays, dict.fromkeys(arrays["attack"].tolist()), False, "any"))
+    rows = torch.from_numpy(order)[torch.isfinite(nearest)]
+    name, advice = "random noise of the same length is weaker", "The attacks find nothing that chance would not."
+    if not len(rows):
+        return Check(name, None, "no attack succeeded", "")
+    x, length = scene.x[rows], nearest[torch.isfinite(nearest)].to(scene.x)
+    noise = normed(torch.randn(x.shape, generator=stream(scene.seed, "noise of the same length"), dtype=x.dtype))
+    moved = _of_length(x, noise, length, scene.classifier.density.bounds)
+    share = (predict(scene.classifier, moved).label != scene.label[rows]).double().mean().item()
+    return Check(name, share <= BY_CHANCE, f"noise turns {share:.0%} of {len(rows)} images that attacks turn", advice)
+
+
+def _of_length(x: Tensor, noise: Tensor, length: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """``x`` plus noise that is as long as asked after clipping, by bisection on its scale."""
+    low, high = torch.zeros_like(length), 100 * length
+    for _ in range(30):
+        middle = (low + high) / 2
+        moved = (x + spread(middle, x) * noise).clamp(*bounds)
+        short = (moved - x).flatten(1).norm(dim=1) < length
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return (x + spread(high, x) * noise).clamp(*bounds)
+
+
+def _twice_the_steps(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, few: Tensor, epsilon: float) -> list[Check]:
+    """The gradient-based attacks once more on a few images, with twice the steps."""
+    names = ("twice the steps change less than 2 points", "twice the steps bring it less than 2 % nearer")
+    doubled = [attack.doubled() for attack in attacks.values() if attack.needs_gradient]
+    harder = [attack for attack in doubled if attack is not None]
+    if not harder:
+        return [Check(name, None, "no gradient-based attack was run", "") for name in names]
+    turned, gains = [], []
+    for knows in AIMS:
+        before = _nearest(arrays, _with_gradient(attacks), knows, "any")[np.argsort(np.argsort(scene.index))][few.numpy()]
+        generator = stream(scene.seed, "twice the steps", int(knows))
+        results = [attack(scene.classifier, scene.x[few], scene.goal(knows)[few], generator=generator) for attack in harder]
+        after = np.minimum(before, np.min([result.l2.numpy() for result in results], axis=0))
+        turned.append((after <= epsilon) & ~(before <= epsilon))
+        gains.append(_gain(before, after))
+    advice = "The attacks' last word is not spoken; audit again with a larger budget."
+    most = intervals.share(turned[1])[1][1]
+    found = (
+        f"{turned[0].sum()} and {turned[1].sum()} more of {len(few)} images, without and with the detector (at most {most:.0%})"
     )
+    nearer = f"median {gains[0]:.1f} % and {gains[1]:.1f} % nearer, without and with the detector"
+    return [
+        Check(names[0], bool(max(hits.mean() for hits in turned) < 0.02), found, advice),
+        Check(names[1], max(gains) < 2, nearer, advice),
+    ]
+
+
+def _gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+    """By how many percent the median distance fell; from nothing to something is all of it."""
+    middle, now = (float(np.quantile(found, 0.5, method="higher")) for found in (before, after))
+    return 0.0 if middle == now else 100.0 if np.isinf(middle) else 100 * (1 - now / middle)
+
+
+def _stored(scene: Scene, arrays: Arrays) -> Check:
+    name, advice = "successes survive being stored", "The perturbations are finer than the data's levels; count stored ones."
     reached = arrays["reached"]
-    if not reached.any():
-        return Check(name, None, "no attack succeeded", advice)
+    if scene.classifier.density.pixel_levels is None or not reached.any():
+        return Check(name, None, "continuous data" if reached.any() else "no attack succeeded", "")
     near = arrays["reached_rounded"] & (arrays["l2_rounded"] <= FARTHER * arrays["l2"])
     share = float(near[reached].mean())
     found = f"{share:.1%} of {int(reached.sum())} successes, at most {FARTHER - 1:.0%} further away"
     return Check(name, share >= 0.95, found, advice)
 
 
-def _of(arrays: Arrays, knows: bool, names: list[str] | None = None) -> Arrays:
-    """The rows of one goal, and of some attacks."""
-    cells = np.array([cell.rpartition("|") for cell in arrays["cell"].tolist()]).reshape(-1, 3)
-    chosen = cells[:, 2] == str(int(knows))
-    if names is not None:
-        chosen &= np.isin(cells[:, 0], names)
-    return {key: arrays[key][chosen] for key in ("index", "l2", "fooled", "flagged")}
+def _with_gradient(attacks: Mapping[str, Attack]) -> list[str]:
+    return [name for name, attack in attacks.items() if attack.needs_gradient]
 
 
-def _nearest(rows: Arrays, index: NDArray[np.int64], guarded: bool = False) -> NDArray[np.floating]:
-    """For each image its nearest success over attacks, an undetected one if ``guarded``; infinite where there is none."""
-    hit = rows["fooled"] & ~rows["flagged"] if guarded else rows["fooled"]
-    distances = np.where(hit, rows["l2"], np.inf)
-    return np.array([distances[rows["index"] == i].min(initial=np.inf) for i in index])
+def _nearest(arrays: Arrays, names: Iterable[str], knows: bool, kind: str) -> NDArray[np.float64]:
+    """For each image, in the order of their indices, its nearest success over attacks; infinite where there is none."""
+    nearest: NDArray[np.float64] = np.min([distances(rows_of(arrays, name, knows))[kind] for name in names], axis=0)
+    return nearest

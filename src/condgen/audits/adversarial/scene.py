@@ -1,6 +1,6 @@
 """What an adversarial audit works on: a classifier, its detector, and images that it gets right and accepts."""
 
-import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from condgen.attacks import Evade, Goal, Misclassify, Search, Target
+from condgen.attacks.attack import frozen
+from condgen.audits.adversarial.shards import fingerprint
 from condgen.audits.predictions import predict
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
@@ -50,29 +52,26 @@ class Scene:
     def goal(self, knows_detector: bool) -> Goal:
         """One wish per image; the detector's margin counts in nats where its score is bits/dim."""
         goal: Goal = Misclassify(self.label) if self.target is None else Target(self.target, self.label)
-        return Evade(goal, self.detector, weight=self.classifier.density.dims * np.log(2)) if knows_detector else goal
+        return Evade(goal, self.detector, weight=self.classifier.density.dims * math.log(2)) if knows_detector else goal
 
     @cached_property
-    def has_gradient(self) -> bool:
-        """Whether the model's answer depends differentiably on the image."""
-        try:
-            Search(self.classifier, self.x[:1], Misclassify(self.label[:1])).gradients(
-                self.x[:1], torch.tensor([0]), lambda margins: margins[:, 0]
-            )
-        except CondgenError:
-            return False
-        return True
+    def gradients(self) -> tuple[Tensor, ...] | None:
+        """Of the class margin and of the detector's margin at the images, ``None`` where the model has none."""
+        with frozen(self.classifier):
+            search = Search(self.classifier, self.x, self.goal(knows_detector=True))
+            search.margins(self.x, search.everyone)
+            try:
+                return search.gradients(self.x, search.everyone, *search.each_margin)[1:]
+            except CondgenError:
+                return None
 
     def plan(self) -> dict[str, Any]:
-        """All that results depend on besides the attacks; JSON."""
-        weights = hashlib.sha256()
-        for tensor in self.classifier.state_dict().values():
-            weights.update(tensor.cpu().numpy().tobytes())
+        """All that results depend on besides the attacks, what the model says to images included; JSON."""
+        said = predict(self.classifier, torch.cat([self.x, self.pool]))
         return {
-            "weights": weights.hexdigest(),
-            "threshold": self.detector.threshold,
-            "index": self.index.tolist(),
-            "target": None if self.target is None else self.target.tolist(),
+            "images": fingerprint([self.x, self.label, self.pool, self.target]),
+            "answers": fingerprint([said.class_log_prob, self.detector.score(said)]),
+            "threshold": float(self.detector.threshold),
             "seed": self.seed,
         }
 
@@ -97,28 +96,14 @@ def draw(
     usable = correct & accepted
     if not usable.any():
         raise CondgenError(
-            f"of {len(x)} test images {int(correct.sum())} are correct and {int(accepted.sum())} accepted, none both:"
-            f" nothing to attack. Raise the detector's threshold, now {detector.threshold:g}, or train longer."
+            f"of {len(x)} test images {int(correct.sum())} are correct and {int(accepted.sum())} accepted, none both: nothing"
+            f" to attack. Raise the detector's threshold, now {float(detector.threshold):g}, or train longer."
         )
     held, held_label = starts.batch(numpy_stream(seed, "adversarial starts").permutation(len(starts))[:POOL])
     fit = torch.stack(_correct_and_accepted(classifier, detector, held, held_label)).all(0)
-    target = None
-    if targeted:
-        offset = numpy_stream(seed, "adversarial targets").integers(1, data.num_classes, size=int(usable.sum()))
-        target = (label[usable] + torch.from_numpy(offset)) % data.num_classes
-    return Scene(
-        classifier,
-        detector,
-        x[usable],
-        label[usable],
-        index[usable.numpy()],
-        target,
-        held[fit],
-        len(x),
-        int(correct.sum()),
-        int(accepted.sum()),
-        seed,
-    )
+    target = _targets(label[usable], data.num_classes, seed) if targeted else None
+    counts = len(x), int(correct.sum()), int(accepted.sum())
+    return Scene(classifier, detector, x[usable], label[usable], index[usable.numpy()], target, held[fit], *counts, seed)
 
 
 def _correct_and_accepted(
@@ -126,3 +111,9 @@ def _correct_and_accepted(
 ) -> tuple[Tensor, Tensor]:
     prediction = predict(classifier, x)
     return prediction.label == label, ~flagged(detector, prediction)
+
+
+def _targets(label: Tensor, num_classes: int, seed: int) -> Tensor:
+    """A wrong class for each image, all equally likely."""
+    offset = numpy_stream(seed, "adversarial targets").integers(1, num_classes, size=len(label))
+    return (label + torch.from_numpy(offset)) % num_classes

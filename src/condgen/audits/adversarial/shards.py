@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from condgen.files import written_whole
 
@@ -16,7 +16,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Shards:
-    """A folder of pieces that belong to one plan; pieces of another plan are never mixed in.
+    """A folder of pieces that belong to one plan; pieces of another plan are neither mixed in nor touched.
 
     Args:
         directory: Where plans have their folders; ``None`` keeps nothing on disk.
@@ -25,7 +25,6 @@ class Shards:
 
     def __init__(self, directory: Path | None, plan: dict[str, Any]):
         text = json.dumps(plan, indent=1, sort_keys=True)
-        self.root = directory
         self.folder = directory / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
         if self.folder and not (self.folder / "plan.json").exists():
             with written_whole(self.folder / "plan.json") as path:
@@ -40,13 +39,29 @@ class Shards:
             with path.open("rb") as file, np.load(file) as arrays:
                 return dict(arrays)
         arrays = compute()
-        with written_whole(path) as work:
-            np.savez_compressed(work, **arrays)  # type: ignore[arg-type]
+        with written_whole(path) as work, work.open("wb") as written:
+            np.savez_compressed(written, **arrays)  # type: ignore[arg-type]
         return arrays
 
-    def forget_others(self) -> None:
-        """Remove the pieces of other plans, once this one is complete."""
-        if self.root and self.folder:
-            for other in self.root.iterdir():
-                if other != self.folder and (other / "plan.json").exists():
-                    shutil.rmtree(other)
+
+def fingerprint(value: object) -> str:
+    """A hash of what a value is made of: tensors by content, objects by class and attributes.
+
+    >>> from condgen.attacks import CarliniWagner
+    >>> fingerprint(CarliniWagner()) == fingerprint(CarliniWagner()) != fingerprint(CarliniWagner(steps=3))
+    True
+    """
+    return hashlib.sha256(_parts(value)).hexdigest()
+
+
+def _parts(value: object) -> bytes:
+    match value:
+        case Tensor():
+            return str(value.shape).encode() + value.detach().cpu().double().numpy().tobytes()
+        case list() | tuple():
+            return b"".join(fingerprint(part).encode() for part in value)
+        case _ if hasattr(value, "__dict__"):
+            kind = type(value)
+            return f"{kind.__module__}.{kind.__qualname__}".encode() + fingerprint(sorted(vars(value).items())).encode()
+        case _:
+            return repr(value).encode()

@@ -10,76 +10,88 @@ from condgen.audits import intervals
 from condgen.audits.adversarial.shards import Arrays
 
 WORST = "worst case"
+Distances = dict[str, NDArray[np.float64]]
+
+
+def distances(rows: Arrays) -> Distances:
+    """L2 distance of each image's success; infinite where there is none.
+
+    ``any``: the goal is reached; ``unnoticed``: and the detector accepts it; ``stored``: and both after rounding to the data's
+    levels.
+    """
+    hits = {
+        "any": (rows["reached"], rows["l2"]),
+        "unnoticed": (rows["reached"] & ~rows["flagged"], rows["l2"]),
+        "stored": (rows["reached_rounded"] & ~rows["flagged_rounded"], rows["l2_rounded"]),
+    }
+    return {kind: np.where(hit, length, np.inf).astype(np.float64) for kind, (hit, length) in hits.items()}
+
+
+def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
+    """The rows of one attack on one goal, in the order of the images."""
+    chosen = np.flatnonzero((arrays["attack"] == attack) & (arrays["knows_detector"] == knows))
+    chosen = chosen[np.argsort(arrays["index"][chosen], kind="stable")]
+    return {key: values[chosen] for key, values in arrays.items() if len(values) == len(arrays["attack"])}
+
+
+def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
+    """The distances of every attack on one goal, and of the worst case: for each image the nearest of all.
+
+    An attack that ignores the detector may go unnoticed, and then counts among those that know it.
+    """
+    names = list(dict.fromkeys(arrays["attack"].tolist()))
+    found = {name: distances(rows_of(arrays, name, knows)) for name in names}
+    pool = list(found.values())
+    if knows:
+        ignorant = [distances(rows_of(arrays, name, False)) for name in names]
+        pool += [{**each, "any": each["unnoticed"]} for each in ignorant]
+    worst = {kind: np.min([each[kind] for each in pool], axis=0) for kind in pool[0]}
+    return {**found, WORST: worst}
 
 
 def summarise(arrays: Arrays, epsilon: float) -> dict[str, Any]:
     """Shares for every attack and for the worst of all, on the classifier and on classifier and detector."""
     cells = [
-        {"attack": name, "knows_detector": knows, **cell(rows, epsilon)}
+        {"attack": name, "knows_detector": knows, **cell(found, epsilon), **_spent(arrays, name, knows)}
         for knows in (False, True)
-        for name, rows in by_attack(arrays, knows).items()
+        for name, found in by_attack(arrays, knows).items()
     ]
     return {"epsilon": epsilon, "n": len(np.unique(arrays["index"])), "cells": cells}
 
 
-def by_attack(arrays: Arrays, knows: bool) -> dict[str, Arrays]:
-    """The rows of every attack on one goal, and :func:`worst` of them."""
-    names = [cell.rpartition("|")[0] for cell in dict.fromkeys(arrays["cell"].tolist()) if cell.endswith(f"|{int(knows)}")]
-    parts = {name: {key: arrays[key][arrays["cell"] == f"{name}|{int(knows)}"] for key in ROWS} for name in names}
-    return {**parts, WORST: worst(list(parts.values()))}
-
-
-ROWS = (
-    "index",
-    "l2",
-    "l2_rounded",
-    "fooled",
-    "flagged",
-    "fooled_rounded",
-    "flagged_rounded",
-    "forward",
-    "backward",
-    "status",
-)
-
-
-def cell(rows: Arrays, epsilon: float) -> dict[str, Any]:
-    """One attack on one goal."""
-    fooled, undetected = rows["fooled"], rows["fooled"] & ~rows["flagged"]
-    stored = rows["fooled_rounded"] & ~rows["flagged_rounded"]
-    shares = {
-        "undetected_within": undetected & (rows["l2"] <= epsilon),
-        "fooled_within": fooled & (rows["l2"] <= epsilon),
-        "undetected": undetected,
-        "fooled": fooled,
-        "stored_within": stored & (rows["l2_rounded"] <= epsilon),
+def cell(found: Distances, epsilon: float) -> dict[str, Any]:
+    """One attack on one goal: shares with 95 % intervals, and medians over all images, ``None`` where fewer than half fell."""
+    hits = {
+        "unnoticed_within": found["unnoticed"] <= epsilon,
+        "fooled_within": found["any"] <= epsilon,
+        "stored_within": found["stored"] <= epsilon,
+        "unnoticed": np.isfinite(found["unnoticed"]),
+        "fooled": np.isfinite(found["any"]),
     }
-    made = {name: intervals.share(hits) for name, hits in shares.items()}
-    distances = rows["l2"][fooled]
+    shares = {name: intervals.share(hit) for name, hit in hits.items()}
     return {
-        "n": len(fooled),
-        **{name: value for name, (value, _) in made.items()},
-        **{f"{name}_ci": list(interval) for name, (_, interval) in made.items()},
-        "median_l2": float(np.median(distances)) if len(distances) else None,
-        "median_l2_undetected": float(np.median(rows["l2"][undetected])) if undetected.any() else None,
-        "median_forward": float(np.median(rows["forward"])),
-        "median_backward": float(np.median(rows["backward"])),
-        "status": dict(Counter(rows["status"].tolist())),
+        **{name: value for name, (value, _) in shares.items()},
+        **{f"{name}_ci": list(interval) for name, (_, interval) in shares.items()},
+        "median_l2": _median(found["any"]),
+        "median_l2_unnoticed": _median(found["unnoticed"]),
     }
 
 
-def worst(parts: list[Arrays]) -> Arrays:
-    """For each image the nearest undetected success of any attack; where there is none, the nearest that fools."""
-    stacked = {key: np.stack([part[key] for part in parts]) for key in ROWS}
-    badness = np.where(stacked["fooled"], stacked["l2"], np.inf)
-    rank = np.where(stacked["fooled"] & ~stacked["flagged"], badness, badness + 1e9)
-    chosen = rank.argmin(0)
-    picked = {key: np.take_along_axis(values, chosen[None], 0)[0] for key, values in stacked.items()}
-    return {**picked, **{key: stacked[key].sum(0) for key in ("forward", "backward")}}
+def _median(found: NDArray[np.float64]) -> float | None:
+    middle = float(np.quantile(found, 0.5, method="higher"))
+    return middle if np.isfinite(middle) else None
 
 
-def curve(rows: Arrays, undetected: bool) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+def _spent(arrays: Arrays, name: str, knows: bool) -> dict[str, Any]:
+    """Queries and how the search ended; of an attack, not of the worst case."""
+    if name == WORST:
+        return {}
+    rows = rows_of(arrays, name, knows)
+    passes = {f"median_{way}": float(np.median(rows[way])) for way in ("forward", "backward")}
+    return {**passes, "status": dict(Counter(rows["status"].tolist()))}
+
+
+def curve(found: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Success as a function of epsilon: the distances in order, and the share of images that have fallen by each."""
-    hit = rows["fooled"] & ~rows["flagged"] if undetected else rows["fooled"]
-    distances = np.sort(rows["l2"][hit])
-    return distances, np.arange(1, len(distances) + 1) / len(hit)
+    fallen = np.sort(found[np.isfinite(found)])
+    return fallen, np.arange(1, len(fallen) + 1) / len(found)
