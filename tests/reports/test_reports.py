@@ -52,10 +52,15 @@ def test_words_on_interpolation_follow_the_share(stay: float, said: str) -> None
 
 def test_the_verdict_names_who_is_fooled() -> None:
     summaries = {"a": {"accepted_all_along": 0.9}, "b": {"accepted_all_along": 0.1}}
-    mixed = words.verdict(summaries)
+    mixed = words.verdict(summaries, {})
     assert "stopped for b" in mixed
     assert "unnoticed for a" in mixed
-    assert words.verdict({"b": summaries["b"]}).endswith("stopped for b.")
+    assert words.verdict({"b": summaries["b"]}, {}).endswith("stopped for b.")
+
+
+def test_the_verdict_ends_with_what_attacks_turn(trained: Run) -> None:
+    said = words.verdict({"b": {"accepted_all_along": 0.1}}, {"b": trained.record("adversarial").summary})
+    assert "stopped for b. Attacks that know the detector turn 100 % of" in said
 
 
 def test_words_on_attacks_name_the_checks_that_failed(trained: Run) -> None:

@@ -43,7 +43,7 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
             _environment()
             .get_template("page.html.j2")
             .render(
-                verdict=words.verdict({run.name: run.record("interpolation").summary for run in runs}),
+                verdict=words.verdict(_summaries(runs, "interpolation"), _summaries(runs, "adversarial")),
                 sections=_sections(runs, work),
                 runs=runs,
             )
@@ -93,9 +93,14 @@ def _section(
     }
 
 
+def _summaries(runs: Sequence[Run], audit: str) -> dict[str, tables.Summary]:
+    """Of the runs that have been so audited."""
+    return {run.name: run.record(audit).summary for run in runs if run.has(audit)}
+
+
 def _attacks(runs: Sequence[Run], directory: Path) -> list[dict[str, object]]:
     """Table 2, success against distance, images, and whether to believe it."""
-    summaries = {run.name: run.record("adversarial").summary for run in runs}
+    summaries = _summaries(runs, "adversarial")
     table, checks = tables.attacks_table(summaries), tables.checks_table(summaries)
     for made in (table, checks):
         made.save(directory / "tables")

@@ -65,10 +65,7 @@ def interpolation(name: str, summary: Summary) -> str:
 
 def attacks(name: str, summary: Summary) -> str:
     """A paragraph on Table 2."""
-    plain, aware = (
-        next(cell for cell in summary["cells"] if cell["attack"] == WORST and cell["knows_detector"] == knows)
-        for knows in (False, True)
-    )
+    plain, aware = _worst(summary)
     failed, open_ = ([c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None))
     belief = f"Read with care, these checks fail: {'; '.join(failed)}" if failed else "No check of the evaluation fails"
     unexamined = f"; not examined: {'; '.join(open_)}" if open_ else ""
@@ -83,8 +80,12 @@ def attacks(name: str, summary: Summary) -> str:
     )
 
 
-def verdict(summaries: Mapping[str, Summary]) -> str:
-    """The report's first sentence: can the likelihood be trusted as an outlier detector?"""
+def verdict(interpolations: Mapping[str, Summary], attacked: Mapping[str, Summary]) -> str:
+    """The report's first sentences: can the likelihood be trusted as an outlier detector?"""
+    return " ".join([_of_ways(interpolations), *(_of_attacks(name, summary) for name, summary in attacked.items())])
+
+
+def _of_ways(summaries: Mapping[str, Summary]) -> str:
     fooled = [name for name, summary in summaries.items() if summary["accepted_all_along"] > 0.5]
     caught = [name for name in summaries if name not in fooled]
     parts = []
@@ -97,3 +98,17 @@ def verdict(summaries: Mapping[str, Summary]) -> str:
         if (caught and fooled)
         else f"Judged by ambiguous images, {parts[0]}."
     )
+
+
+def _of_attacks(name: str, summary: Summary) -> str:
+    _, aware = _worst(summary)
+    middle = aware["median_l2_unnoticed"]
+    turned = (
+        f"Attacks that know the detector turn {100 * aware['unnoticed']:.0f} % of {summary['n']} images of {name} unnoticed"
+    )
+    return f"{turned}." if middle is None else f"{turned}, half of them within an L2 distance of {middle:.2g}."
+
+
+def _worst(summary: Summary) -> list[Summary]:
+    """The worst case on the classifier, and on classifier and detector."""
+    return [cell for cell in summary["cells"] if cell["attack"] == WORST]
