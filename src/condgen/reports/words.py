@@ -106,7 +106,7 @@ def _of_attacks(name: str, summary: Summary) -> str:
     turned = (
         f"Attacks that know the detector turn {100 * aware['unnoticed']:.0f} % of {summary['n']} images of {name} unnoticed"
     )
-    return f"{turned}." if middle is None else f"{turned}, half of them within an L2 distance of {middle:.2g}."
+    return f"{turned}." if middle is None else f"{turned}, half of all within an L2 distance of {middle:.2g}."
 
 
 def _worst(summary: Summary) -> list[Summary]:
