@@ -177,6 +177,7 @@ def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
     assert worst[False]["any"].tolist() == [4.0, 1.0, 1.0]
     assert worst[False]["unnoticed"].tolist() == [4.0, inf, 9.0]
     assert worst[True]["unnoticed"].tolist() == [4.0, 7.0, 9.0]
+    assert worst[True]["any"].tolist() == [4.0, 7.0, 9.0]
     cells = {(cell["attack"], cell["knows_detector"]): cell for cell in summarise(arrays, 1.5)["cells"]}
     assert cells[WORST, False]["fooled_within"] == pytest.approx(2 / 3)
     assert cells["near", True]["median_l2_unnoticed"] is None
