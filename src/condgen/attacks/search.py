@@ -114,7 +114,10 @@ class Search:
 
     def _remember(self, perturbed: Tensor, index: Tensor, margins: Tensor) -> None:
         self.forward.index_add_(0, index, torch.ones_like(index))
-        distance = self.l2(perturbed, index).masked_fill(~reached(margins), torch.inf)
+        hit = reached(margins)
+        if not hit.any():
+            return
+        distance = self.l2(perturbed, index).masked_fill(~hit, torch.inf)
         closest = self.distance.scatter_reduce(0, index, distance, "amin")
         better = torch.nonzero((distance < self.distance[index]) & (distance == closest[index])).flatten()
         self.best[index[better]] = perturbed.detach()[better]
