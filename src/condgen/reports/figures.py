@@ -79,30 +79,31 @@ def interpolation_means(run: Run) -> Figure:
 def attack_curves(run: Run) -> Figure:
     """Success against distance, for attacks on the classifier and for attacks on classifier and detector."""
     record = run.record("adversarial")
-    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     cells = {knows: by_attack(record.arrays, knows) for knows in (False, True)}
     found = np.concatenate([each["any"] for attacks in cells.values() for each in attacks.values()])
-    end = 1.05 * max([record.summary["epsilon"], *found[np.isfinite(found)]])
+    ends = [record.summary["epsilon"], *found[np.isfinite(found) & (found > 0)]]
+    ends = [0.8 * min(ends), 1.25 * max(ends)]
     for axes, (knows, attacks), title in zip(panels, cells.items(), ("classifier alone", "and detector"), strict=True):
         for number, (name, each) in enumerate(attacks.items()):
             look: dict[str, Any] = {"color": CYCLE[number % len(CYCLE)], "linewidth": 1}
             look = {"color": "black", "linewidth": 1.8} if name == WORST else look
-            _steps(axes, each["unnoticed"], end, label=name, **look)
+            _steps(axes, each["unnoticed"], ends, label=name, **look)
             if not knows:
-                _steps(axes, each["any"], end, linestyle=":", **look)
+                _steps(axes, each["any"], ends, linestyle=":", **look)
         axes.axvline(record.summary["epsilon"], color=GREY, linestyle="--", linewidth=0.8)
-        axes.set(xlabel="L2 distance", xlim=(0, end), ylim=(0, 103), title=f"{run.name}\n{title}")
+        axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103), title=f"{run.name}\n{title}")
     panels[0].set_ylabel("images turned, %")
     panels[0].plot([], [], color=GREY, linestyle=":", label="noticed or not")
-    panels[0].legend(fontsize=6, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
     return figure
 
 
-def _steps(axes: Any, found: Any, end: float, **look: Any) -> None:
+def _steps(axes: Any, found: Any, ends: list[float], **look: Any) -> None:
     distance, share = curve(found)
     last = share[-1:] if len(share) else [0]
-    axes.step([0, *distance, end], 100 * np.concatenate([[0], share, last]), where="post", **look)
+    axes.step([ends[0], *distance, ends[1]], 100 * np.concatenate([[0], share, last]), where="post", **look)
 
 
 def attack_gallery(run: Run) -> Figure:
@@ -131,8 +132,8 @@ def _gallery_words(arrays: Any, row: int) -> str:
     knows, noticed = arrays["knows_detector"][row], arrays["flagged"][row]
     return (
         f"{arrays['attack'][row]}, {'knows' if knows else 'ignores'} the detector: {'noticed' if noticed else 'unnoticed'}\n"
-        f"{arrays['label'][row]} taken for {arrays['predicted'][row]}, L2 {arrays['l2'][row]:.2f},"
-        f" Linf {arrays['linf'][row]:.2f}\n"
+        f"{arrays['label'][row]} taken for {arrays['predicted'][row]}, L2 {arrays['l2'][row]:.2g},"
+        f" Linf {arrays['linf'][row]:.2g}\n"
         f"{arrays['bits_per_dim_before'][row]:.2f} → {arrays['bits_per_dim'][row]:.2f} bits/dim"
     )
 
