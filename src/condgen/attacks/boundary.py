@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack, at_least
+from condgen.attacks.attack import Attack, at_least
 from condgen.attacks.search import Search, dot, normed, spread
-from condgen.attacks.starts import Starts, bisect
+from condgen.attacks.starts import Starts
 
 LONGER, SHORTER = 1.1, 0.987  # after a success and a failure: in balance where one step in eight succeeds
 
@@ -47,11 +47,10 @@ class Boundary(Attack):
         return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        start, found = self.starts.find(search, index, generator)
-        left = index[found]
+        left, current, reasons = self.starts.on_boundary(search, index, generator)
         if len(left):
-            self._walk(search, left, bisect(search, left, start[found]), generator)
-        return {int(i): NO_START for i in index[~found]}
+            self._walk(search, left, current, generator)
+        return reasons
 
     def _walk(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
         x, distance, past = search.x[index], search.l2(current, index), torch.zeros_like(current)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack, at_least
+from condgen.attacks.attack import Attack, at_least
 from condgen.attacks.search import Search, normed, spread
 from condgen.attacks.starts import BISECTIONS, Starts, bisect
 
@@ -39,11 +39,10 @@ class HopSkipJump(Attack):
         return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        start, found = self.starts.find(search, index, generator)
-        left = index[found]
+        left, current, reasons = self.starts.on_boundary(search, index, generator)
         if len(left):
-            self._hop(search, left, bisect(search, left, start[found]), generator)
-        return {int(i): NO_START for i in index[~found]}
+            self._hop(search, left, current, generator)
+        return reasons
 
     def _hop(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
         dims, hop = current[0].numel(), 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from condgen.attacks.attack import NO_START
 from condgen.attacks.search import Search, spread
 from condgen.density import check_images
 
@@ -31,6 +32,13 @@ class Starts:
         if self.images is None:
             return self._noise(search, index, generator)
         return self._from_images(search, index, self.images, generator)
+
+    def on_boundary(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """Which of ``index`` have a start, their starts moved onto the boundary, and the reason of the others."""
+        start, found = self.find(search, index, generator)
+        left = index[found]
+        current = bisect(search, left, start[found]) if len(left) else start[found]
+        return left, current, {int(i): NO_START for i in index[~found]}
 
     def _noise(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         low, high = search.bounds
