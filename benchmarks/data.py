@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from condgen import load_preset, machine, open_dataset
+from condgen.builders import build_classifier, build_objective
 from condgen.data.augmentation import Augmentation
-from condgen.experiments import build_classifier, build_objective
 from condgen.randomness import stream
 from condgen.runs import installed_versions
 from condgen.training.loop import Loader

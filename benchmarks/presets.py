@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from condgen import config, load_preset, machine, open_dataset
+from condgen.builders import build_classifier, build_objective
 from condgen.data.augmentation import Augmentation
-from condgen.experiments import build_classifier, build_objective, resolved
+from condgen.experiments import resolved
 from condgen.randomness import stream
 from condgen.runs import installed_versions
 from condgen.training.loop import EVALUATION_BATCH, Loader

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from benchmarks import evidence
 from condgen import load_preset, machine, open_dataset
+from condgen.builders import build_classifier, build_objective
 from condgen.config import preset_names
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import Splits
-from condgen.experiments import build_classifier, build_objective, resolved
+from condgen.experiments import resolved
 from condgen.randomness import stream
 from condgen.training.loop import Loader
 from condgen.training.optimiser import NonFiniteLoss, Optimiser

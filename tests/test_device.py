@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from condgen import builders, experiments, machine
 from condgen import classifier as classifiers
-from condgen import experiments, machine
 from condgen.audits.predictions import predict
 from condgen.classifier import GenerativeClassifier
 from condgen.config import load_preset
@@ -44,8 +44,8 @@ def elsewhere(classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch)
 def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [*TINY, "model.precision=bfloat16", "model.label_smoothing=0.1"]
     config, data = load_preset(preset, settings), open_dataset("digits").train
-    objective, label = experiments.build_objective(config), torch.arange(4)
-    with elsewhere(experiments.build_classifier(config, data), monkeypatch) as classifier:
+    objective, label = builders.build_objective(config), torch.arange(4)
+    with elsewhere(builders.build_classifier(config, data), monkeypatch) as classifier:
         x = torch.rand(4, 1, 8, 8)
         with classifier.train().density.fresh_noise(torch.Generator().manual_seed(0)):
             loss = objective(classifier(x), label.to(classifier.device)).mean()
@@ -58,7 +58,7 @@ def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkey
 
 def test_two_devices_are_not_mixed_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     config, data = load_preset("digits-base", TINY), open_dataset("digits").train
-    with elsewhere(experiments.build_classifier(config, data), monkeypatch) as classifier:
+    with elsewhere(builders.build_classifier(config, data), monkeypatch) as classifier:
         classifier.density.noisy.fixed_offset = torch.zeros(1, 8, 8)
         with pytest.raises(RuntimeError, match="same device"):
             classifier.eval()(torch.rand(4, 1, 8, 8))

@@ -10,70 +10,21 @@ from numpy.typing import NDArray
 
 from condgen import audits, machine
 from condgen.audits.checks import Check
-from condgen.audits.predictions import predict
 from condgen.audits.records import Record
+from condgen.builders import build_classifier, build_density, build_detector, build_objective, open_data
 from condgen.classifier import GenerativeClassifier
 from condgen.config import AUDITS, Config, Images
 from condgen.data.augmentation import Augmentation
-from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset, Splits
-from condgen.detectors import LikelihoodThreshold
+from condgen.detectors import Detector
 from condgen.errors import ConfigError, RunError
 from condgen.models import card
 from condgen.models.card import Card
-from condgen.models.glow import Glow
-from condgen.models.priors import ClassMixture, Prior, SplitPrior
 from condgen.randomness import stream
 from condgen.runs import Run
 from condgen.testing import check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
 from condgen.training.loop import check_batches, fit
-from condgen.training.objectives import Likelihood, Objective, Reweight, Split
-
-
-def open_data(config: Config, data_dir: Path | None = None) -> Splits:
-    """The data set that ``config`` names."""
-    return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size)
-
-
-def build_classifier(config: Config, data: ImageDataset, device: torch.device | None = None) -> GenerativeClassifier:
-    """Bayes' rule over :func:`build_density`, on ``device``."""
-    density = build_density(config, data)
-    if config.training.compile and device is not None and device.type == "cuda":
-        density.compile_flow()
-    return GenerativeClassifier(density).to(device)
-
-
-def build_density(config: Config, data: ImageDataset) -> Glow:
-    """The model of ``config`` for images like those of ``data``, freshly initialised from ``config.seed``."""
-    channels, height, width = data.event_shape
-    settings = config.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return Glow(
-            _prior(config, data.num_classes, 2 * channels * height * width),
-            event_shape=data.event_shape,
-            pixel_levels=data.pixel_levels,
-            levels=settings.levels,
-            blocks=settings.blocks,
-            width=settings.width,
-            constant_memory=settings.memory == "constant",
-            precision=torch.bfloat16 if settings.precision == "bfloat16" else None,
-            generator=stream(config.seed, "rotations"),
-        )
-
-
-def build_objective(config: Config) -> Objective:
-    """The loss that ``config`` names."""
-    if config.objective.name == "split" and config.model.prior != "split":
-        raise ConfigError(f"objective 'split' needs model.prior = 'split', not '{config.model.prior}'.")
-    match config.objective.name:
-        case "likelihood":
-            return Likelihood()
-        case "reweight":
-            return Reweight(config.objective.alpha)
-        case "split":
-            return Split(config.objective.alpha)
 
 
 def train(
@@ -212,14 +163,6 @@ def load_classifier(run: Run, splits: Splits, device: torch.device | None = None
     return classifier.eval()
 
 
-def build_detector(config: Config, classifier: GenerativeClassifier, validation: ImageDataset) -> LikelihoodThreshold:
-    """The threshold that the configuration gives, or the quantile of the validation images' bits/dim that it asks for."""
-    if config.detector.threshold != "quantile":
-        return LikelihoodThreshold(config.detector.threshold)
-    x, _ = validation.batch(slice(None))
-    return LikelihoodThreshold.at_quantile(predict(classifier, x).bits_per_dim, config.detector.quantile)
-
-
 def audit(
     run: Run,
     only: Collection[str] = AUDITS,
@@ -230,48 +173,51 @@ def audit(
     quiet: bool = False,
 ) -> list[Record]:
     """Run the named audits on the test images and save their records in the run; ``budget`` of attacks instead of its own."""
-    settings, seed = run.config.audit, run.config.seed
     splits = open_data(run.config, data_dir)
     classifier = load_classifier(run, splits, machine.prepare_device(device))
     detector = build_detector(run.config, classifier, splits.validation)
     records = []
     for name in (name for name in AUDITS if name in only):
-        match name:
-            case "classification":
-                record = audits.classification(
-                    classifier, splits.test, detector=detector, noise_draws=settings.noise_draws, seed=seed
-                )
-            case "membership":
-                record = audits.membership(classifier, splits.test, seed=seed)
-            case "interpolation":
-                record = audits.interpolation(
-                    classifier,
-                    splits.test,
-                    detector=detector,
-                    pairs=settings.pairs,
-                    alphas=settings.alphas,
-                    seed=seed,
-                    quiet=quiet,
-                )
-            case "adversarial":
-                record = audits.adversarial(
-                    classifier,
-                    splits.test,
-                    detector=detector,
-                    starts=splits.validation,
-                    budget=budget or settings.budget,
-                    images=settings.attacked,
-                    epsilon=settings.epsilon,
-                    targeted=settings.targeted,
-                    seed=seed,
-                    directory=run.records / "adversarial",
-                    quiet=quiet,
-                )
-            case _:
-                record = audits.samples(classifier.density, count=settings.samples, seed=seed)
-        record.save(run.records)
-        records.append(record)
+        records.append(_record(name, run, classifier, splits, detector, budget or run.config.audit.budget, quiet))
+        records[-1].save(run.records)
     return records
+
+
+def _record(
+    name: str,
+    run: Run,
+    classifier: GenerativeClassifier,
+    splits: Splits,
+    detector: Detector,
+    budget: str,
+    quiet: bool,
+) -> Record:
+    """One audit with the run's settings."""
+    settings, seed, test = run.config.audit, run.config.seed, splits.test
+    match name:
+        case "classification":
+            return audits.classification(classifier, test, detector=detector, noise_draws=settings.noise_draws, seed=seed)
+        case "membership":
+            return audits.membership(classifier, test, seed=seed)
+        case "interpolation":
+            length = {"pairs": settings.pairs, "alphas": settings.alphas}
+            return audits.interpolation(classifier, test, detector=detector, **length, seed=seed, quiet=quiet)
+        case "adversarial":
+            return audits.adversarial(
+                classifier,
+                test,
+                detector=detector,
+                starts=splits.validation,
+                budget=budget,
+                images=settings.attacked,
+                epsilon=settings.epsilon,
+                targeted=settings.targeted,
+                seed=seed,
+                directory=run.records / "adversarial",
+                quiet=quiet,
+            )
+        case _:
+            return audits.samples(classifier.density, count=settings.samples, seed=seed)
 
 
 def describe(config: Config, data_dir: Path | None = None) -> Card:
@@ -299,10 +245,3 @@ def sample(
     labels = torch.tensor(chosen).repeat_interleave(count)
     images = classifier.density.sample(labels, temperature, generator=stream(seed, "samples"))
     return images.numpy(), [names[y] for y in chosen]
-
-
-def _prior(config: Config, num_classes: int, dims: int) -> Prior:
-    settings = config.model
-    if settings.prior == "split":
-        return SplitPrior(num_classes, dims, settings.subspace_scale, settings.family, settings.label_smoothing)
-    return ClassMixture(num_classes, dims, settings.family, settings.label_smoothing)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from condgen import config
+from condgen.builders import build_classifier
 from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.config import load_preset
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
 from condgen.errors import DataError, RunError
-from condgen.experiments import build_classifier
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.training import loop
 from condgen.training.checkpoints import Checkpoint, load_weights, newest
