@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from condgen import experiments, machine
+from condgen import builders, machine
 from condgen.cli import main
 from condgen.data.catalogue import open_dataset
 from condgen.runs import Run
@@ -192,7 +192,7 @@ def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
     "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
 )
 def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
-    monkeypatch.setattr(experiments, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
+    monkeypatch.setattr(builders, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
     message = refused(*command, copied.path)
     assert (
         "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
