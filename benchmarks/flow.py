@@ -117,25 +117,30 @@ def contenders() -> dict[str, tuple[Callable[[], None], Callable[[], object]]]:
     return made
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.process_time()
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    start = clock()
     call()
-    return (time.process_time() - start) / torch.get_num_threads()
+    return clock() - start
 
 
 def images_per_second(threads: int) -> dict[str, dict[str, float]]:
-    torch.set_num_threads(threads)
+    """Median over the rounds, by process time on one thread and by the clock on more."""
+    clock = time.process_time if threads == 1 else time.perf_counter
     torch.manual_seed(0)
     made = contenders()
     times: dict[str, dict[str, list[float]]] = {name: {"training": [], "likelihood": []} for name in made}
     for number in range(ROUNDS + 1):
         for name, (step, likelihood) in made.items():
-            of_step = seconds(step)
+            machine.prepare(threads)
+            if not name.startswith("condgen"):  # the others know only the threads of PyTorch
+                torch.set_num_threads(threads)
+            of_step = seconds(step, clock)
             with torch.no_grad():
-                of_likelihood = seconds(likelihood)
+                of_likelihood = seconds(likelihood, clock)
             if number > 0:  # the first round warms up
                 times[name]["training"].append(BATCH / of_step)
                 times[name]["likelihood"].append(BATCH / of_likelihood)
+    machine.prepare(threads=1)
     return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 

@@ -1,6 +1,7 @@
 """Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
 
 from pathlib import Path
+from threading import Barrier, current_thread
 
 import pytest
 import torch
@@ -36,8 +37,20 @@ def test_without_a_table_of_what_runs_the_average_decides(tmp_path: Path, monkey
     assert machine.free_cores() == 1
 
 
-def test_threads_that_are_asked_for_are_used() -> None:
+def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr(machine, "_workers", None)
+    meeting = Barrier(2, timeout=10)
+    machine.prepare(threads=2)
+    assert len(machine.spread(lambda _: meeting.wait(), range(2))) == 2  # one thread alone would wait in vain
     machine.prepare(threads=1)
-    assert torch.get_num_threads() == 1
+    assert machine.spread(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
+    assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
     torch.set_num_threads(before)
+
+
+def test_work_that_is_spread_records_no_graph_and_keeps_errors() -> None:
+    weight = torch.ones(1, requires_grad=True)
+    assert not any(result.requires_grad for result in machine.spread(lambda item: item * weight, range(3)))
+    with pytest.raises(ZeroDivisionError):
+        machine.spread(lambda item: 1 // item, range(3))

@@ -4,7 +4,10 @@ import ctypes
 import math
 import os
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,19 +17,46 @@ DEVICES = ("auto", "cpu", "cuda")
 LOAD = Path("/proc/loadavg")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_workers: ThreadPoolExecutor | None = None
+
 
 def prepare(threads: int | None = None) -> None:
-    """Use ``threads`` threads (default: :func:`free_cores`) and keep freed memory instead of handing it back.
+    """Let :func:`spread` use ``threads`` threads (default: :func:`free_cores`), and keep freed memory.
+
+    Each operation by itself stays on one thread. Threads that share every small operation wait for each other after each
+    of them, busily, so that two processes of two threads on two cores slow each other down by tens; :func:`spread` hands
+    out larger pieces, and its threads sleep when they wait.
 
     A training step allocates and frees the same large blocks again and again; by default glibc maps and unmaps each of
     them, and the page faults cost a quarter of the step. Elsewhere than on glibc only the threads are set.
     """
-    torch.set_num_threads(threads or free_cores())
+    global _workers
+    threads = threads or free_cores()
+    torch.set_num_threads(1)
+    _workers = ThreadPoolExecutor(threads, "condgen") if threads > 1 else None
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(M_MMAP_THRESHOLD, 1 << 30)
             mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """``work`` on each item, without recording a graph, on the threads that :func:`prepare` set, or on this one.
+
+    >>> spread(lambda item: 2 * item, range(3))
+    [0, 2, 4]
+    """
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(item: Item) -> Result:  # these modes belong to a thread
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(item)
+
+    return list(map(alone, items) if _workers is None or len(items) < 2 else _workers.map(alone, items))
 
 
 def prepare_device(name: str = "auto") -> torch.device:

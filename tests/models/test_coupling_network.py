@@ -1,8 +1,11 @@
 """The blocked CPU path against plain convolutions."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
+from condgen import machine
 from condgen.models import coupling_network
 from condgen.models.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import shaken
@@ -15,7 +18,7 @@ SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]
 def test_value_and_gradients_equal_plain_convolutions(
     shape: tuple[int, int, int, int, int], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", block)
+    monkeypatch.setattr(coupling_network, "BLOCK_ELEMENTS", block)
     number, channels_in, channels_out, height, width = shape
     network = shaken(CouplingNetwork(channels_in, channels_out, width=7)).double()
     parameters = list(network.parameters())
@@ -28,6 +31,25 @@ def test_value_and_gradients_equal_plain_convolutions(
     of_plain = torch.autograd.grad((plain * weight).sum(), [x, *parameters])
     for gradient, expected in zip(of_ours, of_plain, strict=True):
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coupling_network, "BLOCK_ELEMENTS", 3 * 7 * 5 * 5)
+    network = shaken(CouplingNetwork(2, 4, width=7))
+    x = torch.randn(11, 2, 5, 5, requires_grad=True)
+
+    def value_and_gradients() -> list[torch.Tensor]:
+        out = network(x)
+        return [out, *torch.autograd.grad(out.square().sum(), [x, *network.parameters()])]
+
+    expected = value_and_gradients()
+    with ThreadPoolExecutor(3) as workers:
+        monkeypatch.setattr(machine, "_workers", workers)
+        found = value_and_gradients()
+        with torch.inference_mode():
+            found.append(network(x))
+    for one, other in zip(found, [*expected, expected[0]], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are() -> None:

@@ -6,7 +6,7 @@ with the nine neighbours of a pixel on its thin side, a block of images goes thr
 cache, and the backward pass computes the middle again instead of having stored it.
 """
 
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
+from condgen import machine
 from condgen.errors import ConfigError
 
 BLOCKED_ON = ("cpu",)  # types of device that gain from the blocked path
-BLOCK_BYTES = 1 << 19  # of one layer of one block, so that it stays in the L2 cache
+BLOCK_ELEMENTS = 1 << 18  # of one layer of one block, which then fits the L2 cache, or nearly; the same for any threads
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
 
@@ -92,9 +93,12 @@ class _Blocked(torch.autograd.Function):
         matrices = [matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3))]
         number, _, height, width = x.shape
         thin, out = x.transpose(0, 1), x.new_empty(len(b3), number, height, width)
-        for block in _blocks(x, matrices[1]):
+
+        def fill(block: slice) -> None:
             _, hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
             out[:, block] = _scatter(matrices[4] @ hidden.t(), (len(b3), -1, height, width), x.dtype)
+
+        machine.spread(fill, _blocks(x, matrices[1]))
         out += b3[:, None, None, None]
         ctx.save_for_backward(x, *matrices)
         return out.transpose(0, 1)
@@ -107,22 +111,23 @@ class _Blocked(torch.autograd.Function):
         thin, thin_gradient = x.transpose(0, 1), gradient.transpose(0, 1)
         to_x = torch.empty_like(thin)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
-        to_w1, to_b1, to_w2, to_b2, to_w3 = (torch.zeros_like(matrix, dtype=x.dtype) for matrix in (w1, b1, w2, b2, w3))
-        for block in _blocks(x, b1):
+
+        def fill(block: slice) -> tuple[Tensor, ...]:
             columns = _neighbours(thin[:, block], w1.dtype)
             first, second = _hidden(columns, w1, b1, w2, b2)
             from_out = _neighbours(thin_gradient[:, block], w1.dtype)
             to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
             to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
             to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width), x.dtype)
-            if trained:
-                to_w3 += from_out @ second
-                to_w2 += to_second.t() @ first
-                to_b2 += to_second.sum(0)
-                to_w1 += (columns @ to_first).t()
-                to_b1 += to_first.sum(0)
+            if not trained:
+                return ()
+            products = ((columns @ to_first).t(), to_first.sum(0), to_second.t() @ first, to_second.sum(0), from_out @ second)
+            return tuple(product.to(x.dtype) for product in products)
+
+        shares = machine.spread(fill, _blocks(x, b1))
         if not trained:
             return to_x.transpose(0, 1), *[None] * 7
+        to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
         return (
             to_x.transpose(0, 1),
             to_w1.unflatten(1, (channels, 3, 3)),
@@ -136,7 +141,7 @@ class _Blocked(torch.autograd.Function):
 
 
 def _blocks(x: Tensor, bias: Tensor) -> list[slice]:
-    images = max(1, BLOCK_BYTES // (bias.nbytes * x.shape[2] * x.shape[3]))
+    images = max(1, BLOCK_ELEMENTS // (len(bias) * x.shape[2] * x.shape[3]))
     return [slice(start, start + images) for start in range(0, len(x), images)]
 
 

@@ -37,7 +37,7 @@ class Budget:
 
 BUDGETS = {
     "smoke": Budget(images=4, searches=1, steps=10, walk=5, queries=100, examined=2),
-    "quick": Budget(images=24, searches=2, steps=30, walk=30, queries=300, examined=6),
+    "quick": Budget(images=24, searches=2, steps=25, walk=25, queries=250, examined=4),
     "standard": Budget(images=50, searches=3, steps=40, walk=50, queries=1000, examined=12),
     "paper": Budget(images=1000, searches=6, steps=100, walk=100, queries=10_000, examined=100),
 }
