@@ -2,18 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed-from-constraints
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
 
 .PHONY: demo test lint setup bench-data bench-flow bench-attacks bench-precision stability gpu-study results clean
 
-setup: $(STAMP)
+setup: $(INSTALLED_DEV)
 
-$(STAMP): constraints.txt pyproject.toml
+$(INSTALLED): constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) -e .
 	touch $@
 
-demo: setup  ## train and audit four small models on embedded data, then write demo/report/index.html
+$(INSTALLED_DEV): $(INSTALLED)
+	$(INSTALL) -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)  ## train and audit four small models on embedded data, then write demo/report/index.html
 	$(BIN)/condgen demo --out demo
 
 test: lint  ## everything that CI runs
@@ -30,12 +36,12 @@ bench-data: setup  ## cost of augmentation, of opening data and of training the 
 	$(BIN)/python -m benchmarks.presets
 
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
-	$(BIN)/python -m pip install --quiet -c constraints.txt normflows==1.7.3 FrEIA==0.2
+	$(INSTALL) normflows==1.7.3 FrEIA==0.2
 	$(BIN)/python -m benchmarks.flow
 	$(BIN)/python -m benchmarks.readme
 
 bench-attacks: setup  ## speed and strength of the attacks beside foolbox and ART, on MNIST; CONDGEN_DATA names the real data
-	$(BIN)/python -m pip install --quiet -c constraints.txt adversarial-robustness-toolbox==1.20.1
+	$(INSTALL) adversarial-robustness-toolbox==1.20.1
 	$(BIN)/python -m benchmarks.attacks
 
 bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small: twice 15 minutes, where there are units for bfloat16

@@ -36,7 +36,8 @@ def run_demo(out: Path, overrides: tuple[str, ...] = ()) -> Path:
     workers = min(machine.usable_cores(), len(PRESETS))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = {preset: pool.submit(_train_and_audit, preset, path, overrides) for preset, path in paths.items()}
+        longest_first = sorted(PRESETS, key=lambda preset: preset not in ATTACKED)
+        jobs = {preset: pool.submit(_train_and_audit, preset, paths[preset], overrides) for preset in longest_first}
         _watch(jobs, paths)
     runs = [Run.open(path) for path in paths.values()]
     for table in (classification_table(runs), membership_table(runs), interpolation_table(runs)):

@@ -111,20 +111,22 @@ def attack_gallery(run: Run) -> Figure:
     arrays = run.record("adversarial").arrays
     cells = [(arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]]
     shown = [number for number, cell in enumerate(cells) if cell not in cells[:number]]
-    figure = Figure(figsize=(6.2, 0.95 * max(1, len(shown)) + 0.3), layout="constrained")
+    width, height = 6.2, 0.95 * max(1, len(shown)) + 0.3
+    figure = Figure(figsize=(width, height))
     if not shown:
         figure.text(0.5, 0.5, "no attack succeeded", ha="center", va="center")
         return figure
-    panels = figure.subplots(len(shown), 4, squeeze=False, width_ratios=[1, 1, 1, 4.2])
-    for line, number in zip(panels, shown, strict=True):
+    axes = figure.add_axes((0, 0, 1, 1))  # in inches from the top left
+    for place, title in enumerate(("original", "perturbed", "difference")):
+        axes.text(0.95 * place + 0.5, 0.15, title, ha="center", va="center", fontsize=7.5)
+    for line, number in enumerate(shown):
+        top = 0.3 + 0.95 * line
         original, perturbed = arrays["gallery_original"][number], arrays["gallery_perturbed"][number]
         shift = perturbed - original
-        for axes, image in zip(line, (original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6)), strict=False):
-            draw_image(axes, image)
-        line[3].set_axis_off()
-        line[3].text(0, 0.5, _gallery_words(arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
-    for axes, title in zip(panels[0], ("original", "perturbed", "difference"), strict=False):
-        axes.set_title(title, fontsize=7.5)
+        for place, image in enumerate((original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6))):
+            draw_image(axes, image, extent=(0.95 * place + 0.05, 0.95 * (place + 1), top + 0.9, top))
+        axes.text(3, top + 0.45, _gallery_words(arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
+    axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 

@@ -20,20 +20,20 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
     name_width = 0.1 + 0.085 * max(map(len, row_names))
     width, height = name_width + columns * INCHES_PER_IMAGE, rows * INCHES_PER_IMAGE
     figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((name_width / width, 0, 1 - name_width / width, 1))  # one for all: each costs 20 ms
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        left = (name_width + column * INCHES_PER_IMAGE) / width
-        axes = figure.add_axes((left, 1 - (row + 1) / rows, 0.96 * INCHES_PER_IMAGE / width, 0.96 / rows))
-        draw_image(axes, image)
+        draw_image(axes, image, extent=(column, column + 0.96, row + 0.96, row))
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
     for row, name in enumerate(row_names):
         figure.text((name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8)
     return figure
 
 
-def draw_image(axes: Any, image: NDArray[np.floating]) -> None:
-    """One image without ticks: grey if it has one channel."""
+def draw_image(axes: Any, image: NDArray[np.floating], extent: tuple[float, float, float, float] | None = None) -> None:
+    """One image without ticks, where ``extent`` says: grey if it has one channel."""
     shown = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
     axes.set_axis_off()
 
 

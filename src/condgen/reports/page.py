@@ -167,6 +167,7 @@ def _save_figure(figure: Figure, stem: str, directory: Path) -> str:
     """The figure as SVG and PNG files, and as SVG text for the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=METADATA)
+    figure.set_layout_engine("none")  # as laid out just now
     with written_whole(directory / "figures" / f"{stem}.svg") as path:
         path.write_text(buffer.getvalue())
     with written_whole(directory / "figures" / f"{stem}.png") as path:
