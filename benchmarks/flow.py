@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from benchmarks.evidence import RESULTS, commit, cpu, keep, kept
+from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit
 from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
@@ -144,13 +144,6 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
     return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 
-def matrix_limit(precision: torch.dtype, size: int = 2048) -> float:
-    """GFLOP/s of a large product on one thread."""
-    torch.set_num_threads(1)
-    a, b = torch.randn(size, size).to(precision), torch.randn(size, size).to(precision)
-    return max(2 * size**3 / seconds(lambda: a @ b) / 1e9 for _ in range(5))
-
-
 PEAK = """
 import time
 from pathlib import Path
@@ -198,7 +191,10 @@ def memory() -> dict[str, float]:
 def main() -> None:
     machine.prepare(threads=1)
     speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
-    limits = {"float32": matrix_limit(torch.float32), "bfloat16": matrix_limit(torch.bfloat16)}
+    limits = {
+        name: matrix_limit(precision, torch.device("cpu"), 2048)
+        for name, precision in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    }
     flops = describe(ours(None)).training_flops
     one = speeds[1]
     results: dict[str, object] = {

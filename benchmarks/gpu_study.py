@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.evidence import RESULTS, about, keep, kept, matrix_limit
 from condgen import experiments, machine
+from condgen.cli.options import data_dir_option, overrides_option, threads_option
 from condgen.config import AUDITS, load_preset
 from condgen.runs import Run
 
@@ -111,10 +112,10 @@ def is_audited(path: Path) -> bool:
 @click.argument("presets", nargs=-1)
 @click.option("--minutes", type=click.FloatRange(min=0), default=8.0, show_default=True, help="Of this call.")
 @click.option("--device", type=click.Choice(machine.DEVICES), default="cuda", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1))
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@threads_option
+@overrides_option
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/gpu"), show_default=True)
-@click.option("--data-dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "gpu.json", show_default=True)
 def main(
     presets: tuple[str, ...],

@@ -10,6 +10,7 @@ import click
 
 from benchmarks.evidence import RESULTS, about, keep
 from condgen import experiments, machine
+from condgen.cli.options import data_dir_option, device_option, overrides_option, threads_option
 from condgen.config import Config, load_preset
 from condgen.errors import CondgenError
 
@@ -26,11 +27,11 @@ def classification(config: Config, path: Path, device: str, data_dir: Path | Non
 @click.command()
 @click.argument("preset", default="mnist-reweight-small")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", type=click.Choice(machine.DEVICES), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1))
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@device_option
+@threads_option
+@overrides_option
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/precision"), show_default=True)
-@click.option("--data-dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "bf16.json", show_default=True)
 def main(
     preset: str,

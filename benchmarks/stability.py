@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmarks import evidence
 from condgen import load_preset, machine, open_dataset
 from condgen.builders import build_classifier, build_objective
+from condgen.cli.options import overrides_option, threads_option
 from condgen.config import preset_names
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import Splits
@@ -100,8 +101,8 @@ def missing(runs: dict[str, dict[str, Any]], presets: tuple[str, ...], seeds: in
 @click.argument("presets", nargs=-1, type=click.Choice(SMALL))
 @click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
-@click.option("--threads", type=click.IntRange(min=1))
+@overrides_option
+@threads_option
 @click.option("--out", type=click.Path(path_type=Path), default=evidence.RESULTS / "stability.json", show_default=True)
 def main(presets: tuple[str, ...], seeds: int, steps: int, overrides: tuple[str, ...], threads: int | None, out: Path) -> None:
     """Train PRESETS (default: all small ones) from many seeds and count what is not finite; goes on after a stop."""

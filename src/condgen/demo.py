@@ -56,7 +56,7 @@ def _train_and_audit(preset: str, path: Path, overrides: tuple[str, ...]) -> Non
 
 def _watch(jobs: dict[str, Future[None]], paths: dict[str, Path]) -> None:
     """Show each run's progress until all are done; after an error no further run is started, and the error is raised."""
-    columns = (TextColumn("{task.description:<20}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+    columns = (TextColumn("{task.description:<20}"), BarColumn(10), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         tasks = {preset: bars.add_task(preset, total=None, figures="waiting", start=False) for preset in jobs}
         running = True
@@ -83,7 +83,7 @@ def _update(bars: Progress, task: Any, job: Future[None], path: Path) -> None:
         line: dict[str, Any] = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     except (OSError, IndexError, json.JSONDecodeError):
         return  # not begun, or a line is being written right now
-    figures = f"{line['validation_bits_per_dim']:.3f} bits/dim, {line['validation_accuracy']:.1%} of validation"
+    figures = f"{line['validation_bits_per_dim']:.3f} bits/dim, {line['validation_accuracy']:.1%}"
     bars.update(task, completed=line["epoch"], total=line["epochs"], figures=figures + (" · audited" if job.done() else ""))
     if job.done():
         bars.stop_task(task)

@@ -10,36 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from condgen.cli.group import Group
+from condgen.cli.options import data_dir_option, device_option, overrides_option, run_argument, threads_option
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation
     from condgen.audits.counterexample_attacks import Found
 
 # condgen.config.AUDITS and the budgets, without importing them
-AUDIT_NAMES = (
-    "classification",
-    "membership",
-    "interpolation",
-    "samples",
-    "adversarial",
-)
+AUDIT_NAMES = ("classification", "membership", "interpolation", "samples", "adversarial")
 BUDGET_NAMES = ("smoke", "quick", "standard", "paper")
-run_argument = click.argument("run", type=click.Path(path_type=Path))
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with mnist/ and cifar10/ as parquet files. Default: CONDGEN_DATA, else the Hugging Face Hub.",
-)
-device_option = click.option(
-    "--device",
-    type=click.Choice(("auto", "cpu", "cuda")),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto is the CUDA device where there is one.",
-)
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads. Default: the usable cores that others leave free."
-)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,7 +30,7 @@ def main(debug: bool) -> None:
 
 @main.command()
 @click.argument("preset")
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@overrides_option
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
@@ -163,7 +142,7 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
 
 @main.command()
 @click.argument("target", metavar="PRESET|RUN")
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable.")
+@overrides_option
 @data_dir_option
 def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> None:
     """Print the model card of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
