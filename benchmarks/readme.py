@@ -36,12 +36,12 @@ def table(results: dict[str, Any]) -> str:
 def about(results: dict[str, Any]) -> str:
     """What was compared, on which machine, with which versions, and the figures that are no speeds."""
     versions = ", ".join(f"{name} {results['versions'][name]}" for name in ("python", "torch", "normflows", "FrEIA"))
-    share = results["fraction_of_limit"]["bfloat16"]
+    precision, share = list(results["fraction_of_limit"].items())[-1]
     lines = [
         "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs, batch 64; likelihoods timed in"
         " training mode.",
         f"`make bench-flow` on {results['machine']}; {versions}; commit {results['commit'][:7]}.",
-        f"Training in bfloat16 reaches {results['training_gflops']['bfloat16']:.0f} GFLOP/s,"
+        f"Training in {precision} reaches {results['training_gflops'][precision]:.0f} GFLOP/s,"
         f" {share:.1%} of the machine's limit for products.",
         f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to'
         f" the peak (otherwise {results['memory_growth_stored']:.0%}), at {results['constant_time_ratio']:.2f} times the time.",

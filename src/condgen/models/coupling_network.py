@@ -54,11 +54,12 @@ class CouplingNetwork(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
         self.log_gain = nn.Parameter(torch.zeros(channels_out, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keep_hidden: bool = False) -> Tensor:
+        """Shape ``(N, channels_out, H, W)``; ``keep_hidden`` spends memory to spare the backward pass computing again."""
         parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
         precision = self.precision if self.training else None
         if x.device.type in BLOCKED_ON:
-            out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype)
+            out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep_hidden)
         else:
             out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in (x, *parameters))).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
@@ -89,16 +90,18 @@ class _Blocked(torch.autograd.Function):
         w3: Tensor,
         b3: Tensor,
         precision: torch.dtype,
+        keep_hidden: bool,
     ) -> Tensor:
         matrices = [matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3))]
         number, _, height, width = x.shape
         thin, out = x.transpose(0, 1), x.new_empty(len(b3), number, height, width)
 
-        def fill(block: slice) -> None:
-            _, hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
-            out[:, block] = _scatter(matrices[4] @ hidden.t(), (len(b3), -1, height, width), x.dtype)
+        def fill(block: slice) -> tuple[Tensor, Tensor] | None:
+            hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
+            out[:, block] = _scatter(matrices[4] @ hidden[1].t(), (len(b3), -1, height, width), x.dtype)
+            return hidden if keep_hidden else None
 
-        machine.spread(fill, _blocks(x, matrices[1]))
+        ctx.hidden = machine.spread(fill, _blocks(x, matrices[1]))
         out += b3[:, None, None, None]
         ctx.save_for_backward(x, *matrices)
         return out.transpose(0, 1)
@@ -112,9 +115,10 @@ class _Blocked(torch.autograd.Function):
         to_x = torch.empty_like(thin)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
 
-        def fill(block: slice) -> tuple[Tensor, ...]:
+        def fill(item: tuple[slice, tuple[Tensor, Tensor] | None]) -> tuple[Tensor, ...]:
+            block, kept = item
             columns = _neighbours(thin[:, block], w1.dtype)
-            first, second = _hidden(columns, w1, b1, w2, b2)
+            first, second = kept or _hidden(columns, w1, b1, w2, b2)
             from_out = _neighbours(thin_gradient[:, block], w1.dtype)
             to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
             to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
@@ -124,9 +128,9 @@ class _Blocked(torch.autograd.Function):
             products = ((columns @ to_first).t(), to_first.sum(0), to_second.t() @ first, to_second.sum(0), from_out @ second)
             return tuple(product.to(x.dtype) for product in products)
 
-        shares = machine.spread(fill, _blocks(x, b1))
+        shares = machine.spread(fill, list(zip(_blocks(x, b1), ctx.hidden, strict=True)))
         if not trained:
-            return to_x.transpose(0, 1), *[None] * 7
+            return to_x.transpose(0, 1), *[None] * 8
         to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
         return (
             to_x.transpose(0, 1),
@@ -136,6 +140,7 @@ class _Blocked(torch.autograd.Function):
             to_b2,
             _last_weight(to_w3),
             thin_gradient.sum((1, 2, 3)),
+            None,
             None,
         )
 
