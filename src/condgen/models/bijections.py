@@ -91,7 +91,7 @@ class _Recomputed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, to_z: Tensor, to_log_det: Tensor) -> tuple[Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        to_parameters: dict[Tensor, Tensor] = {}
+        to_parameters = _slots([parameter for parameter in ctx.parameters if parameter.requires_grad])
         for step in reversed(ctx.composed.steps):
             x, again, log_det = step.reconstruct(z.detach())
             own = [parameter for parameter in step.parameters() if parameter.requires_grad]
@@ -100,8 +100,17 @@ class _Recomputed(torch.autograd.Function):
             graph, incoming = zip(*outputs, strict=True)
             gradients = torch.autograd.grad(graph, [*x, *own], incoming)
             to_z, z = torch.cat(gradients[: len(x)], dim=1), torch.cat(x, dim=1)
-            to_parameters |= dict(zip(own, gradients[len(x) :], strict=True))
+            for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
+                to_parameters[parameter].copy_(gradient)
         return to_z, None, *(to_parameters.get(parameter) for parameter in ctx.parameters)
+
+
+def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
+    """A place for each parameter's gradient, all in one piece: small ones kept between large ones that come and go would
+    leave memory in holes, more of them the deeper the model."""
+    memory = parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters)) if parameters else torch.empty(0)
+    pieces = memory.split([parameter.numel() for parameter in parameters])
+    return {parameter: piece.view_as(parameter) for parameter, piece in zip(parameters, pieces, strict=True)}
 
 
 class Squeeze(Bijection):

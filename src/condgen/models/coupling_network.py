@@ -115,8 +115,11 @@ class _Blocked(torch.autograd.Function):
         to_x = torch.empty_like(thin)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
 
-        def fill(item: tuple[slice, tuple[Tensor, Tensor] | None]) -> tuple[Tensor, ...]:
-            block, kept = item
+        blocks = _blocks(x, b1)
+
+        def fill(number: int) -> tuple[Tensor, ...]:
+            block, kept = blocks[number], ctx.hidden[number]
+            ctx.hidden[number] = None
             columns = _neighbours(thin[:, block], w1.dtype)
             first, second = kept or _hidden(columns, w1, b1, w2, b2)
             from_out = _neighbours(thin_gradient[:, block], w1.dtype)
@@ -128,7 +131,7 @@ class _Blocked(torch.autograd.Function):
             products = ((columns @ to_first).t(), to_first.sum(0), to_second.t() @ first, to_second.sum(0), from_out @ second)
             return tuple(product.to(x.dtype) for product in products)
 
-        shares = machine.spread(fill, list(zip(_blocks(x, b1), ctx.hidden, strict=True)))
+        shares = machine.spread(fill, range(len(blocks)))
         if not trained:
             return to_x.transpose(0, 1), *[None] * 8
         to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
@@ -197,4 +200,4 @@ def _last_matrix(weight: Tensor) -> Tensor:
 
 def _last_weight(matrix: Tensor) -> Tensor:
     weight: Tensor = matrix.unflatten(0, (-1, 3, 3))
-    return weight.permute(0, 3, 1, 2).flip(2, 3)
+    return weight.permute(0, 3, 1, 2).flip(2, 3).contiguous()
