@@ -35,9 +35,11 @@ bench-data: setup  ## cost of augmentation, of opening data and of training the 
 	$(BIN)/python -m benchmarks.data
 	$(BIN)/python -m benchmarks.presets
 
-bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape
+FLOW ?= benchmarks/results/flow.json
+
+bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape; FLOW=... keeps another machine's
 	$(INSTALL) normflows==1.7.3 FrEIA==0.2
-	$(BIN)/python -m benchmarks.flow
+	$(BIN)/python -m benchmarks.flow --out $(FLOW)
 	$(BIN)/python -m benchmarks.readme
 
 bench-attacks: setup  ## speed and strength of the attacks beside foolbox and ART, on MNIST; CONDGEN_DATA names the real data

@@ -1,4 +1,4 @@
-"""The README's table of speeds, from ``benchmarks/results/flow.json``; rewrites what stands between two comments."""
+"""The README's tables of speeds, one for each machine measured; rewrites what stands between two comments."""
 
 import json
 from pathlib import Path
@@ -54,18 +54,23 @@ def about(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rewritten(text: str, results: dict[str, Any]) -> str:
-    """The README with its table made anew."""
+def measured() -> list[dict[str, Any]]:
+    """What ``make bench-flow`` wrote: ``flow.json``, then ``flow-MACHINE.json`` from others."""
+    return [json.loads(path.read_text()) for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))]
+
+
+def rewritten(text: str, records: list[dict[str, Any]]) -> str:
+    """The README with its tables made anew."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"README.md has no '{BEGIN}' and '{END}'; put them where the table belongs.")
-    return f"{before}{BEGIN}\n{table(results)}\n{END}{after}"
+    tables = "\n\n".join(map(table, records))
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
 
 
 def main() -> None:
-    results = json.loads((RESULTS / "flow.json").read_text())
-    text = rewritten(README.read_text(), results)
+    text = rewritten(README.read_text(), measured())
     with written_whole(README) as work:
         work.write_text(text)
 
