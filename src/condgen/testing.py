@@ -6,10 +6,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from condgen.attacks import Attack, Misclassify
+from condgen.attacks import Attack, AttackResult, Evade, Goal, Misclassify
+from condgen.attacks.goals import reached
 from condgen.audits.checks import Check
 from condgen.classifier import GenerativeClassifier
 from condgen.density import ClassConditionalDensity, check_images
+from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.randomness import stream
@@ -17,7 +19,10 @@ from condgen.randomness import stream
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
 GRADIENT_STEP = 1e-4
 NEAR = 0.25  # above the exact distance: what an attack may need more
+GAP = 0.03  # pixel values: how far from the middle between two classes a detector begins to accept
+GRID = 501  # points to a side of the plane
 RETRAIN = "Retrain with a lower learning rate."
+WALK = "Walk along the boundary as well."
 
 
 @runtime_checkable
@@ -135,39 +140,70 @@ def _relative(first: Tensor, second: Tensor) -> float:
 
 
 def check_attack(attack: Attack) -> list[Check]:
-    """Check an attack where the answer is known: two Gaussian classes, of which the boundary is a hyperplane.
+    """Check an attack where the answer is known: two Gaussian classes, alone and with a detector between them.
+
+    Alone, their boundary is a hyperplane in 16 dimensions. The detector accepts a disc around each of two classes in a plane
+    and nothing between them: what is nearest on the other side is refused, and an attack has to cross.
 
     Args:
         attack: With any settings that it should manage with.
 
     Returns:
-        One :class:`Check` for success on every image, for a distance near the exact one, for repeatability under one seed, and
-        for staying within bounds.
+        One :class:`Check` for success on every image and one for a distance near the exact one, without and with the
+        detector, then for repeatability under one seed, and for staying within bounds.
 
     Examples:
         >>> from condgen.attacks import CarliniWagner
         >>> all(check.passed for check in check_attack(CarliniWagner()))
         True
     """
-    classifier, x, label, exact = _two_gaussians()
-    results = [attack(classifier, x, Misclassify(label), generator=stream(0, "check attack")) for _ in range(2)]
-    first, again = results
-    excess = (first.l2 / exact - 1)[first.reached]
-    longest = excess.max().item() if len(excess) else float("nan")
+    classifier, x, label = _two_gaussians(dims=16, apart=0.2, scale=0.2)
+    first, again = (attack(classifier, x, Misclassify(label), generator=stream(0, "check attack")) for _ in range(2))
+    exact = (x.flatten(1) - 0.5).sum(1).abs() / x[0].numel() ** 0.5
+    plane, points, their_label = _two_gaussians(dims=2, apart=0.5, scale=0.15)
+    goal = Evade(Misclassify(their_label), _islands(plane))
+    aware = attack(plane, points, goal, generator=stream(0, "check attack"))
     same = torch.equal(first.perturbed, again.perturbed)
-    inside = bool(((first.perturbed >= 0) & (first.perturbed <= 1)).all())
+    inside = all(bool(((result.perturbed >= 0) & (result.perturbed <= 1)).all()) for result in (first, aware))
     return [
-        Check("finds every image", bool(first.reached.all()), f"{int(first.reached.sum())} of {len(x)}", "Spend more steps."),
-        Check("distance", longest < NEAR, f"up to {longest:.1%} above the exact one", "Walk along the boundary as well."),
+        *_success("", first, exact),
+        *_success(", detector known", aware, _by_search(plane, points, goal)),
         Check("repeatable", same, "same images" if same else "other images", "Draw from the generator alone."),
         Check("within bounds", inside, "yes" if inside else "no", "Ask about search.clip(images)."),
     ]
 
 
-def _two_gaussians(dims: int = 16) -> tuple[GenerativeClassifier, Tensor, Tensor, Tensor]:
-    """A classifier, images, labels, and the distances of the images from the hyperplane between the classes."""
-    mean = torch.tensor([0.4, 0.6]).view(2, 1, 1, 1).expand(2, 1, 1, dims).clone()
+def _success(suffix: str, result: AttackResult, exact: Tensor) -> list[Check]:
+    excess = (result.l2 / exact - 1)[result.reached]
+    longest = excess.max().item() if len(excess) else float("nan")
+    found = f"{int(result.reached.sum())} of {len(exact)}"
+    return [
+        Check("finds every image" + suffix, bool(result.reached.all()), found, "Spend more steps."),
+        Check(
+            "distance" + suffix, longest < NEAR, f"up to {longest:.1%} above the exact one", "Walk along the boundary as well."
+        ),
+    ]
+
+
+def _two_gaussians(dims: int, apart: float, scale: float) -> tuple[GenerativeClassifier, Tensor, Tensor]:
+    """A classifier, images near the classes' means, and labels."""
+    mean = torch.tensor([0.5 - apart / 2, 0.5 + apart / 2]).view(2, 1, 1, 1).expand(2, 1, 1, dims).clone()
     label = torch.arange(6) % 2
     x = mean[label] + 0.03 * torch.randn(6, 1, 1, dims, generator=stream(0, "two gaussians"))
-    exact = (x.flatten(1) - 0.5).sum(1).abs() / dims**0.5
-    return GenerativeClassifier(DiagonalGaussian(mean)), x, label, exact
+    return GenerativeClassifier(DiagonalGaussian(mean, scale)), x, label
+
+
+def _islands(plane: GenerativeClassifier) -> LikelihoodThreshold:
+    """Accepts a disc around each mean and refuses what lies between them."""
+    shore = torch.full((1, 1, 1, 2), 0.5 + GAP)
+    return LikelihoodThreshold(plane(shore).bits_per_dim.item())
+
+
+def _by_search(plane: GenerativeClassifier, points: Tensor, goal: Goal) -> Tensor:
+    """Distance of each point from the nearest of a fine grid that reaches its goal."""
+    axis = torch.linspace(0, 1, GRID)
+    grid = torch.cartesian_prod(axis, axis)
+    prediction = plane(grid.view(-1, 1, 1, 2))
+    rows = torch.arange(len(points))
+    hits = [reached(goal[row.expand(len(grid))].margins(prediction)) for row in rows]
+    return torch.stack([(grid[hit] - points[row].flatten()).norm(dim=1).min() for row, hit in zip(rows, hits, strict=True)])
