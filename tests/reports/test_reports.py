@@ -97,6 +97,9 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
     assert len(list((tmp_path / "figures").iterdir())) == 18
+    samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
+    # not one raster of them all, resampled
+    assert samples.count("<image") == len(trained.record("samples").arrays["images"])
 
 
 def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
 
 
 def draw_image(axes: Any, image: NDArray[np.floating], extent: tuple[float, float, float, float] | None = None) -> None:
-    """One image without ticks, where ``extent`` says: grey if it has one channel."""
+    """One image without ticks, where ``extent`` says: grey if it has one channel; in an SVG its pixels as they are."""
     shown = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="none", extent=extent)
     axes.set_axis_off()
 
 
