@@ -106,8 +106,10 @@ class _Recomputed(torch.autograd.Function):
 
 
 def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
-    """A place for each parameter's gradient, all in one piece: small ones kept between large ones that come and go would
-    leave memory in holes, more of them the deeper the model."""
+    """A place for each parameter's gradient, all in one piece.
+
+    Small ones kept between large ones that come and go would leave memory in holes, more of them the deeper the model.
+    """
     memory = parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters)) if parameters else torch.empty(0)
     pieces = memory.split([parameter.numel() for parameter in parameters])
     return {parameter: piece.view_as(parameter) for parameter, piece in zip(parameters, pieces, strict=True)}

@@ -114,7 +114,6 @@ class _Blocked(torch.autograd.Function):
         thin, thin_gradient = x.transpose(0, 1), gradient.transpose(0, 1)
         to_x = torch.empty_like(thin)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
-
         blocks = _blocks(x, b1)
 
         def fill(number: int) -> tuple[Tensor, ...]:
