@@ -39,13 +39,14 @@ def test_without_a_table_of_what_runs_the_average_decides(tmp_path: Path, monkey
 
 def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
+    torch.set_num_threads(2)
     monkeypatch.setattr(machine, "_workers", None)
     meeting = Barrier(2, timeout=10)
     machine.prepare(threads=2)
     assert len(machine.spread(lambda _: meeting.wait(), range(2))) == 2  # one thread alone would wait in vain
+    assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
     machine.prepare(threads=1)
     assert machine.spread(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
-    assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
     torch.set_num_threads(before)
 
 

@@ -341,6 +341,15 @@ def test_the_conformance_check_finds_attacks_that_do_not_work() -> None:
     assert not all(check.passed for check in check_attack(Forgetful()))
     failed = [check.name for check in check_attack(Blind()) if not check.passed]
     assert failed == ["finds every image, detector known", "distance, detector known"]
+    assert [check.name for check in check_attack(Lazy()) if not check.passed] == ["distance", "distance, detector known"]
+
+
+class Lazy(Attack):
+    """Stays where it begins."""
+
+    def perturb(self, search: Search, index: torch.Tensor, generator: torch.Generator) -> dict[int, str]:
+        Starts(tries=200).find(search, index, generator)
+        return {}
 
 
 class Blind(Attack):
