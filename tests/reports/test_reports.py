@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from condgen.errors import CondgenError
 from condgen.reports import words, write_report
+from condgen.reports.images import image_grid
 from condgen.reports.tables import attacks_table, checks_table
 from condgen.runs import Run
 
@@ -106,3 +108,11 @@ def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -
     with pytest.raises(CondgenError, match="same name"):
         write_report([trained, trained], tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_images_that_are_no_squares_keep_their_shape() -> None:
+    grid = image_grid(np.zeros((4, 3, 10, 20)), ["a", "b"])
+    left, right, bottom, top = grid.axes[0].images[3].get_extent()
+    assert right - left == pytest.approx(2 * (bottom - top))
+    assert 1 <= left < right <= 2
+    assert 1 <= top < bottom <= 2

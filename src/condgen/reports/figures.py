@@ -124,7 +124,7 @@ def attack_gallery(run: Run) -> Figure:
         original, perturbed = arrays["gallery_original"][number], arrays["gallery_perturbed"][number]
         shift = perturbed - original
         for place, image in enumerate((original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6))):
-            draw_image(axes, image, extent=(0.95 * place + 0.05, 0.95 * (place + 1), top + 0.9, top))
+            draw_image(axes, image, cell=(0.95 * place + 0.05, top, 0.9))
         axes.text(3, top + 0.45, _gallery_words(arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure

@@ -23,16 +23,28 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
     axes = figure.add_axes((name_width / width, 0, 1 - name_width / width, 1))  # one for all: each costs 20 ms
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        draw_image(axes, image, extent=(column, column + 0.96, row + 0.96, row))
+        draw_image(axes, image, cell=(column, row, 0.96))
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     for row, name in enumerate(row_names):
         figure.text((name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8)
     return figure
 
 
-def draw_image(axes: Any, image: NDArray[np.floating], extent: tuple[float, float, float, float] | None = None) -> None:
-    """One image without ticks, where ``extent`` says: grey if it has one channel; in an SVG its pixels as they are."""
+def draw_image(axes: Any, image: NDArray[np.floating], cell: tuple[float, float, float] | None = None) -> None:
+    """One image without ticks, grey if it has one channel; in an SVG its pixels as they are.
+
+    Args:
+        axes: To draw on; the y axis points down.
+        image: Shape ``(C, H, W)``.
+        cell: Left, top and side of the square that it fills as far as its shape allows. Default: all of the axes.
+    """
     shown = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    extent = None
+    if cell is not None:
+        left, top, side = cell
+        height, width = (side * size / max(image.shape[1:]) for size in image.shape[1:])
+        left, top = left + (side - width) / 2, top + (side - height) / 2
+        extent = (left, left + width, top + height, top)
     axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="none", extent=extent)
     axes.set_axis_off()
 
