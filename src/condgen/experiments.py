@@ -92,11 +92,10 @@ def check_device(config: Config, device: str = "cpu") -> None:
     Raises:
         ConfigError: Saying how to train all the same.
     """
-    if config.model.precision == "bfloat16" and not machine.multiplies_bfloat16(device):
-        units = "tensor cores for bfloat16" if device == "cuda" else "units for bfloat16 products (AMX or AVX-512 BF16)"
+    if config.model.precision == "bfloat16" and device == "cuda" and not machine.multiplies_bfloat16(device):
         raise ConfigError(
-            f"model.precision is 'bfloat16', but the {device} device has no {units};"
-            " start a run with `--set model.precision=float32`, or train where they are. Audits run anywhere."
+            "model.precision is 'bfloat16', but the CUDA device has no tensor cores for it; start a run with"
+            " `--set model.precision=float32`, or train on another device, such as --device cpu. Audits run anywhere."
         )
     if config.training.compile and (device != "cuda" or config.model.memory == "constant"):
         found = f"the device is {device} and model.memory is '{config.model.memory}'"

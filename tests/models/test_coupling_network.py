@@ -69,6 +69,17 @@ def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are()
         assert (ours - expected).norm() < 3 * (theirs - expected).norm()
 
 
+def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coupling_network, "_has_bfloat16", lambda: False)
+    left, right, bias = (torch.randn(*shape).bfloat16() for shape in ((50, 300), (300, 20), (20,)))
+    exact = left.double() @ right.double()
+    torch.testing.assert_close(coupling_network._product(left, right), exact.bfloat16(), rtol=2**-7, atol=1e-3)
+    one_layer = coupling_network._linear_relu(left, right.t(), bias)
+    torch.testing.assert_close(one_layer, (exact + bias).relu().bfloat16(), rtol=2**-7, atol=1e-3)
+    near = (coupling_network._product(left, right) == exact.bfloat16()).double().mean()
+    assert near > 0.99  # the sums differ in float32's last bits, which seldom decide how bfloat16 rounds
+
+
 def test_a_second_derivative_is_refused() -> None:
     network, x = shaken(CouplingNetwork(1, 2, width=4)), torch.randn(1, 1, 3, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(x).square().sum(), x, create_graph=True)

@@ -98,7 +98,7 @@ class _Blocked(torch.autograd.Function):
 
         def fill(block: slice) -> tuple[Tensor, Tensor] | None:
             hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
-            out[:, block] = _scatter(matrices[4] @ hidden[1].t(), (len(b3), -1, height, width), x.dtype)
+            out[:, block] = _scatter(_product(matrices[4], hidden[1].t()), (len(b3), -1, height, width), x.dtype)
             return hidden if keep_hidden else None
 
         ctx.hidden = machine.spread(fill, _blocks(x, matrices[1]))
@@ -122,13 +122,13 @@ class _Blocked(torch.autograd.Function):
             columns = _neighbours(thin[:, block], w1.dtype)
             first, second = kept or _hidden(columns, w1, b1, w2, b2)
             from_out = _neighbours(thin_gradient[:, block], w1.dtype)
-            to_second = torch.ops.aten.threshold_backward(from_out.t() @ w3, second, 0)
-            to_first = torch.ops.aten.threshold_backward(to_second @ w2, first, 0)
-            to_x[:, block] = _scatter(w1.t() @ to_first.t(), (channels, -1, height, width), x.dtype)
+            to_second = torch.ops.aten.threshold_backward(_product(from_out.t(), w3), second, 0)
+            to_first = torch.ops.aten.threshold_backward(_product(to_second, w2), first, 0)
+            to_x[:, block] = _scatter(_product(w1.t(), to_first.t()), (channels, -1, height, width), x.dtype)
             if not trained:
                 return ()
-            products = ((columns @ to_first).t(), to_first.sum(0), to_second.t() @ first, to_second.sum(0), from_out @ second)
-            return tuple(product.to(x.dtype) for product in products)
+            to_w1, to_w2, to_w3 = _product(columns, to_first).t(), _product(to_second.t(), first), _product(from_out, second)
+            return tuple(share.to(x.dtype) for share in (to_w1, to_first.sum(0), to_w2, to_second.sum(0), to_w3))
 
         shares = machine.spread(fill, range(len(blocks)))
         if not trained:
@@ -159,15 +159,24 @@ def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """In bfloat16, where oneDNN has it, the ReLU is applied before the product leaves the registers, at half of the time."""
-    if rows.dtype == torch.bfloat16 and _fuses_bfloat16():
+    if rows.dtype != torch.bfloat16:
+        return torch.addmm(bias, rows, weight.t()).relu_()
+    if _has_bfloat16():
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
         return fused
-    return torch.addmm(bias, rows, weight.t()).relu_()
+    return torch.addmm(bias.float(), rows.float(), weight.float().t()).relu_().bfloat16()
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """In bfloat16 on a CPU without units for it: the units' sums, in float32 of rounded numbers, at nearly float32's speed."""
+    if left.dtype == torch.bfloat16 and not _has_bfloat16():
+        return (left.float() @ right.float()).bfloat16()
+    return left @ right
 
 
 @cache
-def _fuses_bfloat16() -> bool:
-    """Whether oneDNN has the fused product; on CPUs without AVX-512 the call exists and fails."""
+def _has_bfloat16() -> bool:
+    """Whether oneDNN multiplies in bfloat16; on CPUs without AVX-512 its calls exist and fail, and PyTorch's own crawl."""
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
