@@ -20,7 +20,7 @@ class Card:
         latent: Length of z.
         parameters: How many.
         likelihood_flops: For log p(x | y) of one image under all classes.
-        training_flops: For one image in a training step: forward and backward, as executed, recomputation included.
+        training_flops: For one image in a training step: forward and backward, as executed, with what is recomputed.
         activation_bytes: Kept between forward and backward for one image.
     """
 
@@ -44,7 +44,7 @@ class Card:
             ("latent vector", f"{self.latent} numbers"),
             ("parameters", f"{self.parameters:,}"),
             ("log p(x | y), all classes", f"{self.likelihood_flops / 1e9:.3f} GFLOP per image"),
-            ("training step", f"{self.training_flops / 1e9:.3f} GFLOP per image, recomputation included"),
+            ("training step", f"{self.training_flops / 1e9:.3f} GFLOP per image, with what is recomputed"),
             ("activations kept", f"{self.activation_bytes / 2**20:.2f} MiB per image"),
         ]
 

@@ -49,11 +49,11 @@ class AffineCoupling(Bijection):
         kept, changed = z.chunk(2, dim=1)
         kept = kept.detach().requires_grad_()
         with torch.enable_grad():
-            shift, log_scale = self._shift_and_log_scale(kept, keep_hidden=True)
+            shift, log_scale = self._shift_and_log_scale(kept)
             before = (changed * (-log_scale).exp() - shift).detach().requires_grad_()
             again = torch.cat([kept, (before + shift) * log_scale.exp()], dim=1)
             return (kept, before), again, log_scale.flatten(1).sum(1)
 
-    def _shift_and_log_scale(self, kept: Tensor, keep_hidden: bool = False) -> tuple[Tensor, Tensor]:
-        shift, raw = self.network(kept, keep_hidden).chunk(2, dim=1)
+    def _shift_and_log_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = self.network(kept).chunk(2, dim=1)
         return shift, logsigmoid(raw + OPEN)

@@ -2,8 +2,9 @@
 
 A coupling network is wide inside and thin at both ends: with 1 to 16 channels in and out and 128 between, a 3x3 convolution
 library call spends most of its time moving the wide middle through memory. Here each 3x3 convolution is a matrix product
-with the nine neighbours of a pixel on its thin side, a block of images goes through all three layers while it is in the
-cache, and the backward pass computes the middle again instead of having stored it.
+with the nine neighbours of a pixel on its thin side, and a block of pixels goes through all three layers while it is in the
+cache. Of the wide middle the second layer is kept for the backward pass of a training step; the first is computed again, and
+where only the image asks for a gradient, as in an attack on many images at once, both are.
 """
 
 from functools import cache, reduce
@@ -54,12 +55,13 @@ class CouplingNetwork(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
         self.log_gain = nn.Parameter(torch.zeros(channels_out, 1, 1))
 
-    def forward(self, x: Tensor, keep_hidden: bool = False) -> Tensor:
-        """Shape ``(N, channels_out, H, W)``; ``keep_hidden`` spends memory to spare the backward pass computing again."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape ``(N, channels_out, H, W)``."""
         parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
         precision = self.precision if self.training else None
         if x.device.type in BLOCKED_ON:
-            out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep_hidden)
+            keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
+            out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep)
         else:
             out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in (x, *parameters))).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
@@ -77,7 +79,7 @@ def convolutions(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: 
 
 
 class _Blocked(torch.autograd.Function):
-    """Block by block; inside, thin tensors are ``(C, N, H, W)`` and wide ones ``(N H W, width)``."""
+    """Block by block of pixels; inside, thin tensors are ``(channels, N H W)`` and wide ones ``(pixels of a block, width)``."""
 
     @staticmethod
     def forward(
@@ -90,71 +92,56 @@ class _Blocked(torch.autograd.Function):
         w3: Tensor,
         b3: Tensor,
         precision: torch.dtype,
-        keep_hidden: bool,
+        keep: bool,
     ) -> Tensor:
-        matrices = [matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3))]
-        number, _, height, width = x.shape
-        thin, out = x.transpose(0, 1), x.new_empty(len(b3), number, height, width)
+        w1, b1, w2, b2, w3 = (matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3)))
+        columns = _neighbours(x, precision)
+        to_out = columns.new_empty(len(w3), columns.shape[1])
 
-        def fill(block: slice) -> tuple[Tensor, Tensor] | None:
-            hidden = _hidden(_neighbours(thin[:, block], precision), *matrices[:4])
-            out[:, block] = _scatter(_product(matrices[4], hidden[1].t()), (len(b3), -1, height, width), x.dtype)
-            return hidden if keep_hidden else None
+        def fill(block: slice) -> Tensor | None:
+            second = _linear_relu(_linear_relu(columns[:, block].t(), w1, b1), w2, b2)
+            to_out[:, block] = _product(w3, second.t())
+            return second if keep else None
 
-        ctx.hidden = machine.spread(fill, _blocks(x, matrices[1]))
-        out += b3[:, None, None, None]
-        ctx.save_for_backward(x, *matrices)
-        return out.transpose(0, 1)
+        kept = machine.spread(fill, _blocks(columns, len(w1)))
+        ctx.save_for_backward(x, w1, b1, w2, b2, w3, *(kept if keep else ()))
+        return _scatter(to_out, (len(x), len(b3), *x.shape[2:]), x.dtype) + b3[:, None, None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, w1, b1, w2, b2, w3 = ctx.saved_tensors
-        _, channels, height, width = x.shape
-        thin, thin_gradient = x.transpose(0, 1), gradient.transpose(0, 1)
-        to_x = torch.empty_like(thin)
+        x, w1, b1, w2, b2, w3, *kept = ctx.saved_tensors
+        channels = x.shape[1]
+        columns, from_out = _neighbours(x, w1.dtype), _neighbours(gradient, w1.dtype)
+        to_columns = torch.empty_like(columns)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
-        blocks = _blocks(x, b1)
+        blocks = _blocks(columns, len(w1))
 
         def fill(number: int) -> tuple[Tensor, ...]:
-            block, kept = blocks[number], ctx.hidden[number]
-            ctx.hidden[number] = None
-            columns = _neighbours(thin[:, block], w1.dtype)
-            first, second = kept or _hidden(columns, w1, b1, w2, b2)
-            from_out = _neighbours(thin_gradient[:, block], w1.dtype)
-            to_second = torch.ops.aten.threshold_backward(_product(from_out.t(), w3), second, 0)
+            block = blocks[number]
+            first = _linear_relu(columns[:, block].t(), w1, b1)
+            second = kept[number] if kept else _linear_relu(first, w2, b2)
+            to_second = torch.ops.aten.threshold_backward(_product(from_out[:, block].t(), w3), second, 0)
             to_first = torch.ops.aten.threshold_backward(_product(to_second, w2), first, 0)
-            to_x[:, block] = _scatter(_product(w1.t(), to_first.t()), (channels, -1, height, width), x.dtype)
+            to_columns[:, block] = _product(w1.t(), to_first.t())
             if not trained:
                 return ()
-            to_w1, to_w2, to_w3 = _product(columns, to_first).t(), _product(to_second.t(), first), _product(from_out, second)
+            to_w1, to_w2 = _product(columns[:, block], to_first).t(), _product(to_second.t(), first)
+            to_w3 = _product(from_out[:, block], second)
             return tuple(share.to(x.dtype) for share in (to_w1, to_first.sum(0), to_w2, to_second.sum(0), to_w3))
 
         shares = machine.spread(fill, range(len(blocks)))
+        to_x = _scatter(to_columns, tuple(x.shape), x.dtype)
         if not trained:
-            return to_x.transpose(0, 1), *[None] * 8
+            return to_x, *[None] * 8
         to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
-        return (
-            to_x.transpose(0, 1),
-            to_w1.unflatten(1, (channels, 3, 3)),
-            to_b1,
-            to_w2[:, :, None, None],
-            to_b2,
-            _last_weight(to_w3),
-            thin_gradient.sum((1, 2, 3)),
-            None,
-            None,
-        )
+        to_w1, to_w2, to_w3 = to_w1.unflatten(1, (channels, 3, 3)), to_w2[:, :, None, None], _last_weight(to_w3)
+        return to_x, to_w1, to_b1, to_w2, to_b2, to_w3, gradient.sum((0, 2, 3)), None, None
 
 
-def _blocks(x: Tensor, bias: Tensor) -> list[slice]:
-    images = max(1, BLOCK_ELEMENTS // (len(bias) * x.shape[2] * x.shape[3]))
-    return [slice(start, start + images) for start in range(0, len(x), images)]
-
-
-def _hidden(columns: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-    first = _linear_relu(columns.t(), w1, b1)
-    return first, _linear_relu(first, w2, b2)
+def _blocks(columns: Tensor, width: int) -> list[slice]:
+    pixels = max(1, BLOCK_ELEMENTS // width)
+    return [slice(start, start + pixels) for start in range(0, columns.shape[1], pixels)]
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -180,25 +167,25 @@ def _has_bfloat16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _neighbours(thin: Tensor, precision: torch.dtype) -> Tensor:
-    """``(C, N, H, W)`` to ``(9 C, N H W)``: what a 3x3 convolution sees at each pixel, zeros outside."""
-    channels, number, height, width = thin.shape
-    padded = thin.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
-    padded[:, :, 1:-1, 1:-1] = thin
+def _neighbours(x: Tensor, precision: torch.dtype) -> Tensor:
+    """``(N, C, H, W)`` to ``(9 C, N H W)``: what a 3x3 convolution sees at each pixel, zeros outside."""
+    number, channels, height, width = x.shape
+    padded = x.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
+    padded[:, :, 1:-1, 1:-1] = x.transpose(0, 1)
     channel, image, row, column = padded.stride()
     windows = padded.as_strided((channels, 3, 3, number, height, width), (channel, row, column, image, row, column))
     return windows.reshape(9 * channels, -1)
 
 
 def _scatter(columns: Tensor, shape: tuple[int, int, int, int], precision: torch.dtype) -> Tensor:
-    """The adjoint of :func:`_neighbours`: every pixel adds to its nine neighbours."""
-    channels, _, height, width = shape
-    windows = columns.view(channels, 3, 3, -1, height, width)
-    padded = columns.new_zeros(channels, windows.shape[3], height + 2, width + 2, dtype=precision)
+    """The adjoint of :func:`_neighbours`, ``(N, C, H, W)`` from ``shape``: every pixel adds to its nine neighbours."""
+    number, channels, height, width = shape
+    windows = columns.view(channels, 3, 3, number, height, width)
+    padded = columns.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
     for row in range(3):
         for column in range(3):
-            padded[:, :, row : row + height, column : column + width] += windows[:, row, column]
-    return padded[:, :, 1:-1, 1:-1]
+            padded[:, :, row : row + height, column : column + width].add_(windows[:, row, column])
+    return padded[:, :, 1:-1, 1:-1].transpose(0, 1)
 
 
 def _last_matrix(weight: Tensor) -> Tensor:
