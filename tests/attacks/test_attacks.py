@@ -168,6 +168,16 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     assert result.backward.sum() == 0
 
 
+@pytest.mark.parametrize("attack", DECISION, ids=name)
+def test_an_image_whose_start_was_dear_costs_the_others_no_queries(attack: Attack) -> None:
+    x, label = images(3)
+    search = Search(two_gaussians(), x, Misclassify(label))
+    search.forward[0] = attack.queries // 2
+    attack.perturb(search, search.everyone, torch.Generator().manual_seed(0))
+    assert (search.forward[1:] > 0.75 * attack.queries).all()
+    assert (search.forward <= attack.queries).all()
+
+
 def test_no_gradient_is_an_error_that_says_what_works() -> None:
     classifier, (x, label) = GenerativeClassifier(Broken(two_gaussians().density, "no gradient")), images(2)
     with pytest.raises(CondgenError, match="Boundary and HopSkipJump need none"):

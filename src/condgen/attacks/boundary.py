@@ -55,7 +55,12 @@ class Boundary(Attack):
     def _walk(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
         x, distance, past = search.x[index], search.l2(current, index), torch.zeros_like(current)
         length = torch.full_like(distance, self.first)
-        while search.forward[index].max() < self.queries:
+        while True:
+            left = search.forward[index] < self.queries  # starts may have cost some images more than others
+            if not left.any():
+                return
+            state = index, x, current, distance, past, length
+            index, x, current, distance, past, length = (part[left] for part in state)
             outward = normed(current - x)
             noise = normed(torch.randn(x.shape, generator=generator, dtype=x.dtype))
             aside = normed(self.lean * normed(past) + (1 - self.lean**2) ** 0.5 * noise)

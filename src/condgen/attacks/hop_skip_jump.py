@@ -48,7 +48,9 @@ class HopSkipJump(Attack):
         dims, hop = current[0].numel(), 1
         while True:
             probes = int(self.probes * hop**0.5)
-            if search.forward[index].max() + probes + HALVINGS + BISECTIONS > self.queries:
+            left = search.forward[index] + probes + HALVINGS + BISECTIONS <= self.queries  # starts cost some images more
+            index, current = index[left], current[left]
+            if not len(index):
                 return
             distance = search.l2(current, index)
             reach = 0.1 * search.diameter / dims**0.5 if hop == 1 else distance / dims**0.5
