@@ -46,7 +46,7 @@ bench-attacks: setup  ## speed and strength of the attacks beside foolbox and AR
 	$(INSTALL) adversarial-robustness-toolbox==1.20.1
 	$(BIN)/python -m benchmarks.attacks
 
-bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small: twice 15 minutes
+bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small, three runs of 20 minutes; goes on after a stop
 	$(BIN)/python -m benchmarks.precision
 
 stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
