@@ -14,8 +14,9 @@ import torch
 
 from benchmarks.evidence import RESULTS, about, keep, kept, matrix_limit
 from condgen import experiments, machine
-from condgen.cli.options import data_dir_option, overrides_option, threads_option
+from condgen.cli.options import Finite, data_dir_option, overrides_option, threads_option
 from condgen.config import AUDITS, load_preset
+from condgen.errors import CondgenError
 from condgen.runs import Run
 
 PRESETS = ("mnist-reweight", "mnist-split", "mnist-base")
@@ -44,7 +45,7 @@ class Study:
                 if (begun and minutes <= 0) or self.train(preset, overrides, path, minutes, data_dir).epochs_done < epochs:
                     return False
                 begun = True
-            if not is_audited(path):
+            if not is_audited(path) or "classification" not in self.results["presets"].get(preset, {}):
                 if begun and time.monotonic() >= end:
                     return False
                 self.audit(preset, Run.open(path), data_dir)
@@ -73,11 +74,12 @@ class Study:
 
     def audit(self, preset: str, run: Run, data_dir: Path | None) -> None:
         """The audits that are not done yet; Table 1's figures stand beside the speed."""
-        missing = [name for name in AUDITS if not (run.records / f"{name}.json").exists()]
-        experiments.audit(run, missing, data_dir=data_dir, device=self.device.type)
+        missing = [name for name in AUDITS if not run.has(name)]
+        if missing:
+            experiments.audit(run, missing, data_dir=data_dir, device=self.device.type)
         summary = run.record("classification").summary
         chosen = ("n", "accuracy", "accuracy_ci", "bits_per_dim", "bits_per_dim_ci")
-        self.results["presets"][preset]["classification"] = {key: summary[key] for key in chosen}
+        self.results["presets"].setdefault(preset, {})["classification"] = {key: summary[key] for key in chosen}
         keep(self.out, self.results)
 
     def _speed(self, run: Run, data_dir: Path | None) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def is_audited(path: Path) -> bool:
 
 @click.command()
 @click.argument("presets", nargs=-1)
-@click.option("--minutes", type=click.FloatRange(min=0), default=8.0, show_default=True, help="Of this call.")
+@click.option("--minutes", type=Finite(min=0), default=8.0, show_default=True, help="Of this call.")
 @click.option("--device", type=click.Choice(machine.DEVICES), default="cuda", show_default=True)
 @threads_option
 @overrides_option
@@ -130,11 +132,12 @@ def main(
     """Train and audit PRESETS (default: Reweight, Split and Base on MNIST), at most --minutes of it in this call."""
     end = time.monotonic() + 60 * minutes
     machine.prepare(threads)
-    study = Study(out, machine.prepare_device(device))
-    if study.run_until(end, presets or PRESETS, overrides, runs, data_dir):
-        click.echo(f"All is trained and audited; see {out}.")
-    else:
-        click.echo("Time is over; the same command goes on.")
+    try:
+        study = Study(out, machine.prepare_device(device))
+        done = study.run_until(end, presets or PRESETS, overrides, runs, data_dir)
+    except CondgenError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"All is trained and audited; see {out}." if done else "Time is over; the same command goes on.")
 
 
 if __name__ == "__main__":

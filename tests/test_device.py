@@ -53,7 +53,8 @@ def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkey
         assert loss.device == ELSEWHERE
         assert all(parameter.grad.device == ELSEWHERE for parameter in classifier.parameters())
         assert predict(classifier, x).log_joint.device.type == "cpu"
-        assert classifier.density.sample(label, generator=torch.Generator()).device == ELSEWHERE
+        z = classifier.density.prior.sample(label, 1.0, torch.Generator())
+        assert classifier.density.decode(z).device == ELSEWHERE
 
 
 def test_two_devices_are_not_mixed_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:

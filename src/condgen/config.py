@@ -28,15 +28,15 @@ class Section(BaseModel):
 class Data(Section):
     name: str
     size: Positive | None = None
-    crop_padding: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Annotated[int, Field(ge=0, le=1024)] = 0
     flip: bool = False
 
 
 class Model(Section):
     name: Literal["glow"] = "glow"
-    levels: Positive = 4
-    blocks: Positive = 12
-    width: Positive = 128
+    levels: Annotated[int, Field(gt=0, le=16)] = 4
+    blocks: Annotated[int, Field(gt=0, le=1024)] = 12
+    width: Annotated[int, Field(gt=0, le=65536)] = 128
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
     prior: Literal["class-mixture", "split"] = "class-mixture"

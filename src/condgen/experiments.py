@@ -221,7 +221,7 @@ def _record(
 
 def describe(config: Config, data_dir: Path | None = None) -> Card:
     """The model card of ``config``."""
-    return card.describe(build_density(config, open_data(config, data_dir).train))
+    return card.describe(build_density(resolved(config), open_data(config, data_dir).train))
 
 
 def check(run: Run, data_dir: Path | None = None, images: int = 16) -> list[Check]:

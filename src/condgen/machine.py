@@ -4,8 +4,9 @@ import ctypes
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +58,17 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
             return work(item)
 
     return list(map(alone, items) if _workers is None or len(items) < 2 else _workers.map(alone, items))
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let :func:`spread` stay on this thread, for what looks at the operations of one thread only."""
+    global _workers
+    usual, _workers = _workers, None
+    try:
+        yield
+    finally:
+        _workers = usual
 
 
 def prepare_device(name: str = "auto") -> torch.device:

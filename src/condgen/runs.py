@@ -11,6 +11,7 @@ from condgen.audits.records import Record
 from condgen.config import Config, load_config
 from condgen.errors import RunError
 from condgen.files import written_whole
+from condgen.training.checkpoints import epochs_done
 
 VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-image")
 
@@ -62,8 +63,7 @@ class Run:
     @property
     def epochs_done(self) -> int:
         """Finished epochs."""
-        path = self.path / "metrics.jsonl"
-        return len(path.read_text().splitlines()) if path.exists() else 0
+        return epochs_done(self.path / "checkpoint")
 
     @property
     def records(self) -> Path:

@@ -35,3 +35,10 @@ def test_the_study_comes_to_its_end_in_pieces(tmp_path: Path) -> None:
     assert 0 <= reweight["classification"]["accuracy"] <= 1
     assert {path.stem for path in (tmp_path / "runs/digits-base/records").glob("*.json")} >= {"classification", "interpolation"}
     assert "All is trained and audited" in study(tmp_path, minutes=0)  # nothing is left to do
+
+
+def test_what_was_trained_and_audited_before_is_still_told(tmp_path: Path) -> None:
+    study(tmp_path, minutes=10)
+    (tmp_path / "gpu.json").unlink()
+    assert "All is trained and audited" in study(tmp_path, minutes=10)
+    assert 0 <= json.loads((tmp_path / "gpu.json").read_text())["presets"]["digits-base"]["classification"]["accuracy"] <= 1

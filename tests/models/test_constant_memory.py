@@ -64,3 +64,13 @@ def test_a_first_batch_initialises_actnorm_all_the_same() -> None:
     for (name, first), second in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(first, second, msg=name)
         torch.testing.assert_close(first.grad, second.grad, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_weights_changed_before_the_backward_pass_are_an_error() -> None:
+    for glow in pair(torch.float32):
+        value = glow.class_log_prob(torch.rand(2, 1, 8, 8)).sum()
+        with torch.no_grad():
+            for parameter in glow.parameters():
+                parameter.add_(0.5)
+        with pytest.raises(RuntimeError, match="inplace"):
+            value.backward()

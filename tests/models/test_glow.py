@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condgen.classifier import GenerativeClassifier
-from condgen.errors import ConfigError
+from condgen.errors import ConfigError, ImageError
 from condgen.models.families import GAUSSIAN
 from condgen.models.glow import Glow
 from condgen.models.priors import ClassMixture, SplitPrior, log_prob
@@ -153,3 +153,28 @@ def test_gradient_reaches_the_image() -> None:
     (gradient,) = torch.autograd.grad(glow.class_log_prob(x).sum(), x)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize(("family", "temperature"), [("cauchy", 1.0), ("gaussian", 6.0)])
+def test_samples_are_finite_even_where_the_tails_of_the_prior_overflow(family: str, temperature: float) -> None:
+    glow = shaken(Glow(ClassMixture(3, 32, family), event_shape=(1, 4, 4), levels=2, blocks=6, width=8), 0.1)
+    generator = torch.Generator().manual_seed(0)
+    once = glow.decode(glow.prior.sample(torch.arange(300) % 3, temperature, generator))
+    assert not torch.isfinite(once).all()  # else the model is too tame to show anything
+    assert torch.isfinite(glow.sample(torch.arange(300) % 3, temperature, generator=generator)).all()
+
+
+@pytest.mark.parametrize("temperature", [math.nan, math.inf, -1.0, 1e30])
+def test_a_temperature_that_draws_nothing_is_refused(temperature: float) -> None:
+    with pytest.raises(ConfigError, match="temperature"):
+        shaken(tiny_glow()).sample(torch.arange(3), temperature, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_sample_of_no_class_is_refused() -> None:
+    with pytest.raises(ImageError, match="labels run from -1 to 2"):
+        tiny_glow().sample(torch.tensor([-1, 2]), generator=torch.Generator())
+
+
+def test_no_images_have_no_likelihoods() -> None:
+    assert tiny_glow().class_log_prob(torch.zeros(0, 1, 4, 4)).shape == (0, 3)
+    assert tiny_glow().sample(torch.arange(0), generator=torch.Generator()).shape == (0, 1, 4, 4)

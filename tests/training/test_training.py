@@ -16,8 +16,9 @@ from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
 from condgen.errors import DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.runs import Run
 from condgen.training import loop
-from condgen.training.checkpoints import Checkpoint, load_weights, newest
+from condgen.training.checkpoints import Checkpoint, epochs_done, load_weights, newest
 from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood, Reweight
 from condgen.training.optimiser import NonFiniteLoss, Optimiser
@@ -183,3 +184,31 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
     narrow = build_classifier(load_preset("digits-reweight", TINY), splits.train).density
     with pytest.raises(RunError, match=r"another architecture: 'flow\..*has shape \(16.*expects \(8"):
         load_weights(narrow, wide.state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize("left", [[], ["best"]], ids=["nothing", "best"])
+def test_a_run_killed_while_its_first_checkpoint_was_kept_starts_again(left: list[str], tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "killed", epochs=1)
+    for path in (tmp_path / "killed" / "checkpoint").iterdir():
+        if path.name not in left:
+            shutil.rmtree(path)
+    assert_same(whole, train(tmp_path / "killed", resume=True))
+    assert epochs_logged(tmp_path / "killed") == [1, 2]
+
+
+def test_a_run_has_done_the_epochs_of_its_checkpoint_and_logs_them_all(trained: Run, tmp_path: Path) -> None:
+    copied = Run.open(shutil.copytree(trained.path, tmp_path / "run"))
+    lines = (copied.path / "metrics.jsonl").read_text().splitlines()
+    shutil.rmtree(copied.path / "checkpoint" / "last")  # killed after the line of the second epoch, before its checkpoint
+    assert (len(lines), copied.epochs_done) == (2, 1)
+    assert epochs_done(tmp_path / "nothing") == 0
+
+
+@pytest.mark.parametrize("epoch", ["'x'", "-1", "true"])
+def test_a_checkpoint_with_no_count_of_epochs_is_damaged(epoch: str, tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    state = tmp_path / "checkpoint" / "last" / "state.toml"
+    state.write_text(state.read_text().replace("epoch = 1", f"epoch = {epoch}"))
+    with pytest.raises(RunError, match="is damaged"):
+        train(tmp_path, resume=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from condgen.cli.group import Group
-from condgen.cli.options import data_dir_option, device_option, overrides_option, run_argument, threads_option
+from condgen.cli.options import Finite, data_dir_option, device_option, overrides_option, run_argument, threads_option
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation
@@ -34,9 +34,7 @@ def main(debug: bool) -> None:
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
-@click.option(
-    "--minutes", type=click.FloatRange(min=0), help="Stop between two epochs before this is over; at least one is trained."
-)
+@click.option("--minutes", type=Finite(min=0), help="Stop between two epochs before this is over; at least one is trained.")
 @data_dir_option
 @device_option
 @threads_option
@@ -108,16 +106,17 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
 @run_argument
 @click.option("--label", type=int, help="Class to draw. Default: a row of each.")
 @click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images per class.")
-@click.option("--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True)
+@click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
 @data_dir_option
 def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path, data_dir: Path | None) -> None:
     """Draw images from the model of RUN, a row for each class."""
-    from condgen import experiments
+    from condgen import experiments, machine
     from condgen.reports.images import save_grid
     from condgen.runs import Run
 
+    machine.prepare()
     images, row_names = experiments.sample(Run.open(run), label, count, temperature, seed, data_dir)
     save_grid(images, row_names, out)
     click.echo(f"{out} is written.")
@@ -146,11 +145,12 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
 @data_dir_option
 def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> None:
     """Print the model card of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
-    from condgen import experiments
+    from condgen import experiments, machine
     from condgen.config import load_preset
     from condgen.reports.console import print_rows
     from condgen.runs import Run
 
+    machine.prepare()
     is_run = Path(target).is_dir()
     if is_run and overrides:
         raise click.UsageError("--set goes with a preset; a run's settings are what they were.")
@@ -163,10 +163,11 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
 @data_dir_option
 def check(run: Path, data_dir: Path | None) -> None:
     """Check the model of RUN: round trip, log-determinant, float32 beside float64, gradient, determinism."""
-    from condgen import experiments
+    from condgen import experiments, machine
     from condgen.reports.terminal import print_checks
     from condgen.runs import Run
 
+    machine.prepare()
     checks = experiments.check(Run.open(run), data_dir)
     print_checks(checks)
     if not all(check.passed for check in checks):

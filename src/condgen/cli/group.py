@@ -8,6 +8,12 @@ import click
 from condgen.errors import CondgenError, nearest
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class of its own for a GPU's memory and none for the CPU's."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 class Group(click.Group):
     """Commands in the order they are written; a mistyped one is met with the nearest; errors are sentences."""
 
@@ -33,6 +39,15 @@ class Group(click.Group):
                 raise
             click.echo(
                 f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.", err=True
+            )
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if ctx.params.get("debug") or not _is_out_of_memory(error):
+                raise
+            click.echo(
+                "condgen: not enough memory; a smaller training.batch_size, model.width or model.blocks needs less,"
+                ' and so does model.memory = "constant".',
+                err=True,
             )
             sys.exit(2)
         except KeyboardInterrupt:

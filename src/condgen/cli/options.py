@@ -1,6 +1,8 @@
 """Arguments and options that several commands share."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +22,18 @@ device_option = click.option(
 overrides_option = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable."
 )
+
+
+class Finite(click.FloatRange):
+    """A range that "nan" and "inf" are not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. Default: the usable cores that others leave free."
 )

@@ -169,14 +169,25 @@ def _splits(
             held = held if most is None else min(held, most)
             parts["train"] = images[:-held], labels[:-held]
             parts[split] = images[-held:], labels[-held:]
+    for split, (images, _) in parts.items():
+        if not len(images):
+            raise DataError(f"{name}: the {split} part has no images; fill it, or leave it out to have some held out.")
     shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{name}: the splits differ in shape ({shapes}); add `--set data.size=32` to resize and crop.")
+        raise DataError(
+            f"{name}: the splits differ in shape ({shapes}); give them one shape, for images in files by `--set data.size=32`."
+        )
     if len(np.unique(parts["train"][1])) < 2:
         raise DataError(f"{name} has one class only; a classifier needs at least two.")
     most = max(int(labels.max(initial=0)) for _, labels in parts.values())
     if not class_names and most > max(MOST_UNNAMED, len(parts["train"][1])):
         raise DataError(f"{name}: label {most} without class names; number the classes from 0 on.")
+    absent = np.setdiff1d(np.arange(1 + most), parts["train"][1])
+    if not class_names and len(absent):
+        raise DataError(
+            f"{name}: of the classes 0 to {most}, {len(absent)} have no training image, the first of them {absent[0]};"
+            " number the classes from 0 on, or name them."
+        )
     known = tuple(class_names) or tuple(map(str, range(1 + most)))
     made = {split: ImageDataset(images, labels, known, name=name) for split, (images, labels) in parts.items()}
     return Splits(made["train"], made["validation"], made["test"], source, licence, notes)

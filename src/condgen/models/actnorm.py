@@ -40,9 +40,9 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.training and not self.settled:
-            if not self.initialised:
+            if not self.initialised and len(x):
                 self.initialise(x)
-            self.settled = True
+            self.settled = bool(self.initialised)
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:

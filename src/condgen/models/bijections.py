@@ -83,15 +83,15 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, composed: Compose, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         z, log_det = composed.run(x)
-        ctx.composed, ctx.parameters = composed, parameters
-        ctx.save_for_backward(z)
+        ctx.composed = composed
+        ctx.save_for_backward(z, *parameters)  # so that weights changed in between are an error
         return z, log_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_z: Tensor, to_log_det: Tensor) -> tuple[Tensor | None, ...]:
-        (z,) = ctx.saved_tensors
-        to_parameters = _slots([parameter for parameter in ctx.parameters if parameter.requires_grad])
+        z, *parameters = ctx.saved_tensors
+        to_parameters = _slots([parameter for parameter in parameters if parameter.requires_grad])
         for step in reversed(ctx.composed.steps):
             x, again, log_det = step.reconstruct(z.detach())
             own = [parameter for parameter in step.parameters() if parameter.requires_grad]
@@ -102,7 +102,7 @@ class _Recomputed(torch.autograd.Function):
             to_z, z = torch.cat(gradients[: len(x)], dim=1), torch.cat(x, dim=1)
             for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
                 to_parameters[parameter].copy_(gradient)
-        return to_z, None, *(to_parameters.get(parameter) for parameter in ctx.parameters)
+        return to_z, None, *(to_parameters.get(parameter) for parameter in parameters)
 
 
 def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
@@ -123,10 +123,14 @@ class Squeeze(Bijection):
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return nn.functional.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+        number, channels, height, width = x.shape  # PyTorch's pixel_unshuffle leaves a batch of no images as it is
+        windows = x.reshape(number, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+        return windows.reshape(number, 4 * channels, height // 2, width // 2), x.new_zeros(number)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return nn.functional.pixel_shuffle(z, 2), z.new_zeros(len(z))
+        number, channels, height, width = z.shape
+        pixels = z.reshape(number, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
+        return pixels.reshape(number, channels // 4, 2 * height, 2 * width), z.new_zeros(number)
 
 
 class MultiScale(Bijection):

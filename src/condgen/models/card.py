@@ -1,10 +1,12 @@
 """A model card: shapes, parameters, arithmetic and memory of a flow, counted while it runs."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from condgen import machine
 from condgen.models.bijections import Compose, level_shapes
 from condgen.models.glow import Glow
 
@@ -50,21 +52,22 @@ class Card:
 
 
 def describe(glow: Glow) -> Card:
-    """Measure ``glow`` on one image."""
-    glow.eval()
+    """Measure ``glow`` on one image; it is left as it was."""
+    glow = copy.deepcopy(glow).eval()
     channels, height, width = glow.event_shape
     x = torch.zeros(1, channels, height, width)
-    with torch.no_grad(), FlopCounterMode(display=False) as likelihood:
+    with machine.alone(), torch.no_grad(), FlopCounterMode(display=False) as likelihood:
         glow.class_log_prob(x)
     recomputed = [step for step in glow.modules() if isinstance(step, Compose) and step.constant_memory]
-    activation_bytes = _saved_bytes(glow, x.expand(2, -1, -1, -1)) - _saved_bytes(glow, x)
     for step in recomputed:  # the counter cannot follow a backward pass inside a backward pass
         step.constant_memory = False
-    with FlopCounterMode(display=False) as training:
+    with machine.alone(), FlopCounterMode(display=False) as training:
         glow.class_log_prob(x).sum().backward()
     for step in recomputed:
         step.constant_memory = True
-    glow.zero_grad()
+    glow.train()  # where the products may be in bfloat16; the counter sees only those in evaluation mode
+    _saved_bytes(glow, x)  # initialises actnorm
+    activation_bytes = _saved_bytes(glow, x.expand(2, -1, -1, -1)) - _saved_bytes(glow, x)
     return Card(
         levels=level_shapes((2 * channels, height, width), len(glow.flow.levels)),
         blocks=glow.blocks,

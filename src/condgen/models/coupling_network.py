@@ -36,8 +36,8 @@ class CouplingNetwork(nn.Module):
         channels_out: Of the output, ``(N, channels_out, H, W)``.
         width: Channels between.
         precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
-            BF16; input, output, sums and weights stay in float32. In evaluation mode all is in the precision of the
-            input, since rounded products are no exact inverse of each other.
+            BF16; input, output, weights and sums over blocks of pixels stay in float32. In evaluation mode all is in the
+            precision of the input, since rounded products are no exact inverse of each other.
 
     Raises:
         ConfigError: If the width is not positive.
@@ -141,7 +141,7 @@ class _Blocked(torch.autograd.Function):
 
 def _blocks(columns: Tensor, width: int) -> list[slice]:
     pixels = max(1, BLOCK_ELEMENTS // width)
-    return [slice(start, start + pixels) for start in range(0, columns.shape[1], pixels)]
+    return [slice(start, start + pixels) for start in range(0, max(1, columns.shape[1]), pixels)]
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Class-conditional Glow: the flow of every experiment (appendix A and B)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from condgen.density import ClassConditionalDensity
+from condgen.density import ClassConditionalDensity, check_labels
 from condgen.errors import ConfigError
 from condgen.models.actnorm import ActNorm
 from condgen.models.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
@@ -14,6 +15,9 @@ from condgen.models.convolution import Invertible1x1Convolution
 from condgen.models.coupling import AffineCoupling
 from condgen.models.noise import NoisyImages
 from condgen.models.priors import Prior
+
+DRAWS = 100  # of a sample whose image is not finite
+DECODED_AT_ONCE = 250  # images
 
 
 def block(channels: int, width: int, precision: torch.dtype | None, generator: torch.Generator) -> list[Bijection]:
@@ -116,9 +120,28 @@ class Glow(ClassConditionalDensity):
 
     @torch.no_grad()
     def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
-        """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``."""
-        x = self.decode(self.prior.sample(label, temperature, generator)).clamp(*self.bounds)
-        return (x * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
+        """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``.
+
+        Far in the tails of a prior the inverse of a flow may exceed what a float holds; such a z is drawn again.
+
+        Raises:
+            ConfigError: If the temperature is negative or not finite, or too high to draw images at all.
+            ImageError: If a label is not a class of the model.
+        """
+        if not 0 <= temperature < math.inf:
+            raise ConfigError(f"a temperature of {temperature:g} draws nothing; use a number from 0 on, such as 0.8.")
+        check_labels(label, self.num_classes)
+        x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
+        left = torch.arange(len(label))
+        for _ in range(DRAWS):
+            z = self.prior.sample(label[left], temperature, generator)
+            x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
+            left = torch.nonzero(~torch.isfinite(x).flatten(1).all(1)).flatten().cpu()
+            if not len(left):
+                return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
+        raise ConfigError(
+            f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a temperature below {temperature:g}."
+        )
 
     @property
     def _settled(self) -> bool:

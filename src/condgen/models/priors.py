@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from condgen.errors import ConfigError
+from condgen.errors import ConfigError, nearest
 from condgen.models.families import FAMILIES, GAUSSIAN, Family
 
 REFERENCE_DIMS = 128
@@ -54,6 +54,10 @@ class Prior(nn.Module, abc.ABC):
 
     def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
         super().__init__()
+        if family not in FAMILIES:
+            raise ConfigError(f"family '{family}' is not known; {nearest(family, FAMILIES)}")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1.")
         if label_smoothing > 0 and num_classes < 2:
             raise ConfigError(
                 f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
@@ -153,6 +157,8 @@ class SplitPrior(Prior):
                 f"the split prior keeps a number of z for each of {num_classes} classes, but z has {dims} in all; use larger"
                 f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
             )
+        if not 0 < scale < math.inf:
+            raise ConfigError(f"the class subspace has a positive scale and not {scale:g}; use one such as 0.3.")
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
         self.classes = ClassParameters(num_classes, self.rest)

@@ -4,14 +4,15 @@ import base64
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from condgen.errors import CondgenError
+from condgen.errors import CondgenError, RunError
 from condgen.files import written_whole
 from condgen.reports import figures, tables, theory, theory_figures, words
 from condgen.runs import Run
@@ -38,7 +39,7 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
     ways = {run.name: run.record("interpolation").summary for run in runs}
-    with tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
+    with _records_of_this_version(), tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
         work = Path(temporary)
         page = (
             _environment()
@@ -54,6 +55,14 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
             with written_whole(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
+
+
+@contextmanager
+def _records_of_this_version() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise RunError(f"a record has no {error}: it is damaged, or of another version; audit the run again.") from error
 
 
 def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:

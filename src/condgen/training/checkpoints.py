@@ -58,7 +58,7 @@ class Checkpoint:
                 if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
                     raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
             weights, optimiser = (load(content) for content in contents.values())
-            return cls(weights, optimiser, state["epoch"], state["step"], state["metrics"])
+            return cls(weights, optimiser, _whole_number(state["epoch"]), _whole_number(state["step"]), state["metrics"])
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
 
@@ -80,6 +80,27 @@ def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
         shutil.rmtree(previous, ignore_errors=True)
         last.rename(previous)
     checkpoint.save(last)
+
+
+def begun(directory: Path) -> bool:
+    """Whether there is a checkpoint to go on from, damaged or not; a kill before the first leaves ``best`` at most."""
+    return any((directory / name).is_dir() for name in ("last", "previous"))
+
+
+def epochs_done(directory: Path) -> int:
+    """Finished epochs, as the newest checkpoint says that can be read; 0 where there is none to go on from."""
+    for path in (directory / "last", directory / "previous"):
+        try:
+            return _whole_number(tomllib.loads((path / STATE).read_text())["epoch"])
+        except (OSError, KeyError, ValueError):
+            continue
+    return 0
+
+
+def _whole_number(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def best_metrics(directory: Path) -> dict[str, float]:

@@ -92,7 +92,7 @@ def fit(
         check_fits(data, density)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
     start, best = 0, {"loss": float("inf")}
-    if resume and (directory / "checkpoint").is_dir():
+    if resume and checkpoints.begun(directory / "checkpoint"):
         start, best = _restore(density, optimiser, directory)
     _truncate(directory / "metrics.jsonl", start)
     time_left = TimeLeft(minutes)
@@ -112,11 +112,11 @@ def fit(
                 )
             is_best = metrics["loss"] < best["loss"]
             best = metrics if is_best else best
+            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step, "device": str(classifier.device)}
+            _append(directory / "metrics.jsonl", {**counters, **summary, **_named(metrics)})  # one too many is dropped later
             state = Checkpoint(density.state_dict(), optimiser.state(), epoch + 1, optimiser.step, metrics)
             checkpoints.keep(state, directory / "checkpoint", best=is_best)
             progress.epoch_done(metrics)
-            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step, "device": str(classifier.device)}
-            _append(directory / "metrics.jsonl", {**counters, **summary, **_named(metrics)})
     density.load_state_dict(Checkpoint.load(directory / "checkpoint" / "best").weights)
     classifier.eval()
     return best
@@ -196,8 +196,8 @@ def _named(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _truncate(path: Path, epochs: int) -> None:
-    """Keep the whole lines of the first ``epochs`` epochs: a run that goes on writes the others again."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    """Keep the lines of the first ``epochs`` epochs: a run that goes on writes the others again."""
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     with written_whole(path) as work:
         work.write_text("".join(f"{line}\n" for line in lines[:epochs]))
 
