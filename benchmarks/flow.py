@@ -25,7 +25,8 @@ from condgen import ClassMixture, Glow, machine
 from condgen.models.card import describe
 from condgen.runs import installed_versions
 
-LEVELS, BLOCKS, WIDTH, BATCH, CLASSES, ROUNDS = 4, 12, 128, 64, 10, 3
+LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
+WARM_UP, ROUNDS = 2, 3  # the first rounds of each library are slower by up to a third
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
 
@@ -136,7 +137,7 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
     torch.manual_seed(0)
     made = contenders()
     times: dict[str, dict[str, list[float]]] = {name: {"training": [], "likelihood": []} for name in made}
-    for number in range(ROUNDS + 1):
+    for number in range(WARM_UP + ROUNDS):
         for name, (step, likelihood) in made.items():
             machine.prepare(threads)
             if not name.startswith("condgen"):  # the others know only the threads of PyTorch
@@ -144,7 +145,7 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
             of_step = seconds(step, clock)
             with torch.no_grad():
                 of_likelihood = seconds(likelihood, clock)
-            if number > 0:  # the first round warms up
+            if number >= WARM_UP:
                 times[name]["training"].append(BATCH / of_step)
                 times[name]["likelihood"].append(BATCH / of_likelihood)
     machine.prepare(threads=1)

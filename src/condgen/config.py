@@ -36,7 +36,7 @@ class Model(Section):
     name: Literal["glow"] = "glow"
     levels: Annotated[int, Field(gt=0, le=16)] = 4
     blocks: Annotated[int, Field(gt=0, le=1024)] = 12
-    width: Annotated[int, Field(gt=0, le=65536)] = 128
+    width: Annotated[int, Field(gt=0, le=8192)] = 128
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
     prior: Literal["class-mixture", "split"] = "class-mixture"
