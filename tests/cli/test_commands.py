@@ -277,3 +277,15 @@ def test_a_mistyped_command_is_met_with_the_nearest() -> None:
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not known"):
         condgen("--debug", "train", "nothing", "--run", tmp_path)
+
+
+def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: Run, tmp_path: Path, monkeypatch) -> None:
+    (copied.records / "interpolation.json").write_text("{}")
+    assert "audit the run again" in refused("report", copied.path, "--out", tmp_path / "report")
+
+    def starve(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes.")
+
+    monkeypatch.setattr("condgen.experiments.build_classifier", starve)
+    assert "not enough memory" in refused("train", "digits-base", "--run", tmp_path / "large")
+    assert "nan is not a finite number" in condgen("train", "digits-base", "--minutes", "nan")[2]

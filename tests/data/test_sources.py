@@ -401,3 +401,12 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
     assert upright.shape == (1, 8, 4)
     assert (upright[0, :4] == 255).all()
     assert (upright[0, 4:] == 0).all()
+
+
+def test_unnamed_classes_and_parts_without_images_are_refused(tmp_path: Path) -> None:
+    images, labels = np.zeros((40, 6, 6), np.uint8), np.arange(40) % 4 * 5
+    with pytest.raises(DataError, match="of the classes 0 to 15, 12 have no training image, the first of them 1"):
+        open_dataset(write_npz(tmp_path / "gaps.npz", images=images, labels=labels))
+    empty = {"x_val": images[:0], "y_val": labels[:0]}
+    with pytest.raises(DataError, match="the validation part has no images"):
+        open_dataset(write_npz(tmp_path / "empty.npz", x_train=images, y_train=labels // 5, **empty))

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from condgen import machine
 from condgen.classifier import GenerativeClassifier
 from condgen.errors import ConfigError, ImageError
+from condgen.models.card import describe
 from condgen.models.families import GAUSSIAN
 from condgen.models.glow import Glow
 from condgen.models.priors import ClassMixture, SplitPrior, log_prob
@@ -178,3 +180,19 @@ def test_a_sample_of_no_class_is_refused() -> None:
 def test_no_images_have_no_likelihoods() -> None:
     assert tiny_glow().class_log_prob(torch.zeros(0, 1, 4, 4)).shape == (0, 3)
     assert tiny_glow().sample(torch.arange(0), generator=torch.Generator()).shape == (0, 1, 4, 4)
+
+
+def test_the_card_counts_memory_in_the_precision_of_training_and_all_operations_for_any_threads() -> None:
+    cards = []
+    for precision in (None, torch.bfloat16):
+        glow = Glow(ClassMixture(3, 512), event_shape=(1, 16, 16), levels=2, blocks=2, width=64, precision=precision)
+        cards.append(describe(glow))
+        assert glow.training
+    assert cards[1].activation_bytes < 0.8 * cards[0].activation_bytes
+    machine.prepare(2)
+    try:
+        large = Glow(ClassMixture(2, 8192), event_shape=(1, 64, 64), levels=2, blocks=1, width=128)
+        of_two = describe(large).training_flops
+    finally:
+        machine.prepare(1)
+    assert of_two == describe(large).training_flops
