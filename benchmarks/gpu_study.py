@@ -45,10 +45,12 @@ class Study:
                 if (begun and minutes <= 0) or self.train(preset, overrides, path, minutes, data_dir).epochs_done < epochs:
                     return False
                 begun = True
-            if not is_audited(path) or "classification" not in self.results["presets"].get(preset, {}):
+            run = Run.open(path)
+            missing = [name for name in AUDITS if not run.has(name)]
+            if missing or "classification" not in self.results["presets"].get(preset, {}):
                 if begun and time.monotonic() >= end:
                     return False
-                self.audit(preset, Run.open(path), data_dir)
+                self.audit(preset, run, missing, data_dir)
                 begun = True
         return True
 
@@ -72,9 +74,8 @@ class Study:
         keep(self.out, self.results)
         return run
 
-    def audit(self, preset: str, run: Run, data_dir: Path | None) -> None:
+    def audit(self, preset: str, run: Run, missing: list[str], data_dir: Path | None) -> None:
         """The audits that are not done yet; Table 1's figures stand beside the speed."""
-        missing = [name for name in AUDITS if not run.has(name)]
         if missing:
             experiments.audit(run, missing, data_dir=data_dir, device=self.device.type)
         summary = run.record("classification").summary
@@ -104,10 +105,6 @@ class Study:
 
 def is_finished(path: Path, epochs: int) -> bool:
     return path.exists() and Run.open(path).epochs_done >= epochs
-
-
-def is_audited(path: Path) -> bool:
-    return all((path / "records" / f"{name}.json").exists() for name in AUDITS)
 
 
 @click.command()

@@ -3,7 +3,7 @@
 Seed, order, augmentation, noise and the number of steps are the same. Still, any change of rounding makes another model of
 many steps: so float32 is trained once more with its sums in another order, and the difference of bfloat16 is to be read beside
 that one. Both are measured after one more epoch at a tenth of the rate, since at the full rate a model's bits/dim swing by more
-from one epoch to the next. A second call goes on where the first one stopped.
+from one epoch to the next. A second call goes on where the first one stopped; what it finds is kept seed by seed.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from scipy import stats
 
 from benchmarks.evidence import RESULTS, about, keep
 from condgen import experiments, machine
@@ -22,6 +24,7 @@ from condgen.models import coupling_network
 
 AGAIN = "float32 again"
 PRECISION = {"float32": "float32", "bfloat16": "bfloat16", AGAIN: "float32"}
+COMPARED = {"bf16": "bfloat16", "float32_again": AGAIN}
 
 
 def page_of(preset: str, precision: str, overrides: tuple[str, ...], seed: int) -> Config:
@@ -44,21 +47,30 @@ def other_sums() -> Iterator[None]:
 
 
 def classification(kind: str, config: Config, path: Path, device: str, data_dir: Path | None) -> dict[str, Any]:
-    """Table 1's row of a run on the test images, trained now as far as it is not yet."""
+    """Table 1's row of a run on the test images, trained and measured now as far as it is not yet."""
     with other_sums() if kind == AGAIN else nullcontext():
         run = experiments.train(config, path, data_dir=data_dir, device=device, resume=path.exists())
-    (record,) = experiments.audit(run, ["classification"], data_dir=data_dir, device=device)
-    return {key: record.summary[key] for key in ("n", "bits_per_dim", "bits_per_dim_ci", "accuracy", "accuracy_ci")}
+    if not run.has("classification"):
+        experiments.audit(run, ["classification"], data_dir=data_dir, device=device)
+    summary = run.record("classification").summary
+    return {key: summary[key] for key in ("n", "bits_per_dim", "bits_per_dim_ci", "accuracy", "accuracy_ci")}
 
 
-def difference(found: dict[str, dict[str, Any]], kind: str, name: str) -> dict[str, float]:
-    """Of ``kind`` from float32, as figures that begin with ``name``."""
-    return {f"{name}_{key}_difference": found[kind][key] - found["float32"][key] for key in ("bits_per_dim", "accuracy")}
+def differences(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """From float32, as means over seeds; with Student's 95 % interval where there is more than one."""
+    results: dict[str, Any] = {}
+    for name, kind in COMPARED.items():
+        for key in ("bits_per_dim", "accuracy"):
+            values = np.array([rows[kind][key] - rows["float32"][key] for rows in found.values()])
+            results[f"{name}_{key}_difference"] = mean = float(values.mean())
+            half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else None
+            results[f"{name}_{key}_difference_ci"] = half and (mean - half, mean + half)
+    return results
 
 
 @click.command()
 @click.argument("preset", default="mnist-reweight-small")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True)
 @device_option
 @threads_option
 @overrides_option
@@ -67,7 +79,7 @@ def difference(found: dict[str, dict[str, Any]], kind: str, name: str) -> dict[s
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "bf16.json", show_default=True)
 def main(
     preset: str,
-    seed: int,
+    seeds: int,
     device: str,
     threads: int | None,
     overrides: tuple[str, ...],
@@ -77,30 +89,24 @@ def main(
 ) -> None:
     """Train PRESET in float32, in bfloat16 and in float32 again, and compare bits/dim and accuracy on the test images."""
     machine.prepare(threads)
+    found: dict[str, dict[str, Any]] = {}
     try:
         place = machine.prepare_device(device)
-        pages = {kind: page_of(preset, precision, overrides, seed) for kind, precision in PRECISION.items()}
-        for page in pages.values():  # before an hour is spent on the other ones
-            experiments.check_device(page, place.type)
-        found = {
-            kind: classification(kind, page, runs / f"{preset}-{kind.replace(' ', '-')}-{seed}", place.type, data_dir)
-            for kind, page in pages.items()
-        }
+        for seed in range(seeds):
+            pages = {kind: page_of(preset, precision, overrides, seed) for kind, precision in PRECISION.items()}
+            for page in pages.values():  # before an hour is spent on the other ones
+                experiments.check_device(page, place.type)
+            found[str(seed)] = {
+                kind: classification(kind, page, runs / f"{preset}-{kind.replace(' ', '-')}-{seed}", place.type, data_dir)
+                for kind, page in pages.items()
+            }
+            epochs = pages["float32"].training.epochs
+            keep(out, {**about(place), "preset": preset, "epochs": epochs, "seeds": found, **differences(found)})
     except CondgenError as error:
         raise click.ClickException(str(error)) from error
-    results = {
-        **about(place),
-        "preset": preset,
-        "seed": seed,
-        "epochs": pages["float32"].training.epochs,
-        **found,
-        **difference(found, "bfloat16", "bf16"),
-        **difference(found, AGAIN, "float32_again"),
-    }
-    keep(out, results)
-    for kind, name in (("bfloat16", "bf16"), (AGAIN, "float32_again")):
-        bits, accuracy = difference(found, kind, name).values()
-        click.echo(f"{kind} - float32: {bits:+.4f} bits/dim, {accuracy:+.2%} accuracy; see {out}.")
+    for name, kind in COMPARED.items():
+        bits, accuracy = (differences(found)[f"{name}_{key}_difference"] for key in ("bits_per_dim", "accuracy"))
+        click.echo(f"{kind} - float32: {bits:+.4f} bits/dim, {accuracy:+.2%} accuracy, {seeds} seed(s); see {out}.")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,13 @@ class WrongGradient(Broken):
         return super().class_log_prob(2 * x - x.detach())
 
 
+class Kinked(Broken):
+    """As ReLUs make many of: its slope changes sign every half a thousandth."""
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x) + (x * 1000 % 1 - 0.5).abs().flatten(1).sum(1, keepdim=True)
+
+
 BROKEN = {
     WrongShape: "shape",
     NotFinite: "finite",
@@ -72,6 +79,10 @@ def test_good_densities_pass() -> None:
     glow = tiny_glow(strength=0.05)
     assert not failed(glow)
     assert {check.name for check in check_density(glow, X)} >= FLOW_CHECKS
+
+
+def test_a_slope_does_not_cross_kinks() -> None:
+    assert "gradient" not in failed(Kinked())
 
 
 def test_a_flow_that_is_no_bijection_fails_the_round_trip() -> None:

@@ -17,8 +17,19 @@ from tests.conftest import TINY
 SETTINGS = [argument for setting in (*TINY, "training.epochs=1") for argument in ("--set", setting)]
 
 
-def compared(folder: Path) -> Result:
-    places = ["--runs", str(folder / "runs"), "--out", str(folder / "bf16.json"), "--device", "cpu", "--threads", "1"]
+def compared(folder: Path, seeds: int = 1) -> Result:
+    places = [
+        "--seeds",
+        str(seeds),
+        "--runs",
+        str(folder / "runs"),
+        "--out",
+        str(folder / "bf16.json"),
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
     return CliRunner().invoke(precision.main, ["digits-reweight", *SETTINGS, *places])
 
 
@@ -36,11 +47,24 @@ def test_differences_are_those_from_the_first_run(tmp_path: Path, monkeypatch: p
     )
     assert 0 < (again - exact).norm() < (rounded - exact).norm() / 10
     for kind, name in (("bfloat16", "bf16"), ("float32 again", "float32_again")):
-        float32, other = found["float32"], found[kind]
+        float32, other = found["seeds"]["0"]["float32"], found["seeds"]["0"][kind]
+        assert found[f"{name}_accuracy_difference_ci"] is None
         assert found[f"{name}_bits_per_dim_difference"] == other["bits_per_dim"] - float32["bits_per_dim"]
         assert found[f"{name}_accuracy_difference"] == other["accuracy"] - float32["accuracy"]
         assert abs(found[f"{name}_bits_per_dim_difference"]) < 0.1
     assert coupling_network.BLOCK_ELEMENTS == 1 << 10
+
+
+def test_a_second_seed_adds_to_the_first_and_gives_an_interval(tmp_path: Path) -> None:
+    assert compared(tmp_path).exit_code == 0
+    begun = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    assert compared(tmp_path, seeds=2).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in begun} == begun  # what was measured is not measured again
+    found = json.loads((tmp_path / "bf16.json").read_text())
+    values = [rows["bfloat16"]["bits_per_dim"] - rows["float32"]["bits_per_dim"] for rows in found["seeds"].values()]
+    assert found["bf16_bits_per_dim_difference"] == pytest.approx(sum(values) / 2)
+    low, high = found["bf16_bits_per_dim_difference_ci"]
+    assert high - low == pytest.approx(12.706 * abs(values[1] - values[0]), rel=1e-3)  # Student's quantile of one degree
 
 
 def test_where_bfloat16_cannot_be_trained_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

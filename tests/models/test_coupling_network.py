@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch import nn
 
 from condgen import machine
 from condgen.models import coupling_network
@@ -68,6 +69,26 @@ def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are()
     for ours, theirs, expected in zip(value_and_gradients(network(x)), value_and_gradients(plain), exact, strict=True):
         assert ours.dtype == torch.float32
         assert (ours - expected).norm() < 3 * (theirs - expected).norm()
+
+
+@pytest.mark.parametrize("blocked_on", [("cpu",), ()], ids=["blocked", "library"])
+def test_bfloat16_sees_differences_of_pixels_that_rounding_them_would_drown(
+    blocked_on: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coupling_network, "BLOCKED_ON", blocked_on)
+    network = CouplingNetwork(1, 1, width=1, precision=torch.bfloat16)
+    for layer in (network.first, network.middle, network.last):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        layer.weight.data[..., layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
+    network.first.weight.data[0, 0, 1, 0] = -1.0  # a pixel less its left neighbour, where that is positive
+    x = (64 + 0.1 * torch.rand(3, 1, 5, 5)).requires_grad_()
+    out, exact = network(x), network.eval()(x)
+    torch.testing.assert_close(out, exact, rtol=2**-7, atol=1e-3)
+    weights, parameters = torch.rand_like(out), [x, *network.parameters()]
+    of_out, of_exact = (torch.autograd.grad((it * weights).sum(), parameters) for it in (out, exact))
+    for found, expected in zip(of_out, of_exact, strict=True):
+        torch.testing.assert_close(found, expected, rtol=2**-6, atol=1e-2)
 
 
 def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,9 @@ class CouplingNetwork(nn.Module):
         channels_out: Of the output, ``(N, channels_out, H, W)``.
         width: Channels between.
         precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
-            BF16; input, output, weights and sums over blocks of pixels stay in float32. In evaluation mode all is in the
-            precision of the input, since rounded products are no exact inverse of each other.
+            BF16; output, weights and sums over blocks of pixels stay in float32, and so, nearly, does the input
+            (:func:`_in_parts`). In evaluation mode all is in the precision of the input, since rounded products are no exact
+            inverse of each other.
 
     Raises:
         ConfigError: If the width is not positive.
@@ -63,7 +64,8 @@ class CouplingNetwork(nn.Module):
             keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
             out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep)
         else:
-            out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in (x, *parameters))).to(x.dtype)
+            tensors = (*_in_parts(x, parameters[0], precision or x.dtype), *parameters[1:])
+            out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in tensors)).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 
 
@@ -95,11 +97,12 @@ class _Blocked(torch.autograd.Function):
         keep: bool,
     ) -> Tensor:
         w1, b1, w2, b2, w3 = (matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3)))
-        columns = _neighbours(x, precision)
+        parts, w1_of_parts = _in_parts(x, w1, precision)
+        columns = _neighbours(parts, precision)
         to_out = columns.new_empty(len(w3), columns.shape[1])
 
         def fill(block: slice) -> Tensor | None:
-            second = _linear_relu(_linear_relu(columns[:, block].t(), w1, b1), w2, b2)
+            second = _linear_relu(_linear_relu(columns[:, block].t(), w1_of_parts, b1), w2, b2)
             to_out[:, block] = _product(w3, second.t())
             return second if keep else None
 
@@ -112,14 +115,16 @@ class _Blocked(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, w1, b1, w2, b2, w3, *kept = ctx.saved_tensors
         channels = x.shape[1]
-        columns, from_out = _neighbours(x, w1.dtype), _neighbours(gradient, w1.dtype)
+        parts, w1_of_parts = _in_parts(x, w1, w1.dtype)
+        all_columns, from_out = _neighbours(parts, w1.dtype), _neighbours(gradient, w1.dtype)
+        columns = all_columns[: w1.shape[1]]
         to_columns = torch.empty_like(columns)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
         blocks = _blocks(columns, len(w1))
 
         def fill(number: int) -> tuple[Tensor, ...]:
             block = blocks[number]
-            first = _linear_relu(columns[:, block].t(), w1, b1)
+            first = _linear_relu(all_columns[:, block].t(), w1_of_parts, b1)
             second = kept[number] if kept else _linear_relu(first, w2, b2)
             to_second = torch.ops.aten.threshold_backward(_product(from_out[:, block].t(), w3), second, 0)
             to_first = torch.ops.aten.threshold_backward(_product(to_second, w2), first, 0)
@@ -137,6 +142,19 @@ class _Blocked(torch.autograd.Function):
         to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
         to_w1, to_w2, to_w3 = to_w1.unflatten(1, (channels, 3, 3)), to_w2[:, :, None, None], _last_weight(to_w3)
         return to_x, to_w1, to_b1, to_w2, to_b2, to_w3, gradient.sum((0, 2, 3)), None, None
+
+
+def _in_parts(x: Tensor, w1: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What the first layer sees: in a lower ``precision`` the input and, beside it, what rounding takes from it.
+
+    Both meet the same weights, so that their sum counts; gradients are those of the first part alone. A coupling can predict a
+    pixel's value to a small part of a level, which rounding the values that it sees would drown. It costs more likelihood than
+    all other rounding together.
+    """
+    if precision == x.dtype:
+        return x, w1
+    lost = x - x.to(precision).to(x.dtype)
+    return torch.cat((x, lost.detach()), 1), torch.cat((w1, w1.detach()), 1)
 
 
 def _blocks(columns: Tensor, width: int) -> list[slice]:
