@@ -1,5 +1,8 @@
 """Audits against numbers known beforehand."""
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -126,3 +129,16 @@ def test_a_record_reads_back_what_it_wrote(tmp_path) -> None:
     (tmp_path / "classification.npz").write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(RunError, match="damaged"):
         Record.load(tmp_path, "classification")
+
+
+def test_a_record_that_cannot_be_written_leaves_the_former_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Record("classification", {"n": 3}, {"label": np.arange(3)}).save(tmp_path)
+
+    def full(self: Path, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CondgenError, match="No space left"):
+        Record("classification", {"n": 4}, {"label": np.arange(4)}).save(tmp_path)
+    former = Record.load(tmp_path, "classification")
+    assert former.summary["n"] == len(former.arrays["label"]) == 3

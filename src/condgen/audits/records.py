@@ -27,11 +27,11 @@ class Record:
     arrays: dict[str, NDArray[Any]]
 
     def save(self, directory: Path) -> None:
-        """Write ``<audit>.npz`` and then ``<audit>.json``, each whole or not at all."""
-        with written_whole(directory / f"{self.audit}.npz") as path:
-            np.savez_compressed(path, **self.arrays)  # type: ignore[arg-type]
-        with written_whole(directory / f"{self.audit}.json") as path:
-            path.write_text(json.dumps(self.summary, indent=1) + "\n")
+        """Write ``<audit>.npz`` and ``<audit>.json``, both or neither: the former pair stays until the new one is written."""
+        summary, arrays = (directory / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
+        with written_whole(summary) as to_summary, written_whole(arrays) as to_arrays:
+            np.savez_compressed(to_arrays, **self.arrays)  # type: ignore[arg-type]
+            to_summary.write_text(json.dumps(self.summary, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: Path, audit: str) -> "Record":

@@ -50,7 +50,7 @@ class Checkpoint:
             RunError: If it is missing, or a file in it is truncated or altered.
         """
         if not path.is_dir():
-            raise RunError(f"{path} does not exist; train the run first.")
+            raise RunError(f"{path} does not exist; train the run first, or again in another --run if it was lost.")
         try:
             state = tomllib.loads((path / STATE).read_text())
             contents = {name: (path / name).read_bytes() for name in (WEIGHTS, OPTIMISER)}
