@@ -12,6 +12,8 @@ BEGIN, END = "<!-- flow.json: begin -->", "<!-- flow.json: end -->"
 NAMES = {
     "condgen bfloat16": "**condgen**, bfloat16 products",
     "condgen float32": "**condgen**, float32",
+    "library bfloat16": "condgen's flow, PyTorch's convolutions in bfloat16",
+    "library float32": "condgen's flow, PyTorch's convolutions in float32",
     "normflows": "normflows",
     "FrEIA": "FrEIA",
 }
@@ -49,7 +51,8 @@ def about(results: dict[str, Any]) -> str:
     if "bf16_bits_per_dim_difference" in results:
         bits, accuracy = results["bf16_bits_per_dim_difference"], results["bf16_accuracy_difference"]
         lines.append(
-            f"Trained in bfloat16 instead of float32, mnist-reweight-small ends {bits:+.3f} bits/dim and {accuracy:+.1%} away."
+            f"Trained in bfloat16 instead of float32, mnist-reweight-small ends {bits:+.3f} bits/dim and"
+            f" {100 * accuracy:+.1f} points away."
         )
     return "\n".join(lines)
 
