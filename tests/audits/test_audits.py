@@ -119,6 +119,29 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert 0.92 < covered_mean / 400 < 0.98
 
 
+@pytest.mark.parametrize(("images", "pairs"), [(2000, 200), (100, 400)], ids=["few shared", "many shared"])
+def test_intervals_of_pairs_cover_the_truth_as_often_as_they_say(images: int, pairs: int) -> None:
+    random = np.random.default_rng(0)
+    means, half_widths, shares = [], [], []
+    for _ in range(400):
+        of_image = random.normal(size=images)
+        index = np.array([random.choice(images, 2, replace=False) for _ in range(pairs)])
+        values = of_image[index].sum(1) + 0.5 * random.normal(size=pairs)  # a variance of 2.25 around 0
+        (mean,), (error,) = intervals.paired_means(values[:, None], index)
+        means.append(mean)
+        half_widths.append(intervals.Z * error)
+        low, high = intervals.paired_share(values > 1.5 * 1.2815515655, index)[1]
+        shares.append(low <= 0.1 <= high)
+    assert 0.92 <= np.mean(np.abs(means) <= half_widths) <= 0.975
+    assert 0.92 <= np.mean(shares) <= 0.985
+    assert np.mean(half_widths) / intervals.Z == pytest.approx(np.std(means), rel=0.1)
+
+
+def test_where_all_pairs_agree_there_are_as_many_as_half_of_the_images() -> None:
+    index = np.arange(20).reshape(10, 2).repeat(5, axis=0)
+    assert intervals.paired_share(np.ones(50, bool), index) == intervals.share(np.ones(10, bool))
+
+
 def test_a_record_reads_back_what_it_wrote(tmp_path) -> None:
     record = Record("classification", {"n": 3, "ci": [0.1, 0.2]}, {"label": np.arange(3)})
     record.save(tmp_path)

@@ -66,25 +66,25 @@ def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, An
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     middle, ends = bits[:, bits.shape[1] // 2], (bits[:, 0] + bits[:, -1]) / 2
     stay = np.all(arrays["accepted"], axis=1)
-    curve, curve_ci = intervals.paired_means(bits, index)
-    (rise, stays), (rise_ci, stays_ci) = intervals.paired_means(np.stack([middle - ends, stay], axis=1), index)
-    if stays in (0, 1):  # no resample of a constant varies; Wilson's interval for as many pairs as there are images
-        stays_ci = intervals.share(np.resize(stay, len(np.unique(index)) // 2))[1]
+    measured = np.column_stack([bits, middle - ends])
+    means, errors = intervals.paired_means(measured, index)
+    spans = np.stack([means - intervals.Z * errors, means + intervals.Z * errors], axis=1)
+    stays, stays_ci = intervals.paired_share(stay, index)
     return {
         "pairs": len(bits),
         "images": len(np.unique(index)),
         "alpha": arrays["alpha"].tolist(),
-        "bits_per_dim": curve.tolist(),
-        "bits_per_dim_ci": curve_ci.tolist(),
+        "bits_per_dim": means[:-1].tolist(),
+        "bits_per_dim_ci": spans[:-1].tolist(),
         "posterior_0": arrays["posterior"][..., 0].mean(axis=0, dtype=np.float64).tolist(),
         "posterior_1": arrays["posterior"][..., 1].mean(axis=0, dtype=np.float64).tolist(),
         "threshold": threshold,
-        "accepted_all_along": float(stays),
+        "accepted_all_along": stays,
         "accepted_all_along_ci": list(stays_ci),
         "bits_per_dim_ends": float(ends.mean()),
         "bits_per_dim_middle": float(middle.mean()),
-        "middle_minus_ends": float(rise),
-        "middle_minus_ends_ci": list(rise_ci),
+        "middle_minus_ends": float(means[-1]),
+        "middle_minus_ends_ci": spans[-1].tolist(),
     }
 
 

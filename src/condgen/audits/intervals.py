@@ -23,8 +23,8 @@ def share(hits: NDArray[Any]) -> tuple[float, Interval]:
     return float(np.mean(hits)), (round(low, 4), round(high, 4))
 
 
-def wilson(hits: int, number: int) -> Interval:
-    """Wilson's score interval of a share, not rounded.
+def wilson(hits: float, number: float) -> Interval:
+    """Wilson's score interval of a share, not rounded; of an effective number too, which may be broken.
 
     >>> low, high = wilson(0, 10**6)
     >>> low == 0.0, high < 1e-5
@@ -43,25 +43,41 @@ def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
     return centre, (centre - half, centre + half)
 
 
-def paired_means(values: NDArray[Any], index: NDArray[np.int64], seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Means over pairs of images, with percentile bootstraps over the images, since a pair shares its images with others.
+def paired_means(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    r"""Means over pairs of images and their standard errors, which count that pairs share images.
+
+    With :math:`e` a pair's deviation from the mean and :math:`S_i` the sum of :math:`e` over the pairs of image i, the variance
+    of the mean of P pairs is :math:`(\sum_i S_i^2 - \sum e^2) / P^2`, and not taken below that of independent pairs.
 
     Args:
         values: One row per pair, shape ``(P, K)``.
         index: The two images of each pair, shape ``(P, 2)``.
-        seed: Of the bootstrap.
 
     Returns:
-        Means, shape ``(K,)``, and intervals, shape ``(K, 2)``.
+        Means and standard errors, each of shape ``(K,)``.
+
+    References:
+        Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, 2015, eq. (3).
     """
     images, member = np.unique(index, return_inverse=True)
-    member = member.reshape(index.shape)
-    random = np.random.default_rng(seed)
-    counts = random.multinomial(len(images), np.full(len(images), 1 / len(images)), size=RESAMPLES)
-    weights = (counts[:, member[:, 0]] * counts[:, member[:, 1]]).astype(np.float64)
-    weights = weights[weights.sum(1) > 0]
-    resampled = weights @ values / weights.sum(1, keepdims=True)
-    return values.mean(0), np.quantile(resampled, [0.025, 0.975], axis=0).T
+    deviation = values - values.mean(0)
+    of_image = np.zeros((len(images), values.shape[1]))
+    for side in member.reshape(index.shape).T:
+        np.add.at(of_image, side, deviation)
+    independent = (deviation**2).sum(0)
+    variance = np.maximum((of_image**2).sum(0) - independent, independent) / len(values) ** 2
+    return values.mean(0), np.sqrt(variance)
+
+
+def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[float, Interval]:
+    """A share of pairs, with Wilson's interval for as many independent pairs as would be as uncertain.
+
+    Where all pairs agree nothing varies, and there are as many as half of the images.
+    """
+    share, error = (float(found[0]) for found in paired_means(hits[:, None].astype(np.float64), index))
+    number = len(np.unique(index)) / 2 if error == 0 else min(len(hits), share * (1 - share) / error**2)
+    low, high = wilson(share * number, number)
+    return share, (round(low, 4), round(high, 4))
 
 
 def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> float:

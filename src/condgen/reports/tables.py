@@ -88,7 +88,7 @@ def interpolation_table(runs: Sequence[Run]) -> Table:
         "interpolation",
         "Interpolations (numbers of Fig. 4)",
         "Mean bits/dim at the two ends and in the middle; share of pairs of which every step stays accepted. Brackets: 95 %"
-        " bootstrap intervals over images, since pairs share images.",
+        " intervals that count that pairs share images.",
         {
             "ends": lambda s: f"{s['bits_per_dim_ends']:.2f}",
             "middle": lambda s: f"{s['bits_per_dim_middle']:.2f}",
