@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.density import ClassConditionalDensity, check_labels
 from condgen.detectors import LikelihoodThreshold, flagged
 from condgen.errors import CondgenError, ImageError
@@ -111,6 +111,15 @@ def test_the_quantile_one_accepts_every_image() -> None:
 def test_a_quantile_outside_its_range_is_refused(quantile: float) -> None:
     with pytest.raises(CondgenError, match="0 < quantile <= 1"):
         LikelihoodThreshold.at_quantile(torch.rand(5), quantile)
+
+
+def test_a_score_that_is_nan_is_refused() -> None:
+    prediction = Prediction(torch.tensor([[-1.0], [math.nan]]), torch.zeros(1), dims=1)
+    assert flagged(LikelihoodThreshold(1e9), prediction).tolist() == [False, True]
+
+
+def test_a_threshold_may_be_any_kind_of_number() -> None:
+    assert type(LikelihoodThreshold(torch.tensor(1.5)).threshold) is float
 
 
 def test_a_threshold_that_is_no_number_is_refused() -> None:

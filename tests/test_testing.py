@@ -81,6 +81,32 @@ def test_good_densities_pass() -> None:
     assert {check.name for check in check_density(glow, X)} >= FLOW_CHECKS
 
 
+class OneColumn(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x)[:, 0]
+
+
+class SinglePrecision(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x).float()
+
+
+class OnlyFloat32(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x) + x.flatten(1)[:, :2].float() @ torch.zeros(2, 1, dtype=x.dtype)
+
+
+def test_a_wrong_shape_is_all_that_is_said() -> None:
+    assert [(check.name, check.passed) for check in check_density(OneColumn(), X)] == [("shape", False)]
+
+
+@pytest.mark.parametrize("kind", [SinglePrecision, OnlyFloat32])
+def test_a_slope_that_cannot_be_measured_is_no_fault(kind: type[Broken]) -> None:
+    (gradient,) = (check for check in check_density(kind(), X) if check.name == "gradient")
+    assert gradient.passed is None
+    assert "not measured" in gradient.found
+
+
 def test_a_slope_does_not_cross_kinks() -> None:
     assert "gradient" not in failed(Kinked())
 

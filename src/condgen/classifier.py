@@ -93,5 +93,7 @@ class GenerativeClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density)
+        if x.dtype == torch.float64 and next(self.density.parameters(), x).dtype == torch.float32:
+            x = x.float()  # NumPy's usual numbers, which such a model could not multiply
         class_log_prob, subspace_log_prob = self.density(x.to(self.device))
         return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)

@@ -99,7 +99,7 @@ def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
         raise ImageError(f"images have shape {tuple(x.shape)}, the model expects ({expected}).")
     if x.numel() == 0:
         return
-    low, high = density.bounds
+    low, high = torch.tensor(density.bounds, dtype=x.dtype).tolist()  # a bound may be no number of that precision
     least, most = torch.stack(x.detach().aminmax()).tolist()  # one wait for the device, not four
     if math.isnan(least) or math.isnan(most):
         raise ImageError("images hold a NaN; remove or repair them first.")

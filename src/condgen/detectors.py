@@ -39,6 +39,7 @@ class LikelihoodThreshold:
     def __post_init__(self) -> None:
         if not math.isfinite(self.threshold):
             raise CondgenError(f"the detector's threshold is {self.threshold}, expected a finite number of bits/dim.")
+        object.__setattr__(self, "threshold", float(self.threshold))  # NumPy's and PyTorch's numbers are no JSON
 
     @classmethod
     def at_quantile(cls, bits_per_dim: Tensor, quantile: float) -> "LikelihoodThreshold":
@@ -52,5 +53,18 @@ class LikelihoodThreshold:
 
 
 def flagged(detector: Detector, prediction: Prediction) -> Tensor:
-    """Which images the detector refuses, shape ``(N,)``, bool."""
-    return detector.score(prediction) > detector.threshold
+    """Which images the detector refuses, shape ``(N,)``, bool. A score that is NaN is refused: it reaches no goal either."""
+    return ~(score(detector, prediction) <= detector.threshold)
+
+
+def score(detector: Detector, prediction: Prediction) -> Tensor:
+    """What the detector says, shape ``(N,)``.
+
+    Raises:
+        CondgenError: If that is not one number for each image.
+    """
+    said, number = detector.score(prediction), len(prediction.class_log_prob)
+    if not isinstance(said, Tensor) or said.shape != (number,):
+        found = f"shape {tuple(said.shape)}" if isinstance(said, Tensor) else f"a {type(said).__name__}"
+        raise CondgenError(f"{type(detector).__name__}.score gave {found}, expected a tensor of shape ({number},).")
+    return said

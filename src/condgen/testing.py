@@ -49,7 +49,8 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
 
     Returns:
         One :class:`Check` for shape, finite values, independence of batch and random state, and the gradient; and for
-        flows (densities with ``encode`` and ``decode``) the round trip and float32 beside float64.
+        flows (densities with ``encode`` and ``decode``) the round trip and float32 beside float64. Where the shape is wrong,
+        that one alone.
 
     Raises:
         CondgenError: If fewer than two images are given, or they are not what the model expects.
@@ -64,8 +65,12 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
     if len(x) < 2:
         raise CondgenError("check_density needs at least two images.")
     density.eval()
+    x = x.to(next(density.parameters(), x).device)
     with torch.no_grad():
-        checks = [_shape(density, x), _finite(density, x), _batch(density, x), _random_state(density, x)]
+        shape = _shape(density, x)
+        if not shape.passed:
+            return [shape]
+        checks = [shape, _finite(density, x), _batch(density, x), _random_state(density, x)]
     checks.append(_gradient(density, x))
     if isinstance(density, Flow):
         exact = copy.deepcopy(density).double()
@@ -107,11 +112,16 @@ def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     exact = copy.deepcopy(density).double()
     low, high = density.bounds
     inner = x.double().clamp(low + GRADIENT_STEP, high - GRADIENT_STEP).requires_grad_()
-    value = exact.class_log_prob(inner).sum(1)
+    try:
+        value = exact.class_log_prob(inner).sum(1)
+    except RuntimeError as error:
+        return Check(name, None, f"not measured: the model cannot compute in float64 ({error})", advice)
     if not value.requires_grad:
         return Check(name, False, "none: the result is cut off from x", advice)
+    if value.dtype != torch.float64:
+        return Check(name, None, f"not measured: the model answers float64 images in {value.dtype}", advice)
     (gradient,) = torch.autograd.grad(value.sum(), inner)
-    direction = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    direction = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x.device) - 0.5
     step = GRADIENT_STEP * direction
     with torch.no_grad():
         ahead, behind = (exact.class_log_prob(inner + sign * step).sum(1) for sign in (1, -1))

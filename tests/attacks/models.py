@@ -47,6 +47,8 @@ class Broken(ClassConditionalDensity):
             case "saturated posterior":
                 posterior = (1e6 * self.density.class_log_prob(x)).softmax(-1)
                 return (posterior + 1e-30).log()
+            case "NaN in part of the gradient":
+                return self.density.class_log_prob(_PartlyNaN.apply(x))
             case "no gradient":
                 return self.density.class_log_prob(x.detach())
         raise AssertionError(self.fault)
@@ -62,3 +64,31 @@ class _Reversed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
         return -gradient
+
+
+class _PartlyNaN(torch.autograd.Function):
+    """The identity with a gradient that is no number on the first three pixels."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        broken = gradient.clone()
+        broken[..., :3] = torch.nan
+        return broken
+
+
+class Sick(ClassConditionalDensity):
+    """Another density that says what is no finite number of some images: those whose first pixel lies above a limit."""
+
+    def __init__(self, density: ClassConditionalDensity, says: float, limit: float):
+        super().__init__()
+        self.density, self.says, self.limit = density, says, limit
+        self.num_classes, self.event_shape, self.pixel_levels = density.num_classes, density.event_shape, density.pixel_levels
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        sick = x.flatten(1)[:, :1] > self.limit
+        last = torch.arange(self.num_classes) == self.num_classes - 1
+        return self.density.class_log_prob(x).masked_fill(sick & last, self.says)

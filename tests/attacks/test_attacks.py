@@ -22,7 +22,8 @@ from condgen.attacks import (
 from condgen.attacks import attack as base
 from condgen.attacks.search import Search
 from condgen.testing import check_attack
-from tests.attacks.models import Broken, distance_to_boundary, images, two_gaussians
+from tests.attacks.models import Broken, Sick, distance_to_boundary, images, two_gaussians
+from tests.conftest import tiny_glow
 
 GRADIENT = [DecoupledDirectionNorm(60), CarliniWagner(), BrendelBethge()]
 DECISION = [Boundary(queries=1500), HopSkipJump(queries=1500)]
@@ -202,7 +203,12 @@ def test_parameters_do_not_pass_for_a_gradient_of_the_image() -> None:
         (lambda: BrendelBethge(steps=0), "steps = 0"),
         (lambda: Boundary(queries=-1), "queries = -1"),
         (lambda: Boundary(first=math.nan), "first = nan"),
+        (lambda: Boundary(first=0.0), "first = 0.0, expected more than 0, up to 1"),
+        (lambda: Boundary(lean=1.5), "lean = 1.5"),
+        (lambda: DecoupledDirectionNorm(rate=0), "rate = 0"),
+        (lambda: CarliniWagner(step_size=math.nan), "step_size = nan"),
         (lambda: HopSkipJump(probes=0), "probes = 0"),
+        (lambda: Starts(tries=0), "tries = 0"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(make, said: str) -> None:
@@ -237,6 +243,51 @@ def test_stored_images_lie_on_the_grid_of_the_bounds(bounds: tuple[float, float]
     assert torch.allclose(places, places.round(), atol=1e-3)
     assert ((stored - x).abs() <= 0.501 * step).all()
     assert (stored.min(), stored.max()) == bounds
+
+
+@pytest.mark.parametrize("bounds", [(-0.1307 / 0.3081, 0.8693 / 0.3081), (-math.pi, math.pi), (-1.0, 2.0)], ids=str)
+def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(bounds: tuple[float, float]) -> None:
+    classifier = GenerativeClassifier(Line())
+    classifier.density.bounds, classifier.density.pixel_levels = bounds, 43
+    x = torch.tensor([[-9.0] * 4, [9.0] * 4]).clamp(*bounds)
+    result = DecoupledDirectionNorm(30)(classifier, x, Misclassify(torch.tensor([0, 1])))
+    assert result.reached.all()
+    for seed in range(20):
+        low, high = torch.randn(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).sort()[0].tolist()
+        stored = base.round_to_levels(torch.linspace(low, high, 100).clamp(low, high), 43, (low, high))
+        assert torch.equal(stored, stored.clamp(low, high))
+
+
+@pytest.mark.parametrize("says", [math.nan, math.inf, -math.inf], ids=str)
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_an_answer_that_is_no_number_does_not_stop_the_batch(attack: Attack, says: float) -> None:
+    x, label = images()
+    x[3, 0, 0, 0] = 0.99
+    result = attack(GenerativeClassifier(Sick(two_gaussians().density, says, 0.9)), x, Misclassify(label))
+    others = torch.arange(len(x)) != 3
+    assert result.reached[others].all()
+    assert torch.isfinite(result.perturbed).all()
+    sound = attack(two_gaussians(), x[others], Misclassify(label[others])) if attack in GRADIENT else None
+    if sound is not None:
+        assert result.l2[others].tolist() == pytest.approx(sound.l2.tolist(), rel=0.02)
+
+
+def test_images_in_float64_and_labels_of_one_byte_are_taken() -> None:
+    classifier = GenerativeClassifier(tiny_glow(strength=0.05))
+    x = torch.rand(2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    goal = Misclassify(classifier(x).label.to(torch.uint8))
+    assert DecoupledDirectionNorm(2)(classifier, x, goal).perturbed.dtype == torch.float64
+    assert torch.equal(classifier(x).class_log_prob, classifier(x.float()).class_log_prob)
+
+
+class Silent(DecoupledDirectionNorm):
+    def perturb(self, search, index, generator):
+        super().perturb(search, index[:1], generator)
+
+
+def test_an_author_may_return_no_reasons() -> None:
+    x, label = images(2)
+    assert Silent()(two_gaussians(), x, Misclassify(label)).status == (base.REACHED, base.NOT_REACHED)
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -16,6 +16,7 @@ import torch
 from condgen import CondgenError, GenerativeClassifier, ImageDataset, LikelihoodThreshold
 from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Misclassify, Starts
 from condgen.audits import Record, adversarial
+from condgen.audits.adversarial.shards import fingerprint
 from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarise
 from tests.attacks.models import Broken, images, two_gaussians
 
@@ -95,6 +96,7 @@ def test_one_attack_that_fails_is_not_hidden_by_the_others() -> None:
         ("stochastic output", "the same image gets the same answer"),
         ("saturated posterior", "no gradient is zero or NaN"),
         ("no gradient", "no gradient is zero or NaN"),
+        ("NaN in part of the gradient", "no gradient is zero or NaN"),
     ],
 )
 def test_a_broken_classifier_is_called_by_its_fault(fault: str, caught: str) -> None:
@@ -103,6 +105,13 @@ def test_a_broken_classifier_is_called_by_its_fault(fault: str, caught: str) -> 
     if fault == "no gradient":
         assert {cell["attack"] for cell in record.summary["cells"]} == {"Boundary", WORST}
         assert outcome(record)["gradients foretell what happens"] is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stochastic_classifier_is_called_so_by_the_budgets_own_attacks(seed: int) -> None:
+    torch.manual_seed(seed)
+    record = audited(GenerativeClassifier(Broken(two_gaussians().density, "stochastic output")), attacks=None, images=4)
+    assert outcome(record)["the same image gets the same answer"] is False
 
 
 def test_a_gradient_free_attack_that_wins_is_reported() -> None:
@@ -247,6 +256,66 @@ def test_a_plan_is_what_results_depend_on(tmp_path: Path) -> None:
         audited(directory=tmp_path, **plan)
         counts.append(len(list(tmp_path.iterdir())))
     assert counts == [1, 1, 2, 3, 4]
+
+
+class Own(Attack):
+    """A user's attack with parts of every kind."""
+
+    def __init__(self, **parts):
+        self.__dict__.update(parts)
+
+    def perturb(self, search, index, generator):
+        return super().perturb(search, index, generator)
+
+
+class Other(Own):
+    def perturb(self, search, index, generator):
+        return {}
+
+
+def network(last: float) -> torch.nn.Module:
+    layer = torch.nn.Linear(40, 40)
+    torch.nn.init.zeros_(layer.weight).data[20, 20] = last
+    torch.nn.init.zeros_(layer.bias)
+    return layer
+
+
+PARTS = {
+    "function": (lambda: lambda m: m.sin(), lambda: lambda m: m.cos()),
+    "constant": (lambda: lambda m: m * 2, lambda: lambda m: m * 3),
+    "array": (lambda: np.arange(3000), lambda: np.where(np.arange(3000) == 1500, 0, np.arange(3000))),
+    "module": (lambda: network(0.0), lambda: network(1.0)),
+    "dict": (lambda: {"a": 1, "b": np.zeros(2)}, lambda: {"a": 1, "b": np.ones(2)}),
+    "set": (lambda: frozenset("abc"), lambda: frozenset("abd")),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_fingerprint_tells_parts_of_every_kind_apart(kind: str) -> None:
+    one, other = PARTS[kind]
+    assert fingerprint(Own(part=one())) == fingerprint(Own(part=one()))
+    assert fingerprint(Own(part=one())) != fingerprint(Own(part=other()))
+
+
+def test_a_fingerprint_is_of_the_code_too_and_the_same_in_another_process() -> None:
+    assert fingerprint(Own()) != fingerprint(type("Own", (Other,), {"__module__": Own.__module__})())
+    itself = Own()
+    itself.again = itself
+    assert fingerprint(itself) == fingerprint(itself)
+    made = "Own(f=lambda m: m in {'a', 'b'}, g=np.arange(9), h=network(2.0))"
+    script = f"import numpy as np\nfrom tests.audits.test_adversarial import *\nprint(fingerprint({made}))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_attacks_of_similar_and_of_long_names_are_kept_apart(tmp_path: Path) -> None:

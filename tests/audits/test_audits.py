@@ -100,6 +100,42 @@ def test_interpolation_without_usable_images_says_what_to_do() -> None:
         audits.interpolation(classifier, data, detector=LikelihoodThreshold(-1e9))
 
 
+@pytest.mark.parametrize("audit", [audits.classification, audits.membership, audits.interpolation, audits.adversarial])
+@pytest.mark.parametrize("number", [0, 1])
+def test_too_few_images_are_refused(audit, number: int) -> None:
+    classifier, data = two_classes()
+    settings = {audits.membership: {}, audits.adversarial: {"detector": ACCEPT_ALL, "starts": data}}
+    few = data.take(np.arange(number))
+    with pytest.raises(CondgenError, match="use 2 or more"):
+        audit(classifier, few, **settings.get(audit, {"detector": ACCEPT_ALL}))
+
+
+@pytest.mark.parametrize("audit", [audits.membership, audits.interpolation, audits.adversarial])
+def test_a_model_of_one_class_has_no_wrong_label(audit) -> None:
+    data = ImageDataset(np.zeros((5, 1, 4, 4), np.uint8), np.zeros(5, np.int64))
+    settings = {audits.membership: {}, audits.adversarial: {"detector": ACCEPT_ALL, "starts": data}}
+    with pytest.raises(CondgenError, match="the model knows 1 class"):
+        audit(GenerativeClassifier(DiagonalGaussian(MEAN[:1])), data, **settings.get(audit, {"detector": ACCEPT_ALL}))
+
+
+class Unlike:
+    """A detector of one's own."""
+
+    threshold = torch.tensor(8.0)
+
+    def __init__(self, score):
+        self.score = score
+
+
+def test_a_detector_of_ones_own_is_checked_and_its_threshold_is_a_number() -> None:
+    classifier, data = two_classes()
+    record = audits.classification(classifier, data, detector=Unlike(lambda prediction: prediction.bits_per_dim))
+    assert type(record.summary["threshold"]) is float
+    for score in (lambda p: p.bits_per_dim[:, None], lambda p: p.bits_per_dim.detach().numpy(), lambda p: p.bits_per_dim[:3]):
+        with pytest.raises(CondgenError, match=r"Unlike\.score gave"):
+            audits.classification(classifier, data, detector=Unlike(score))
+
+
 def test_auroc_equals_counting_pairs() -> None:
     random = np.random.default_rng(0)
     negative, positive = random.integers(0, 6, 40).astype(float), random.integers(1, 7, 30).astype(float)

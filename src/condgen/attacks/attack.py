@@ -91,7 +91,8 @@ class Attack(abc.ABC):
 
         Args:
             classifier: The model, put into evaluation mode.
-            x: Originals within the model's bounds, shape ``(N, *event_shape)``.
+            x: Originals within the model's bounds, shape ``(N, *event_shape)``. An attack by gradients passes all of them
+                through the model at once; give no more than its memory holds.
             goal: One wish per image, in the CPU's memory like all results.
             generator: For everything random. Default: seed 0.
 
@@ -106,7 +107,7 @@ class Attack(abc.ABC):
             search = Search(classifier, x, goal)
             index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
             reasons = self.perturb(search, index, generator or torch.Generator().manual_seed(0)) if len(index) else {}
-            return _measure(search, reasons)
+            return _measure(search, reasons or {})  # an author may well forget to return any
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -196,7 +197,7 @@ def round_to_levels(x: Tensor, levels: int | None, bounds: tuple[float, float] =
     if levels is None:
         return x
     low, step = bounds[0], (bounds[1] - bounds[0]) / (levels - 1)
-    return low + ((x - low) / step).round() * step
+    return (low + ((x - low) / step).round() * step).clamp(*bounds)
 
 
 def at_least(attack: Attack, **lowest: float) -> None:
@@ -209,3 +210,15 @@ def at_least(attack: Attack, **lowest: float) -> None:
         value = getattr(attack, name)
         if not value >= low:
             raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected {low:g} or more.")
+
+
+def between(attack: Attack, **limits: tuple[float, float]) -> None:
+    """The same for shares: above the first limit, up to the second.
+
+    Raises:
+        CondgenError: If a setting is no number or outside.
+    """
+    for name, (low, high) in limits.items():
+        value = getattr(attack, name)
+        if not low < value <= high:
+            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected more than {low:g}, up to {high:g}.")

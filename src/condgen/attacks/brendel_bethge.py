@@ -83,7 +83,7 @@ class BrendelBethge(Attack):
 def _step(search: Search, index: Tensor, current: Tensor, margins: Tensor, tangents: list[Tensor], radius: Tensor) -> Tensor:
     """Toward the original by the radius, then onto the right side of every tangent, within bounds: Hildreth's projection."""
     toward = search.x[index] - current
-    share = (radius / toward.flatten(1).norm(dim=1)).clamp_max(1.0)
+    share = (radius / toward.flatten(1).norm(dim=1).clamp_min(torch.finfo(radius.dtype).tiny)).clamp_max(1.0)
     aim = current + spread(share, toward) * toward
     slopes = [tangent.flatten(1).norm(dim=1).clamp_min(torch.finfo(aim.dtype).tiny) for tangent in tangents]
     units = [normed(tangent) for tangent in tangents]

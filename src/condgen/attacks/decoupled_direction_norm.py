@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_GRADIENT, Attack, at_least
+from condgen.attacks.attack import NO_GRADIENT, Attack, at_least, between
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, normed, spread
 
@@ -29,7 +29,8 @@ class DecoupledDirectionNorm(Attack):
     rate: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(self, steps=1, rate=0)
+        at_least(self, steps=1)
+        between(self, rate=(0, 1))
 
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)
@@ -41,7 +42,7 @@ class DecoupledDirectionNorm(Attack):
         for step in range(self.steps):
             margins, gradient = search.gradients(x + shift, index, downhill)
             if step == 0:
-                radius = first_radius(margins, gradient)
+                radius = first_radius(margins, gradient, search.diameter)
                 silent = {int(i): NO_GRADIENT for i in index[gradient.flatten(1).norm(dim=1) == 0]}
             radius = radius * torch.where(reached(margins), 1 - self.rate, 1 + self.rate)
             length = radius * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
@@ -55,7 +56,8 @@ def downhill(margins: Tensor) -> Tensor:
     return torch.where(reached(margins), margins.amax(-1), margins.relu().sum(-1))
 
 
-def first_radius(margins: Tensor, gradient: Tensor) -> Tensor:
-    """Where a linear model would reach the goal, shape ``(n,)``."""
+def first_radius(margins: Tensor, gradient: Tensor, most: float) -> Tensor:
+    """Where a linear model would reach the goal, shape ``(n,)``; ``most`` where that is further, or a margin is no number."""
     slope: Tensor = gradient.flatten(1).norm(dim=1)
-    return margins.relu().sum(-1) / slope.clamp_min(torch.finfo(slope.dtype).tiny).masked_fill(slope == 0, torch.inf)
+    missing = margins.relu().sum(-1).nan_to_num(torch.inf)
+    return (missing / slope.clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(most).masked_fill(slope == 0, 0.0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condgen.classifier import Prediction
 from condgen.density import check_labels
-from condgen.detectors import Detector
+from condgen.detectors import Detector, score
 from condgen.errors import CondgenError
 
 
@@ -114,7 +114,7 @@ class Evade:
             raise CondgenError(f"weight is {self.weight}, expected a positive number.")
 
     def margins(self, prediction: Prediction) -> Tensor:
-        excess = self.weight * (self.detector.score(prediction) - self.detector.threshold)
+        excess = self.weight * (score(self.detector, prediction) - self.detector.threshold)
         return torch.cat([self.goal.margins(prediction), excess[:, None]], dim=-1)
 
     def check(self, num_classes: int, number: int) -> None:
@@ -126,7 +126,7 @@ class Evade:
 
 def _own_and_best_other(prediction: Prediction, label: Tensor) -> tuple[Tensor, Tensor]:
     """``log p(x, y)`` of the class and of the best other one, each ``(N, 1)``; a mask of 0 would win over log-likelihoods."""
-    log_joint, own = prediction.log_joint, label[:, None]
+    log_joint, own = prediction.log_joint, label[:, None].long()
     return log_joint.gather(-1, own), log_joint.scatter(-1, own, -math.inf).amax(-1, keepdim=True)
 
 

@@ -23,7 +23,8 @@ class HopSkipJump(Attack):
         probes: Of the first round; round t has sqrt(t) times as many.
 
     References:
-        Chen, Jordan and Wainwright, HopSkipJumpAttack, 2020, algorithm 2 with its l2 parameters.
+        Chen, Jordan and Wainwright, HopSkipJumpAttack, 2020, algorithm 2, l2; probes lie at 1 / sqrt(d) of the
+        distance.
     """
 
     needs_gradient: ClassVar[bool] = False

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from condgen.classifier import GenerativeClassifier
-from condgen.detectors import Detector, flagged
+from condgen.detectors import Detector, flagged, score
 
 
 class Logits(nn.Module):
@@ -39,7 +39,8 @@ class Logits(nn.Module):
         if self.detector is None:
             return columns
         best = columns.amax(-1)
-        last = best + self.weight * (self.detector.score(prediction) - self.detector.threshold)
-        lost = flagged(self.detector, prediction) & (last <= best)  # an excess too small for the columns' precision
-        last = last + lost * (best.nextafter(torch.full_like(best, math.inf)) - last).detach()
+        last = best + self.weight * (score(self.detector, prediction) - self.detector.threshold)
+        lost = flagged(self.detector, prediction) & ~(last > best)  # an excess too small for the columns' precision
+        above = best.detach().nextafter(torch.full_like(best, math.inf)) + (last - last.detach()).nan_to_num()
+        last = torch.where(lost, above, last)
         return torch.cat([columns, last[:, None]], dim=-1)

@@ -29,6 +29,7 @@ class Search:
         best: Closest images that reached the goal, shape of ``x``; the original where none has.
         distance: Their L2 distances, shape ``(N,)``; infinite where none has.
         forward, backward: Passes per image, shape ``(N,)``, int64.
+        broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
     """
 
     def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int = 256):
@@ -38,6 +39,7 @@ class Search:
         self.conditions = 0  # margins per image, known after the first question
         self.forward = torch.zeros(len(x), dtype=torch.int64)
         self.backward = torch.zeros(len(x), dtype=torch.int64)
+        self.broken = torch.zeros(len(x), dtype=torch.bool)
 
     @property
     def everyone(self) -> Tensor:
@@ -86,7 +88,8 @@ class Search:
     def gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
         """Margins, shape ``(n, K)``, and the gradient of each loss of the margins, shape of ``perturbed``; one pass forward.
 
-        A part of a gradient that is not finite is returned as 0: there is no direction to be had from it.
+        A part of a gradient that is not finite is returned as 0, since there is no direction to be had from it, and counted in
+        ``broken``.
 
         Raises:
             CondgenError: If the margins do not depend differentiably on the image.
@@ -98,7 +101,10 @@ class Search:
             raise CondgenError(
                 "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."
             )
-        gradients = [torch.zeros_like(images) if gradient is None else gradient for gradient in found]
+        raw = [torch.zeros_like(images) if gradient is None else gradient for gradient in found]
+        for gradient in raw:
+            self.broken[index[~torch.isfinite(gradient).flatten(1).all(1)]] = True
+        gradients = [gradient.nan_to_num(0.0, 0.0, 0.0) for gradient in raw]
         self._remember(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
@@ -125,11 +131,12 @@ class Search:
 
 
 def _gradient(loss: Tensor, images: Tensor, keep: bool) -> Tensor | None:
-    """Of the sum; ``None`` where it does not depend on the images. What is not finite is 0."""
+    """Of the sum; ``None`` where it does not depend on the images."""
     if not loss.requires_grad:
         return None
+    gradient: Tensor | None
     (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=keep, allow_unused=True)
-    return None if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)
+    return gradient
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from condgen.attacks.attack import NO_START
 from condgen.attacks.search import Search, spread
 from condgen.density import check_images
+from condgen.errors import CondgenError
 
 BISECTIONS = 12
 
@@ -26,6 +27,10 @@ class Starts:
     images: Tensor | None = field(default=None, repr=False)
     tries: int = 25
     nearest: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tries < 1:
+            raise CondgenError(f"Starts has tries = {self.tries}, expected 1 or more.")
 
     def find(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Start images for those at ``index``, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import predict
+from condgen.audits.predictions import check_auditable, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.data.dataset import ImageDataset, check_fits
-from condgen.detectors import Detector, flagged
+from condgen.data.dataset import ImageDataset
+from condgen.detectors import Detector, flagged, score
 from condgen.randomness import stream
 
 
@@ -27,7 +27,7 @@ def classification(
     Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image: an estimate of the
     model's bound on the stored values. Everything else uses the classifier as it is deployed, with fixed noise.
     """
-    check_fits(data, classifier.density)
+    check_auditable(classifier, data)
     x, label = data.batch(slice(None))
     prediction = predict(classifier, x)
     draws, draws_given_class = [], []
@@ -42,12 +42,12 @@ def classification(
         "class_log_prob": prediction.class_log_prob.numpy(),
         "bits_per_dim": np.mean([draw.numpy() for draw in draws], axis=0),
         "bits_per_dim_given_class": np.mean([draw.numpy() for draw in draws_given_class], axis=0),
-        "score": detector.score(prediction).numpy(),
+        "score": score(detector, prediction).numpy(),
         "accepted": ~flagged(detector, prediction).numpy(),
     }
     if prediction.subspace_log_prob is not None:
         arrays["predicted_by_subspace"] = prediction.subspace_log_prob.argmax(1).numpy()
-    return Record("classification", summarise(arrays, detector.threshold), arrays)
+    return Record("classification", summarise(arrays, float(detector.threshold)), arrays)
 
 
 def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:

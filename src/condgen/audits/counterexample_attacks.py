@@ -14,11 +14,11 @@ from condgen.classifier import GenerativeClassifier
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.randomness import stream
-from condgen.theory.annuli import move_into_ball
+from condgen.theory.annuli import Annuli, move_into_ball
 from condgen.theory.counterexample import Counterexample
 
 EDGE_WIDTH = 0.1  # of the edges in the backward pass: the densities themselves have no slope
-START_IMAGES = 20  # in the unit ball, on average: what a decision-based attack begins with
+START_IMAGES = 20  # in the unit ball: what a decision-based attack begins with
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
     """Attack q on samples of p: by the construction, then by Carlini-Wagner, HopSkipJump and the boundary attack.
 
     The goal is another class, unseen by the detector at q's median density. Carlini-Wagner follows the slope of softened edges;
-    the other two begin at samples of p that reach the goal already, which are those in the unit ball.
+    the other two begin at samples of p that reach the goal already. Those are in the unit ball and drawn there at once: of all
+    samples only the share lambda_1 is.
 
     Args:
         example: The counterexample.
@@ -66,7 +67,8 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
         raise CondgenError(f"{images} images cannot be attacked; ask for 1 or more, better 60.")
     p, q = classifiers(example, EDGE_WIDTH)
     x, label = _samples(p, images, stream(seed, "attacked"))
-    starts = Starts(_samples(p, round(2 * START_IMAGES / example.lambda_1), stream(seed, "starts"))[0])
+    ball = Annuli(example.dimension, [(0, 1)], torch.zeros(1, 1, dtype=torch.float64))
+    starts = Starts(ball.sample(torch.zeros(START_IMAGES, dtype=torch.int64), generator=stream(seed, "starts")))
     goal = Evade(Misclassify(label), LikelihoodThreshold(example.median_bits_per_dim))
     moved = move_into_ball(x, example.radius)
     attackable = undetected_mistakes(example, x, moved)

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from condgen.audits import intervals
-from condgen.audits.predictions import predict
+from condgen.audits.predictions import check_auditable, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.data.dataset import ImageDataset, check_fits
+from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
@@ -37,7 +37,7 @@ def interpolation(
     Raises:
         CondgenError: If no two such images of different classes exist.
     """
-    check_fits(data, classifier.density)
+    check_auditable(classifier, data, classes=2)
     x, label = data.batch(slice(None))
     first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
@@ -58,7 +58,7 @@ def interpolation(
         "posterior": np.stack(posterior).astype(np.float16),
         "strips": np.stack([_strip(x[i], x[j]) for i, j in chosen]),
     }
-    return Record("interpolation", summarise(arrays, detector.threshold), arrays)
+    return Record("interpolation", summarise(arrays, float(detector.threshold)), arrays)
 
 
 def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import predict
+from condgen.audits.predictions import check_auditable, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
-from condgen.data.dataset import ImageDataset, check_fits
+from condgen.data.dataset import ImageDataset
 
 
 def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: int = 0) -> Record:
@@ -19,7 +19,7 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: in
     The AUROC is that of bits/dim as a detector of wrong labels: the pair (image, wrong label) is the positive, so that
     0.5 means that the likelihood cannot tell, and 1 that every wrong label is caught.
     """
-    check_fits(data, classifier.density)
+    check_auditable(classifier, data, classes=2)
     x, label = data.batch(slice(None))
     class_bits = predict(classifier, x).class_bits_per_dim
     right = class_bits.gather(1, label[:, None]).squeeze(1)

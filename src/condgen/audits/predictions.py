@@ -1,11 +1,26 @@
-"""Predictions for more images than fit one batch."""
+"""Predictions for more images than fit one batch, and what an audit can be made of."""
 
 import torch
 from torch import Tensor
 
 from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.data.dataset import ImageDataset, check_fits
+from condgen.errors import DataError
 
 BATCH = 256
+
+
+def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classes: int = 1) -> None:
+    """Refuse what an audit can say nothing about.
+
+    Raises:
+        DataError: If the model is not for the data, there are fewer than two images, or the model knows fewer than ``classes``.
+    """
+    check_fits(data, classifier.density)
+    if len(data) < 2:
+        raise DataError(f"{data.name} has {len(data)} image(s); intervals come from their spread: use 2 or more.")
+    if classifier.density.num_classes < classes:
+        raise DataError(f"the model knows {classifier.density.num_classes} class, and this audit asks about a wrong one.")
 
 
 @torch.no_grad()

@@ -18,10 +18,10 @@ from condgen.attacks import Attack, AttackResult, Starts
 from condgen.audits.adversarial.budgets import named
 from condgen.audits.adversarial.examination import after_attacks, before_attacks
 from condgen.audits.adversarial.scene import Scene, draw
-from condgen.audits.adversarial.shards import Arrays, Shards, fingerprint
+from condgen.audits.adversarial.shards import SHARD, Arrays, Shards, fingerprint
 from condgen.audits.adversarial.summary import summarise
 from condgen.audits.checks import FAIL, Check
-from condgen.audits.predictions import predict
+from condgen.audits.predictions import check_auditable, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
@@ -29,7 +29,6 @@ from condgen.detectors import Detector, flagged
 from condgen.errors import CondgenError
 from condgen.randomness import stream
 
-SHARD = 25  # images in one piece of the work
 GALLERY = 3  # images of each cell that the record itself keeps, for the eye
 IMAGES = ("perturbed", "rounded")
 
@@ -71,6 +70,7 @@ def adversarial(
     Raises:
         CondgenError: If epsilon is no positive number, or no image drawn is both classified correctly and accepted.
     """
+    check_auditable(classifier, data, classes=2)
     _check(epsilon, images, attacks)
     spending = named(budget)
     scene = draw(classifier, data, starts, detector, spending.images if images is None else images, targeted, seed)

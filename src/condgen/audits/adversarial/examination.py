@@ -74,8 +74,9 @@ def _nonzero_gradients(scene: Scene) -> Check:
     if scene.gradients is None:
         return Check(name, False, "the model gives no gradient at all", advice)
     silent = [int((gradient.flatten(1).norm(dim=1) == 0).sum()) for gradient in scene.gradients]
+    broken = int(scene.broken.sum())
     found = f"of {len(scene.x)} images {silent[0]} have none of the class margin, {silent[1]} none of the detector's"
-    return Check(name, not any(silent), found, advice)
+    return Check(name, not any((*silent, broken)), f"{found}; {broken} have one that is not finite", advice)
 
 
 def _true_gradients(scene: Scene) -> Check:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from condgen.attacks import Evade, Goal, Misclassify, Search, Target
 from condgen.attacks.attack import frozen
-from condgen.audits.adversarial.shards import fingerprint
+from condgen.audits.adversarial.shards import SHARD, fingerprint
 from condgen.audits.predictions import predict
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
-from condgen.detectors import Detector, flagged
+from condgen.detectors import Detector, flagged, score
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
 
@@ -54,23 +54,36 @@ class Scene:
         goal: Goal = Misclassify(self.label) if self.target is None else Target(self.target, self.label)
         return Evade(goal, self.detector, weight=self.classifier.density.dims * math.log(2)) if knows_detector else goal
 
-    @cached_property
+    @property
     def gradients(self) -> tuple[Tensor, ...] | None:
         """Of the class margin and of the detector's margin at the images, ``None`` where the model has none."""
+        return self._slopes and self._slopes[0]
+
+    @property
+    def broken(self) -> Tensor:
+        """Which images have a gradient with a part that is not finite, shape ``(n,)``."""
+        return torch.zeros(len(self.x), dtype=torch.bool) if self._slopes is None else self._slopes[1]
+
+    @cached_property
+    def _slopes(self) -> tuple[tuple[Tensor, ...], Tensor] | None:
+        found, broken = [], []
         with frozen(self.classifier):
-            search = Search(self.classifier, self.x, self.goal(knows_detector=True))
-            search.margins(self.x, search.everyone)
-            try:
-                return search.gradients(self.x, search.everyone, *search.each_margin)[1:]
-            except CondgenError:
-                return None
+            for part in torch.arange(len(self.x)).split(SHARD):
+                search = Search(self.classifier, self.x[part], self.goal(knows_detector=True)[part])
+                search.margins(search.x, search.everyone)
+                try:
+                    found.append(search.gradients(search.x, search.everyone, *search.each_margin)[1:])
+                except CondgenError:
+                    return None
+                broken.append(search.broken)
+        return tuple(map(torch.cat, zip(*found, strict=True))), torch.cat(broken)
 
     def plan(self) -> dict[str, Any]:
         """All that results depend on besides the attacks, what the model says to images included; JSON."""
         said = predict(self.classifier, torch.cat([self.x, self.pool]))
         return {
             "images": fingerprint([self.x, self.label, self.pool, self.target]),
-            "answers": fingerprint([said.class_log_prob, self.detector.score(said)]),
+            "answers": fingerprint([said.class_log_prob, score(self.detector, said)]),
             "threshold": float(self.detector.threshold),
             "seed": self.seed,
         }
@@ -101,7 +114,7 @@ def draw(
         )
     held, held_label = starts.batch(numpy_stream(seed, "adversarial starts").permutation(len(starts))[:POOL])
     fit = torch.stack(_correct_and_accepted(classifier, detector, held, held_label)).all(0)
-    target = _targets(label[usable], data.num_classes, seed) if targeted else None
+    target = _targets(label[usable], classifier.density.num_classes, seed) if targeted else None
     counts = len(x), int(correct.sum()), int(accepted.sum())
     return Scene(classifier, detector, x[usable], label[usable], index[usable.numpy()], target, held[fit], *counts, seed)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from condgen.files import written_whole
 
 Arrays = dict[str, NDArray[Any]]
+SHARD = 25  # images in one piece of the work
 
 
 class Shards:
@@ -45,23 +47,46 @@ class Shards:
 
 
 def fingerprint(value: object) -> str:
-    """A hash of what a value is made of: tensors by content, objects by class and attributes.
+    """A hash of what a value is made of: tensors and arrays by content, functions by code, objects by class and attributes.
+
+    What has no content to compare, such as a generator, is unlike itself the next time, so that nothing stale is read.
 
     >>> from condgen.attacks import CarliniWagner
     >>> fingerprint(CarliniWagner()) == fingerprint(CarliniWagner()) != fingerprint(CarliniWagner(steps=3))
     True
     """
-    return hashlib.sha256(_parts(value)).hexdigest()
+    return _hash(value, frozenset())
 
 
-def _parts(value: object) -> bytes:
+def _hash(value: object, above: frozenset[int]) -> str:
+    """``above`` are the values that this one is a part of, which may be a part of it."""
+    within = above | {id(value)}
+    parts = b"itself" if id(value) in above else _content(value, lambda part: _hash(part, within).encode())
+    return hashlib.sha256(parts).hexdigest()
+
+
+def _content(value: object, part: Callable[[object], bytes]) -> bytes:
     match value:
         case Tensor():
             return str(value.shape).encode() + value.detach().cpu().double().numpy().tobytes()
+        case np.ndarray():
+            return f"{value.shape} {value.dtype}".encode() + value.tobytes()
         case list() | tuple():
-            return b"".join(fingerprint(part).encode() for part in value)
+            return b"".join(map(part, value))
+        case set() | frozenset():
+            return b"".join(sorted(map(part, value)))
+        case dict():
+            return b"".join(sorted(map(part, value.items())))
+        case CodeType():
+            return value.co_code + part([value.co_names, value.co_consts])
+        case FunctionType():
+            return part([value.__code__, value.__defaults__, [cell.cell_contents for cell in value.__closure__ or ()]])
+        case ModuleType():
+            return value.__name__.encode()
+        case type():
+            functions = [(name, held) for name, held in vars(value).items() if isinstance(held, FunctionType)]
+            return f"{value.__module__}.{value.__qualname__}".encode() + part([value.__bases__, dict(functions)])
         case _ if hasattr(value, "__dict__"):
-            kind = type(value)
-            return f"{kind.__module__}.{kind.__qualname__}".encode() + fingerprint(sorted(vars(value).items())).encode()
+            return part([type(value), vars(value)])
         case _:
             return repr(value).encode()
