@@ -39,8 +39,9 @@ class Study:
         """
         begun = False
         for preset in presets:
-            path, epochs = runs / preset, load_preset(preset, overrides).training.epochs
-            if not is_finished(path, epochs):
+            path, config = runs / preset, load_preset(preset, overrides)
+            epochs = config.training.epochs
+            if not (path.exists() and experiments.reopen(path, config).epochs_done >= epochs):
                 minutes = (end - time.monotonic()) / 60
                 if (begun and minutes <= 0) or self.train(preset, overrides, path, minutes, data_dir).epochs_done < epochs:
                     return False
@@ -101,10 +102,6 @@ class Study:
             "fraction_of_limit": gflops / limit,
             "peak_memory_mb": peak,
         }
-
-
-def is_finished(path: Path, epochs: int) -> bool:
-    return path.exists() and Run.open(path).epochs_done >= epochs
 
 
 @click.command()

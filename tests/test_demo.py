@@ -1,5 +1,10 @@
 """The demo, small: whole, taken up again, and failing with one sentence."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,3 +30,27 @@ def test_a_run_that_fails_ends_the_demo_with_its_error(tmp_path: Path) -> None:
     with pytest.raises(CondgenError, match="fewer than one batch"):
         run_demo(tmp_path, (*TINY, "training.batch_size=5000"))
     assert not (tmp_path / "report").exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from condgen.demo import run_demo
+from tests.conftest import TINY
+if __name__ == "__main__":
+    run_demo(Path(sys.argv[1]), (*TINY, "training.epochs=2000"))
+"""
+
+
+def test_an_interrupt_ends_the_demo_and_begins_no_further_run(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = Path(__file__).parents[1]
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "demo"]
+    with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, start_new_session=True) as demo:
+        for _ in range(600):
+            if any(log.stat().st_size for log in tmp_path.glob("demo/runs/*/metrics.jsonl")):
+                break
+            time.sleep(0.1)
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
+        assert demo.wait(timeout=60) != 0
+    assert {path.name for path in tmp_path.glob("demo/runs/*")} <= {"digits-reweight", "digits-split"}

@@ -1,7 +1,7 @@
 """An experiment as a page of TOML: every setting, its default, and its bounds. Unknown keys are refused."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,6 +91,7 @@ class Images(Section):
     shape: list[Positive]
     classes: Positive
     levels: Positive
+    sha256: dict[str, str] = {}  # of each part; runs of before have none
 
 
 class Config(Section):
@@ -136,6 +137,25 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Conf
     for override in overrides:
         _replace(settings, override)
     return _validate({"seed": seed, **settings, "preset": name}, f"preset '{name}'")
+
+
+def replaced(config: Config, overrides: Iterable[str], sections: Collection[str]) -> Config:
+    """``config`` with settings of some sections replaced, written as for :func:`load_preset`.
+
+    Raises:
+        ConfigError: If a setting belongs to another section, is not known, or does not fit.
+
+    Examples:
+        >>> replaced(load_preset("digits-base"), ["audit.pairs=20"], ["audit"]).audit.pairs
+        20
+    """
+    settings = config.model_dump(exclude_none=True)
+    for override in overrides:
+        section = override.partition(".")[0].strip()
+        if section not in sections:
+            raise ConfigError(f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can.")
+        _replace(settings, override)
+    return _validate(settings, f"preset '{config.preset}'")
 
 
 def load_config(path: Path) -> Config:

@@ -38,7 +38,13 @@ def run_demo(out: Path, overrides: tuple[str, ...] = ()) -> Path:
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         longest_first = sorted(PRESETS, key=lambda preset: preset not in ATTACKED)
         jobs = {preset: pool.submit(_train_and_audit, preset, paths[preset], overrides) for preset in longest_first}
-        _watch(jobs, paths)
+        try:
+            _watch(jobs, paths)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
     runs = [Run.open(path) for path in paths.values()]
     for table in (classification_table(runs), membership_table(runs), interpolation_table(runs)):
         print_table(table)

@@ -1,6 +1,6 @@
 """From a configuration to a trained, audited run: where models, data, training and audits meet."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from condgen.audits.checks import Check
 from condgen.audits.records import Record
 from condgen.builders import build_classifier, build_density, build_detector, build_objective, open_data
 from condgen.classifier import GenerativeClassifier
-from condgen.config import AUDITS, Config, Images
+from condgen.config import AUDITS, Config, Images, replaced
 from condgen.data.augmentation import Augmentation
-from condgen.data.dataset import ImageDataset, Splits
+from condgen.data.dataset import Splits
 from condgen.detectors import Detector
-from condgen.errors import ConfigError, RunError
+from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.models import card
 from condgen.models.card import Card
 from condgen.randomness import stream
@@ -59,23 +59,24 @@ def train(
     objective = build_objective(config)
     splits = open_data(config, data_dir)
     if run:
-        check_images_of(run, splits.train)
+        check_images_of(run, splits)
     classifier = build_classifier(config, splits.train, place)
     check_batches(splits.train, config.training)
-    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits.train)}))
-    fit(
-        classifier,
-        objective,
-        splits.train,
-        splits.validation,
-        settings=config.training,
-        directory=run.path,
-        augmentation=Augmentation(config.data.crop_padding, config.data.flip),
-        seed=config.seed,
-        resume=resume,
-        minutes=minutes,
-        quiet=quiet,
-    )
+    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits)}))
+    with run.training():
+        fit(
+            classifier,
+            objective,
+            splits.train,
+            splits.validation,
+            settings=config.training,
+            directory=run.path,
+            augmentation=Augmentation(config.data.crop_padding, config.data.flip),
+            seed=config.seed,
+            resume=resume,
+            minutes=minutes,
+            quiet=quiet,
+        )
     return run
 
 
@@ -134,29 +135,33 @@ def _changes(name: str, before: Any, now: Any) -> list[str]:
     return [change for key in before if before[key] != now[key] for change in _changes(f"{name}.{key}", before[key], now[key])]
 
 
-def images_of(data: ImageDataset) -> Images:
+def images_of(splits: Splits) -> Images:
     """What a run notes about its images."""
-    return Images(shape=list(data.event_shape), classes=data.num_classes, levels=data.pixel_levels)
+    data = splits.train
+    hashes = {part: images.sha256() for part, images in splits.items()}
+    return Images(shape=list(data.event_shape), classes=data.num_classes, levels=data.pixel_levels, sha256=hashes)
 
 
-def check_images_of(run: Run, data: ImageDataset) -> None:
-    """Refuse images that only have the name of those that ``run`` was trained on.
+def check_images_of(run: Run, splits: Splits) -> None:
+    """Refuse images that only have the name of those that ``run`` was trained on; some of them may be test images now.
 
     Raises:
         RunError: Naming both.
     """
-    before, now = run.config.images, images_of(data)
-    if before is not None and before != now:
-        was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
-        raise RunError(
-            f"{run.path} was trained on images of {was}, but {data.name} now has {found}; put the former back (--data-dir),"
-            " or train a new run."
-        )
+    before, now = run.config.images, images_of(splits)
+    if before is None or before == now or (not before.sha256 and before == now.model_copy(update={"sha256": {}})):
+        return
+    was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
+    differs = f"images of {was}, but {splits.name} now has {found}"
+    if was == found:
+        parts = [part for part, sha256 in now.sha256.items() if before.sha256.get(part) != sha256]
+        differs = f"other images than {splits.name} now has: those for {' and '.join(parts)} differ"
+    raise RunError(f"{run.path} was trained on {differs}; put the former back (--data-dir), or train a new run.")
 
 
 def load_classifier(run: Run, splits: Splits, device: torch.device | None = None) -> GenerativeClassifier:
     """The run's best checkpoint, in evaluation mode, on ``device``."""
-    check_images_of(run, splits.train)
+    check_images_of(run, splits)
     classifier = build_classifier(run.config, splits.train, device)
     load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
     return classifier.eval()
@@ -170,29 +175,55 @@ def audit(
     data_dir: Path | None = None,
     device: str = "cpu",
     quiet: bool = False,
+    overrides: Collection[str] = (),
+    done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Run the named audits on the test images and save their records in the run; ``budget`` of attacks instead of its own."""
-    splits = open_data(run.config, data_dir)
+    """Run the named audits on the test images and save their records in the run.
+
+    Args:
+        run: A trained run.
+        only: Names of audits.
+        budget: Of attacks, instead of the run's.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        quiet: No progress bars.
+        overrides: ``section.key=value`` of the sections ``detector`` and ``audit``, instead of the run's.
+        done: Called with each record as soon as it is saved.
+
+    Raises:
+        CondgenError: If an audit cannot be made, after all others have been.
+    """
+    config = replaced(run.config, overrides, ("detector", "audit"))
+    splits = open_data(config, data_dir)
     classifier = load_classifier(run, splits, machine.prepare_device(device))
-    detector = build_detector(run.config, classifier, splits.validation)
-    records = []
+    detector = build_detector(config, classifier, splits.validation)
+    records, failures = [], []
     for name in (name for name in AUDITS if name in only):
-        records.append(_record(name, run, classifier, splits, detector, budget or run.config.audit.budget, quiet))
+        try:
+            records.append(_record(name, run, config, classifier, splits, detector, budget or config.audit.budget, quiet))
+        except CondgenError as error:
+            failures.append(f"{name}: {error}")
+            continue
         records[-1].save(run.records)
+        if done:
+            done(records[-1])
+    if failures:
+        raise CondgenError(" ".join(failures))
     return records
 
 
 def _record(
     name: str,
     run: Run,
+    config: Config,
     classifier: GenerativeClassifier,
     splits: Splits,
     detector: Detector,
     budget: str,
     quiet: bool,
 ) -> Record:
-    """One audit with the run's settings."""
-    settings, seed, test = run.config.audit, run.config.seed, splits.test
+    """One audit with the settings of ``config``."""
+    settings, seed, test = config.audit, config.seed, splits.test
     match name:
         case "classification":
             return audits.classification(classifier, test, detector=detector, noise_draws=settings.noise_draws, seed=seed)

@@ -2,10 +2,13 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
+from filelock import FileLock, Timeout
 
 from condgen.audits.records import Record
 from condgen.config import Config, load_config
@@ -64,6 +67,25 @@ class Run:
     def epochs_done(self) -> int:
         """Finished epochs."""
         return epochs_done(self.path / "checkpoint")
+
+    @property
+    def epochs_logged(self) -> int:
+        """Finished epochs as the log has them, which is kept where checkpoints are not."""
+        log = self.path / "metrics.jsonl"
+        return len(log.read_text(errors="replace").splitlines()) if log.exists() else 0
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """While this process trains the run; two would write over each other.
+
+        Raises:
+            RunError: If another process does.
+        """
+        try:
+            with FileLock(self.path / ".training.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise RunError(f"{self.path} is being trained by another process; wait for it, or choose another --run.") from error
 
     @property
     def records(self) -> Path:

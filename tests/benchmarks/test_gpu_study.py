@@ -42,3 +42,11 @@ def test_what_was_trained_and_audited_before_is_still_told(tmp_path: Path) -> No
     (tmp_path / "gpu.json").unlink()
     assert "All is trained and audited" in study(tmp_path, minutes=10)
     assert 0 <= json.loads((tmp_path / "gpu.json").read_text())["presets"]["digits-base"]["classification"]["accuracy"] <= 1
+
+
+def test_runs_with_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
+    study(tmp_path, minutes=10)
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "gpu.json"), "--device", "cpu"]
+    done = CliRunner().invoke(gpu_study.main, ["digits-base", *SETTINGS, "--set", "model.width=16", *places])
+    assert done.exit_code == 1
+    assert "was started with another model (model.width was 8, now 16)" in done.output

@@ -5,8 +5,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -57,7 +59,13 @@ def test_train_audit_report_sample(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
-    assert {path.name for path in trained.path.iterdir()} == {"config.toml", "metrics.jsonl", "checkpoint", "records"}
+    assert {path.name for path in trained.path.iterdir()} == {
+        "config.toml",
+        "metrics.jsonl",
+        "checkpoint",
+        "records",
+        ".training.lock",
+    }
     text = (trained.path / "config.toml").read_text()
     assert "seed = 0" in text
     assert "torch = " in text
@@ -164,6 +172,7 @@ BAD_CALLS = {
         ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
         "training.compile needs --device cuda",
     ),
+    "no PNG": (("show", "digits", "--out", "x.jpg"), "x.jpg would be a PNG file"),
     "unknown data to show": (("show", "imagenet", "--out", "x.png"), "'imagenet' is not known"),
 }
 
@@ -196,6 +205,81 @@ def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], 
     assert (
         "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
     )
+
+
+@pytest.mark.parametrize(
+    "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+)
+def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, copied: Run, monkeypatch) -> None:
+    def shrunk(*_, **__):
+        splits = open_dataset("digits")
+        return replace(splits, train=splits.train.take(np.arange(1, len(splits.train))))
+
+    monkeypatch.setattr(builders, "open_dataset", shrunk)
+    message = refused(*command, copied.path)
+    assert "was trained on other images than digits now has: those for train differ" in message
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(copied: Run) -> None:
+    again = ("train", "digits-split", *SETTINGS, "--run", copied.path, "--resume")
+    with copied.training():
+        assert "is being trained by another process" in refused(*again)
+    assert condgen(*again)[0] == 0
+
+
+def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> None:
+    shutil.rmtree(copied.records)
+    status, out, error = condgen("audit", copied.path, "--set", "detector.threshold=-100", "--threads", 1)
+    assert status == 2
+    assert "interpolation: only 0 of" in error
+    assert "adversarial: of 30 test images" in error
+    assert {path.stem for path in copied.records.glob("*.json")} == {"classification", "membership", "samples"}
+    assert "accuracy" in out
+    assert condgen("audit", copied.path, "--set", "detector.threshold=1000", "--only", "interpolation", "--threads", 1)[0] == 0
+    assert copied.record("interpolation").summary["threshold"] == 1000
+    assert "only detector and audit can" in refused("audit", copied.path, "--set", "model.width=16")
+
+
+def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
+    page = copied.path / "config.toml"
+    page.write_text(page.read_text().replace("\nepochs = 2\n", "\nepochs = 150\n"))
+    assert "has 2 of 150 epochs so far" in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
+    assert condgen("report", copied.path, "--out", tmp_path / "report")[0] == 0
+    assert "<td>2 of 150</td>" in (tmp_path / "report/index.html").read_text()
+
+
+def test_a_report_replaces_nothing_that_no_report_wrote(copied: Run, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/my-drawing.svg").write_text("mine")
+    assert "has figures that no report wrote" in refused("report", copied.path, "--out", tmp_path)
+    assert (tmp_path / "figures/my-drawing.svg").read_text() == "mine"
+
+
+def test_a_damaged_piece_of_an_attack_is_made_again(copied: Run) -> None:
+    before = copied.record("adversarial").summary
+    for piece in copied.records.glob("adversarial/*/*.npz"):
+        piece.write_bytes(piece.read_bytes()[:300])
+    status, _, error = condgen("audit", copied.path, "--only", "adversarial", "--threads", 1)
+    assert status == 0
+    assert "is made again" in " ".join(error.split())
+    assert copied.record("adversarial").summary["cells"] == before["cells"]
+
+
+def test_names_are_no_markup_and_no_mathematics(tmp_path: Path) -> None:
+    for number, name in enumerate(("[b]", "$5_$", "c [unused]")):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for image in range(20):
+            Image.new("L", (8, 8), 10 * number + image).save(tmp_path / "scans" / name / f"{image}.png")
+    status, out, _ = condgen("show", f"folder:{tmp_path / 'scans'}", "--out", tmp_path / "grid.png")
+    assert status == 0
+    assert "$5_$, [b], c [unused]" in " ".join(out.split())
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "condgen", "presets"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as presets:
+        presets.stdout.close()
+        assert b"condgen:" not in presets.stderr.read()
 
 
 def damage_checkpoint(run: Run) -> None:
@@ -234,12 +318,15 @@ DAMAGE = {
 def test_a_damaged_run_is_refused(name: str, copied: Run) -> None:
     damage, message = DAMAGE[name]
     damage(copied)
-    assert message in refused("audit", copied.path)
+    line = refused("audit", copied.path)
+    assert message in line
+    assert line.count("is damaged") <= 1
 
 
 def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(copied: Run, tmp_path: Path) -> None:
-    (copied.records / "membership.json").write_text("{")
-    assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
+    for text in ("{", "[]"):
+        (copied.records / "membership.json").write_text(text)
+        assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
     shutil.rmtree(copied.records)
     assert "no record of the" in refused("report", copied.path, "--out", tmp_path / "report")
     assert not (tmp_path / "report").exists()

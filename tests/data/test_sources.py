@@ -267,7 +267,7 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         "no training part": (f"parquet:{root}/no-split", "has no training file"),
         "empty class folder": (f"folder:{root}/empty-class", "empty-class/dog holds no PNG"),
         "one class folder": (f"folder:{root}/one-folder", "has 1 class folders"),
-        "different sizes": (f"folder:{root}/mixed", r"images of 6x6 \(15\) and 8x8 \(5\); add `--set data.size=32`"),
+        "different sizes": (f"folder:{root}/mixed", r"images of 6x6 \(15\) and 8x8 \(5\); set data.size=32"),
         "other classes in test": (f"folder:{root}/other-classes", "does not have the same class folders.*cow, dog"),
         "nothing there": (f"folder:{root}/nowhere", "does not exist"),
         "no npz": (f"npz:{root}/text.npz", "not a readable .npz file"),

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from condgen.data.catalogue import open_dataset
 from condgen.errors import DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.runs import Run
-from condgen.training import loop
+from condgen.training import loop, progress
 from condgen.training.checkpoints import Checkpoint, epochs_done, load_weights, newest
 from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood, Reweight
@@ -212,3 +213,21 @@ def test_a_checkpoint_with_no_count_of_epochs_is_damaged(epoch: str, tmp_path: P
     state.write_text(state.read_text().replace("epoch = 1", f"epoch = {epoch}"))
     with pytest.raises(RunError, match="is damaged"):
         train(tmp_path, resume=True)
+
+
+def test_images_per_second_count_no_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def after(seconds: float, call):
+        def called(*arguments):
+            clock[0] += seconds
+            return call(*arguments)
+
+        return called
+
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop, "_train_epoch", after(2.0, loop._train_epoch))
+    monkeypatch.setattr(loop, "validate", after(100.0, loop.validate))
+    train(tmp_path, epochs=3)
+    rates = [json.loads(line)["images_per_second"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rates == [128.0] * 3

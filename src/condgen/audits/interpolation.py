@@ -64,7 +64,9 @@ def interpolation(
 def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
     """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays."""
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
-    middle, ends = bits[:, bits.shape[1] // 2], (bits[:, 0] + bits[:, -1]) / 2
+    steps = bits.shape[1]
+    middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(axis=1)  # an even number of steps has two around alpha = 1/2
+    ends = (bits[:, 0] + bits[:, -1]) / 2
     stay = np.all(arrays["accepted"], axis=1)
     measured = np.column_stack([bits, middle - ends])
     means, errors = intervals.paired_means(measured, index)

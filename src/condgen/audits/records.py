@@ -43,6 +43,8 @@ class Record:
         try:
             summary = json.loads((directory / f"{audit}.json").read_text())
             with (directory / f"{audit}.npz").open("rb") as file, np.load(file) as arrays:
+                if not isinstance(summary, dict):
+                    raise TypeError("its summary is no table")
                 return cls(audit, summary, dict(arrays))
         except FileNotFoundError as error:
             raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error

@@ -73,21 +73,37 @@ def train(
 @run_argument
 @click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
 @click.option("--budget", type=click.Choice(BUDGET_NAMES), help="Of the adversarial audit. Default: the run's, 'quick'.")
+@overrides_option
 @data_dir_option
 @device_option
 @threads_option
 def audit(
-    run: Path, only: tuple[str, ...], budget: str | None, data_dir: Path | None, device: str, threads: int | None
+    run: Path,
+    only: tuple[str, ...],
+    budget: str | None,
+    overrides: tuple[str, ...],
+    data_dir: Path | None,
+    device: str,
+    threads: int | None,
 ) -> None:
-    """Audit the model of RUN and save the records in it."""
+    """Audit the model of RUN and save the records in it; --set takes settings of the detector and of audits."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_record
     from condgen.runs import Run
 
     machine.prepare(threads)
-    audited = experiments.audit(Run.open(run), only or AUDIT_NAMES, budget=budget, data_dir=data_dir, device=device)
-    for record in audited:
-        print_record(record)
+    trained = Run.open(run)
+    if 0 < trained.epochs_done < trained.config.training.epochs:
+        click.echo(f"condgen: {run} has {trained.epochs_done} of {trained.config.training.epochs} epochs so far.", err=True)
+    experiments.audit(
+        trained,
+        only or AUDIT_NAMES,
+        budget=budget,
+        data_dir=data_dir,
+        device=device,
+        overrides=overrides,
+        done=print_record,
+    )
 
 
 @main.command()

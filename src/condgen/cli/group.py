@@ -35,7 +35,7 @@ class Group(click.Group):
             click.echo(f"condgen: {' '.join(str(error).split())}", err=True)
             sys.exit(2)
         except OSError as error:
-            if ctx.params.get("debug"):
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # `| head`: click knows what to do
                 raise
             click.echo(
                 f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.", err=True
@@ -51,5 +51,10 @@ class Group(click.Group):
             )
             sys.exit(2)
         except KeyboardInterrupt:
-            click.echo("condgen: stopped; what was saved is whole. `condgen train --resume` goes on.", err=True)
+            goes_on = {
+                "train": " Add --resume to go on.",
+                "demo": " The same command goes on.",
+                "audit": " The same command goes on.",
+            }
+            click.echo(f"condgen: stopped; what was saved is whole.{goes_on.get(ctx.invoked_subcommand or '', '')}", err=True)
             sys.exit(130)

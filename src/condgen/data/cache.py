@@ -125,7 +125,9 @@ def _decode_all(table: ImageTable, geometry: Geometry, name: str, seed: int, dir
             sizes[f"{height}x{width}"] += number
         if len(sizes) > 1:
             found = " and ".join(f"{size} ({number})" for size, number in sizes.most_common(4))
-            raise DataError(f"{name} has images of {found}; add `--set data.size=32` to resize and crop.") from None
+            raise DataError(
+                f"{name} has images of {found}; set data.size=32 (`condgen show`: --size 32) to resize and crop."
+            ) from None
         _decode_as(table, geometry, name, order, directory, channels=3)
 
 

@@ -136,7 +136,7 @@ class Composed:
         if front.event_shape[1:] != back.event_shape[1:]:
             raise DataError(
                 f"{self.name}: the foreground has {front.event_shape[1:]} pixels, the background {back.event_shape[1:]};"
-                " give both one size with `--set data.size=32`."
+                " give both one size by data.size=32 (`condgen show`: --size 32)."
             )
         order = numpy_stream(self.seed, "backgrounds", split).permutation(len(back))
         chosen = np.resize(order, len(front))  # every background once before any is used again
@@ -175,7 +175,8 @@ def _splits(
     shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
-            f"{name}: the splits differ in shape ({shapes}); give them one shape, for images in files by `--set data.size=32`."
+            f"{name}: the splits differ in shape ({shapes}); give them one shape, for images in files by data.size=32"
+            " (`condgen show`: --size 32)."
         )
     if len(np.unique(parts["train"][1])) < 2:
         raise DataError(f"{name} has one class only; a classifier needs at least two.")
@@ -187,6 +188,11 @@ def _splits(
         raise DataError(
             f"{name}: of the classes 0 to {most}, {len(absent)} have no training image, the first of them {absent[0]};"
             " number the classes from 0 on, or name them."
+        )
+    untrained = np.setdiff1d(np.concatenate([labels for _, labels in parts.values()]), parts["train"][1])
+    if len(untrained):
+        raise DataError(
+            f"{name}: class '{class_names[untrained[0]]}' has images, but none for training; add some, or leave the class out."
         )
     known = tuple(class_names) or tuple(map(str, range(1 + most)))
     made = {split: ImageDataset(images, labels, known, name=name) for split, (images, labels) in parts.items()}

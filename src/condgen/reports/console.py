@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 WIDTH = 120
@@ -12,9 +13,9 @@ WIDTH = 120
 
 def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = ()) -> None:
     """Names and values; or any rows, under the names of their columns."""
-    rich = RichTable(*columns, title=title, box=box.SIMPLE_HEAD, show_header=bool(columns))
+    rich = RichTable(*columns, title=escape(title), box=box.SIMPLE_HEAD, show_header=bool(columns))
     for row in rows:
-        rich.add_row(*row)
+        rich.add_row(*map(escape, row))  # a name such as [b] is no markup
     show(rich)
 
 

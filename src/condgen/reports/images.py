@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from condgen.data.dataset import ImageDataset
+from condgen.errors import ConfigError
 from condgen.files import written_whole
 
 DOTS_PER_INCH = 150
@@ -26,7 +27,9 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
         draw_image(axes, image, cell=(column, row, 0.96))
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     for row, name in enumerate(row_names):
-        figure.text((name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8)
+        figure.text(
+            (name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8, parse_math=False
+        )
     return figure
 
 
@@ -50,8 +53,14 @@ def draw_image(axes: Any, image: NDArray[np.floating], cell: tuple[float, float,
 
 
 def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) -> None:
-    """Write :func:`image_grid` to a PNG file."""
+    """Write :func:`image_grid` to a PNG file.
+
+    Raises:
+        ConfigError: If the name is that of another kind of file.
+    """
     with written_whole(path) as work:
+        if path.suffix.lower() != ".png":
+            raise ConfigError(f"{path} would be a PNG file; give it a name that ends in .png.")
         image_grid(images, row_names).savefig(work, format="png", dpi=DOTS_PER_INCH)
 
 

@@ -19,6 +19,7 @@ from condgen.runs import Run
 from condgen.theory import conditions, counterexample
 
 DOTS_PER_INCH = 200
+ENTRIES = ("figures", "tables", "index.html")
 METADATA = {"Date": None}  # so that the same records give the same file
 
 
@@ -33,8 +34,10 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
         The path of the page.
 
     Raises:
+        CondgenError: If there is something of these names that no report wrote.
         RunError: If a record is missing or damaged; nothing is written then.
     """
+    _check_free(directory)
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
@@ -51,10 +54,18 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
             )
         )
         (work / "index.html").write_text(page)
-        for entry in ("figures", "tables", "index.html"):
+        for entry in ENTRIES:
             with written_whole(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
+
+
+def _check_free(directory: Path) -> None:
+    """A report is replaced by the next one; nothing else is."""
+    page = directory / "index.html"
+    taken = [entry for entry in ENTRIES if (directory / entry).exists()]
+    if taken and not (page.is_file() and "condgen" in page.read_text(errors="replace")):
+        raise CondgenError(f"{directory} has {' and '.join(taken)} that no report wrote; choose another --out.")
 
 
 @contextmanager

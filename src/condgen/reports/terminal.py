@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from condgen.audits.checks import FAIL, Check
@@ -19,7 +20,7 @@ def print_table(table: Table) -> None:
         words = any(row[number][:1].isalpha() for row in table.rows)
         rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
     for row in table.rows:
-        rich.add_row(*(row[number] for number in kept))
+        rich.add_row(*(escape(row[number]) for number in kept))
     show(rich)
 
 
@@ -38,7 +39,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     for column in ("check", "", "found", "what to do"):
         rich.add_column(column)
     for check in checks:
-        rich.add_row(check.name, check.outcome, check.found, check.advice if check.outcome == FAIL else "")
+        rich.add_row(*map(escape, (check.name, check.outcome, check.found, check.advice if check.outcome == FAIL else "")))
     show(rich)
 
 

@@ -59,6 +59,8 @@ class Checkpoint:
                     raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
             weights, optimiser = (load(content) for content in contents.values())
             return cls(weights, optimiser, _whole_number(state["epoch"]), _whole_number(state["step"]), state["metrics"])
+        except RunError:
+            raise
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
 

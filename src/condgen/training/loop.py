@@ -100,6 +100,7 @@ def fit(
         for epoch in range(start, settings.epochs):
             if not time_left.for_another():
                 break
+            progress.start_epoch()
             try:
                 _train_epoch(classifier, objective, optimiser, loader, epoch, progress)
             except NonFiniteLoss as error:
@@ -180,7 +181,7 @@ def validate(classifier: GenerativeClassifier, objective: Objective, data: Image
 def _restore(density: torch.nn.Module, optimiser: Optimiser, directory: Path) -> tuple[int, dict[str, float]]:
     state, warning = checkpoints.newest(directory / "checkpoint")
     if warning:
-        Console(stderr=True).print(warning)
+        Console(stderr=True).print(warning, markup=False)
     checkpoints.load_weights(density, state.weights, directory / "checkpoint")
     optimiser.restore(state.optimiser, state.step)
     return state.epoch, checkpoints.best_metrics(directory / "checkpoint")

@@ -25,12 +25,12 @@ class Progress:
             bars.TextColumn("{task.fields[figures]}"),
             bars.TimeRemainingColumn(),
         )
+        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
         self._bar = bars.Progress(*columns, console=Console(stderr=True), disable=quiet)
         self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
         self._running: Tensor | None = None
         self._drawn = -REFRESH_SECONDS
         self._validation = ""
-        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -54,17 +54,16 @@ class Progress:
             self._bar.update(self._task, figures=self._line(self._running))
 
     def summary(self) -> dict[str, float]:
-        """Means over the epoch that has ended; starts the next one."""
+        """Means over the epoch so far."""
         loss, bits, accuracy = (self._sums / self._steps).tolist()
-        line = {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy, "images_per_second": round(self._rate(), 1)}
-        self._start_epoch()
-        return line
+        return {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy, "images_per_second": round(self._rate(), 1)}
 
     def epoch_done(self, metrics: dict[str, float]) -> None:
         """Show the validation figures behind the running ones."""
         self._validation = f" · validation {metrics['bits_per_dim']:.3f} bits/dim, {metrics['accuracy']:.1%}"
 
-    def _start_epoch(self) -> None:
+    def start_epoch(self) -> None:
+        """Means and images per second count from here."""
         self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
 
     def _rate(self) -> float:

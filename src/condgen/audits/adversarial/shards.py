@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from condgen.files import written_whole
@@ -38,12 +39,15 @@ class Shards:
             return compute()
         path = self.folder / f"{name}.npz"
         if path.exists():
-            with path.open("rb") as file, np.load(file) as arrays:
-                return dict(arrays)
-        arrays = compute()
+            try:
+                with path.open("rb") as file, np.load(file) as arrays:
+                    return dict(arrays)
+            except Exception as error:  # on damaged bytes the reader may raise anything
+                Console(stderr=True).print(f"{path} is damaged ({error}); it is made again.", markup=False, style="yellow")
+        made = compute()
         with written_whole(path) as work, work.open("wb") as written:
-            np.savez_compressed(written, **arrays)  # type: ignore[arg-type]
-        return arrays
+            np.savez_compressed(written, **made)  # type: ignore[arg-type]
+        return made
 
 
 def fingerprint(value: object) -> str:
