@@ -91,7 +91,8 @@ class Images(Section):
     shape: list[Positive]
     classes: Positive
     levels: Positive
-    sha256: dict[str, str] = {}  # of each part; runs of before have none
+    class_names: list[str] = []  # this and the next: runs of before have none
+    sha256: dict[str, str] = {}  # of each part
 
 
 class Config(Section):

@@ -139,7 +139,13 @@ def images_of(splits: Splits) -> Images:
     """What a run notes about its images."""
     data = splits.train
     hashes = {part: images.sha256() for part, images in splits.items()}
-    return Images(shape=list(data.event_shape), classes=data.num_classes, levels=data.pixel_levels, sha256=hashes)
+    return Images(
+        shape=list(data.event_shape),
+        classes=data.num_classes,
+        levels=data.pixel_levels,
+        class_names=list(data.class_names),
+        sha256=hashes,
+    )
 
 
 def check_images_of(run: Run, splits: Splits) -> None:
@@ -149,7 +155,10 @@ def check_images_of(run: Run, splits: Splits) -> None:
         RunError: Naming both.
     """
     before, now = run.config.images, images_of(splits)
-    if before is None or before == now or (not before.sha256 and before == now.model_copy(update={"sha256": {}})):
+    if before is None:
+        return
+    now = now.model_copy(update={"class_names": before.class_names, "sha256": now.sha256 if before.sha256 else {}})
+    if before == now:
         return
     was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
     differs = f"images of {was}, but {splits.name} now has {found}"

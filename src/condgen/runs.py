@@ -58,6 +58,11 @@ class Run:
         """What tables and figures call it: the name of its folder."""
         return self.path.resolve().name
 
+    def class_name(self, label: int) -> str:
+        """What its data calls a class; the number where the run has not noted it."""
+        names = self.config.images.class_names if self.config.images else []
+        return names[label] if names else str(label)
+
     @property
     def best(self) -> Path:
         """The checkpoint with the lowest validation loss."""

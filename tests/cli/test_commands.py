@@ -1,6 +1,8 @@
 """The command line as a user meets it: a good path for each command, and bad input by table."""
 
+import io
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from PIL import Image
 from condgen import builders
 from condgen.cli import main
 from condgen.data.catalogue import open_dataset
+from condgen.reports import figures
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
@@ -246,6 +249,19 @@ def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
     assert "has 2 of 150 epochs so far" in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
     assert condgen("report", copied.path, "--out", tmp_path / "report")[0] == 0
     assert "<td>2 of 150</td>" in (tmp_path / "report/index.html").read_text()
+
+
+def test_figures_name_classes(copied: Run) -> None:
+    page = copied.path / "config.toml"
+    names = [r"a $5_$ bill", *"bcdefghij"]
+    text = re.sub(r"class_names = \[[^]]*\]", lambda _: f"class_names = {json.dumps(names)}", page.read_text())
+    assert text != page.read_text()
+    page.write_text(text)
+    run = Run.open(copied.path)
+    assert [run.class_name(y) for y in range(3)] == names[:3]
+    for draw in (figures.interpolation_examples, figures.attack_gallery, figures.class_samples):
+        draw(run).savefig(io.BytesIO())
+    assert [text.get_text() for text in figures.class_samples(run).texts] == names
 
 
 def test_a_report_replaces_nothing_that_no_report_wrote(copied: Run, tmp_path: Path) -> None:

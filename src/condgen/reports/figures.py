@@ -32,7 +32,7 @@ def interpolation_examples(run: Run) -> Figure:
     panels = figure.subplots(2 * len(strips), 1, height_ratios=[2.6, 1] * len(strips), squeeze=False)[:, 0]
     for number, strip in enumerate(strips):
         axes = panels[2 * number]
-        start, end = record.arrays["label"][number]
+        start, end = (_class_name(run, label) for label in record.arrays["label"][number])
         axes.plot(alpha, record.arrays["bits_per_dim"][number], color=BLUE)
         axes.axhline(threshold, color=RED, linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
         axes.set(ylabel="bits/dim", xlim=(0, 1), xticks=[], title=f"from class {start} to class {end}")
@@ -125,16 +125,22 @@ def attack_gallery(run: Run) -> Figure:
         shift = perturbed - original
         for place, image in enumerate((original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6))):
             draw_image(axes, image, cell=(0.95 * place + 0.05, top, 0.9))
-        axes.text(3, top + 0.45, _gallery_words(arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
+        axes.text(3, top + 0.45, _gallery_words(run, arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
-def _gallery_words(arrays: Any, row: int) -> str:
+def _class_name(run: Run, label: int) -> str:
+    """As text of a figure, where dollar signs would begin a formula."""
+    return run.class_name(label).replace("$", r"\$")
+
+
+def _gallery_words(run: Run, arrays: Any, row: int) -> str:
     knows, noticed = arrays["knows_detector"][row], arrays["flagged"][row]
+    label, predicted = (_class_name(run, arrays[key][row]) for key in ("label", "predicted"))
     return (
         f"{arrays['attack'][row]}, {'knows' if knows else 'ignores'} the detector: {'noticed' if noticed else 'unnoticed'}\n"
-        f"{arrays['label'][row]} taken for {arrays['predicted'][row]}, L2 {arrays['l2'][row]:.2g},"
+        f"{label} taken for {predicted}, L2 {arrays['l2'][row]:.2g},"
         f" Linf {arrays['linf'][row]:.2g}\n"
         f"{arrays['bits_per_dim_before'][row]:.2f} → {arrays['bits_per_dim'][row]:.2f} bits/dim"
     )
@@ -143,4 +149,4 @@ def _gallery_words(arrays: Any, row: int) -> str:
 def class_samples(run: Run) -> Figure:
     """Fig. 5, bottom: samples, a row for each class."""
     arrays = run.record("samples").arrays
-    return image_grid(arrays["images"], [str(y) for y in range(arrays["label"].max() + 1)])
+    return image_grid(arrays["images"], [run.class_name(y) for y in range(arrays["label"].max() + 1)])
