@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from condgen.data import cache, images
+from condgen.data import cache, images, sources
 from condgen.data.catalogue import open_dataset
 from condgen.data.images import Encoded, Geometry, decode
 from condgen.errors import DataError
@@ -410,3 +410,10 @@ def test_unnamed_classes_and_parts_without_images_are_refused(tmp_path: Path) ->
     empty = {"x_val": images[:0], "y_val": labels[:0]}
     with pytest.raises(DataError, match="the validation part has no images"):
         open_dataset(write_npz(tmp_path / "empty.npz", x_train=images, y_train=labels // 5, **empty))
+
+
+def test_a_class_with_images_but_none_for_training_is_refused() -> None:
+    labels = {"train": [0, 1], "validation": [0, 1], "test": [1, 2]}
+    parts = {part: (np.zeros((2, 1, 4, 4), np.uint8), np.array(held)) for part, held in labels.items()}
+    with pytest.raises(DataError, match="class 'rare' has images, but none for training"):
+        sources._splits("scans", parts, ("cat", "dog", "rare", "never seen"), "", "", ())

@@ -14,6 +14,7 @@ from condgen.errors import DataError
 from condgen.files import written_whole
 
 BLOCK = 1 << 22
+ELSEWHERE = "mnist and cifar10 are read from a folder as well (--data-dir or CONDGEN_DATA), others from parquet:PATH."
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,8 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"hub:{repository} cannot be fetched ({first}); check network and disk, or name a folder"
-            " that holds it with --data-dir or CONDGEN_DATA."
-        ) from error
+        raise DataError(f"hub:{repository} cannot be fetched ({first}); check network and disk. {ELSEWHERE}") from error
     except Exception as error:  # the HTTP library's own connection errors
         raise DataError(
-            f"hub:{repository} cannot be reached ({type(error).__name__}); check the network, or name a folder"
-            " that holds it with --data-dir or CONDGEN_DATA."
+            f"hub:{repository} cannot be reached ({type(error).__name__}); check the network. {ELSEWHERE}"
         ) from error
