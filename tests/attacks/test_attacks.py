@@ -203,7 +203,7 @@ def test_parameters_do_not_pass_for_a_gradient_of_the_image() -> None:
         (lambda: BrendelBethge(steps=0), "steps = 0"),
         (lambda: Boundary(queries=-1), "queries = -1"),
         (lambda: Boundary(first=math.nan), "first = nan"),
-        (lambda: Boundary(first=0.0), "first = 0.0, expected more than 0, up to 1"),
+        (lambda: Boundary(first=0.0), "first = 0.0, expected 1e-06 to 1"),
         (lambda: Boundary(lean=1.5), "lean = 1.5"),
         (lambda: DecoupledDirectionNorm(rate=0), "rate = 0"),
         (lambda: CarliniWagner(step_size=math.nan), "step_size = nan"),

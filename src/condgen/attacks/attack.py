@@ -1,6 +1,7 @@
 """An attack is one method; the base class asks, checks, counts and reports."""
 
 import abc
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ ALREADY = "reached by the original"
 NO_START = "no start image reaches the goal"
 NO_GRADIENT = "the gradient at the original is zero"
 VANISHED = "reached, but not when asked again"
+
+COUNT, SHARE, POSITIVE = (1, math.inf), (0.0, 1.0), (1e-6, 1.0)  # limits of settings
 
 STEADY = (1.0, 1.0005, 1.002)  # of the perturbation: where an image is asked about alone, sums may round the other way
 STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal
@@ -200,25 +203,14 @@ def round_to_levels(x: Tensor, levels: int | None, bounds: tuple[float, float] =
     return (low + ((x - low) / step).round() * step).clamp(*bounds)
 
 
-def at_least(attack: Attack, **lowest: float) -> None:
+def within(attack: Attack, **limits: tuple[float, float]) -> None:
     """Refuse settings with which an attack would do nothing and look as if the model had resisted.
 
     Raises:
-        CondgenError: If a setting is no number or below its lowest.
-    """
-    for name, low in lowest.items():
-        value = getattr(attack, name)
-        if not value >= low:
-            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected {low:g} or more.")
-
-
-def between(attack: Attack, **limits: tuple[float, float]) -> None:
-    """The same for shares: above the first limit, up to the second.
-
-    Raises:
-        CondgenError: If a setting is no number or outside.
+        CondgenError: If a setting is no number or outside of its limits.
     """
     for name, (low, high) in limits.items():
         value = getattr(attack, name)
-        if not low < value <= high:
-            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected more than {low:g}, up to {high:g}.")
+        if not low <= value <= high:
+            expected = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected {expected}.")

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import Attack, at_least, between
+from condgen.attacks.attack import COUNT, POSITIVE, SHARE, Attack, within
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starts import Starts
 
@@ -41,8 +41,7 @@ class Boundary(Attack):
     memory: float = 0.95
 
     def __post_init__(self) -> None:
-        at_least(self, queries=1, lean=0, memory=0)
-        between(self, first=(0, 1), lean=(-1, 1), memory=(-1, 1))
+        within(self, queries=COUNT, first=POSITIVE, lean=SHARE, memory=SHARE)
 
     def doubled(self) -> Attack:
         return replace(self, queries=2 * self.queries)

@@ -1,11 +1,12 @@
 """A gradient-based walk along the boundary, inside the region where the goal is reached and nothing is flagged."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START, Attack, at_least
+from condgen.attacks.attack import COUNT, NO_START, Attack, within
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, dot, normed, spread
@@ -42,7 +43,7 @@ class BrendelBethge(Attack):
     start_steps: int = 20
 
     def __post_init__(self) -> None:
-        at_least(self, steps=1, start_steps=0)
+        within(self, steps=COUNT, start_steps=(0, math.inf))
 
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import Attack, at_least, between
+from condgen.attacks.attack import COUNT, POSITIVE, Attack, within
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search
@@ -45,8 +45,7 @@ class CarliniWagner(Attack):
     start_steps: int = 20
 
     def __post_init__(self) -> None:
-        at_least(self, searches=1, steps=1, start_steps=1)
-        between(self, step_size=(0, 1))
+        within(self, searches=COUNT, steps=COUNT, start_steps=COUNT, step_size=POSITIVE)
 
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_GRADIENT, Attack, at_least, between
+from condgen.attacks.attack import COUNT, NO_GRADIENT, POSITIVE, Attack, within
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, normed, spread
 
@@ -29,8 +29,7 @@ class DecoupledDirectionNorm(Attack):
     rate: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(self, steps=1)
-        between(self, rate=(0, 1))
+        within(self, steps=COUNT, rate=POSITIVE)
 
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import Attack, at_least
+from condgen.attacks.attack import COUNT, Attack, within
 from condgen.attacks.search import Search, normed, spread
 from condgen.attacks.starts import BISECTIONS, Starts, bisect
 
@@ -34,7 +34,7 @@ class HopSkipJump(Attack):
     probes: int = 50
 
     def __post_init__(self) -> None:
-        at_least(self, queries=1, probes=1)
+        within(self, queries=COUNT, probes=COUNT)
 
     def doubled(self) -> Attack:
         return replace(self, queries=2 * self.queries)
