@@ -57,11 +57,13 @@ def classification(kind: str, config: Config, path: Path, device: str, data_dir:
 
 
 def differences(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """From float32, as means over seeds; with Student's 95 % interval where there is more than one."""
+    """From float32, as means over the seeds that have been trained so; with Student's 95 % interval of more than one."""
     results: dict[str, Any] = {}
     for name, kind in COMPARED.items():
-        for key in ("bits_per_dim", "accuracy"):
-            values = np.array([rows[kind][key] - rows["float32"][key] for rows in found.values()])
+        both = [rows for rows in found.values() if kind in rows]
+        results[f"{name}_seeds"] = len(both)
+        for key in ("bits_per_dim", "accuracy") if both else ():
+            values = np.array([rows[kind][key] - rows["float32"][key] for rows in both])
             results[f"{name}_{key}_difference"] = mean = float(values.mean())
             half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else None
             results[f"{name}_{key}_difference_ci"] = half and (mean - half, mean + half)
@@ -96,12 +98,11 @@ def main(
             pages = {kind: page_of(preset, precision, overrides, seed) for kind, precision in PRECISION.items()}
             for page in pages.values():  # before an hour is spent on the other ones
                 experiments.check_device(page, place.type)
-            found[str(seed)] = {
-                kind: classification(kind, page, runs / f"{preset}-{kind.replace(' ', '-')}-{seed}", place.type, data_dir)
-                for kind, page in pages.items()
-            }
-            epochs = pages["float32"].training.epochs
-            keep(out, {**about(place), "preset": preset, "epochs": epochs, "seeds": found, **differences(found)})
+            for kind, page in pages.items():
+                path = runs / f"{preset}-{kind.replace(' ', '-')}-{seed}"
+                found.setdefault(str(seed), {})[kind] = classification(kind, page, path, place.type, data_dir)
+                settings = {"preset": preset, "epochs": page.training.epochs}
+                keep(out, {**about(place), **settings, "seeds": found, **differences(found)})
     except CondgenError as error:
         raise click.ClickException(str(error)) from error
     for name, kind in COMPARED.items():

@@ -63,6 +63,7 @@ def test_a_second_seed_adds_to_the_first_and_gives_an_interval(tmp_path: Path) -
     found = json.loads((tmp_path / "bf16.json").read_text())
     values = [rows["bfloat16"]["bits_per_dim"] - rows["float32"]["bits_per_dim"] for rows in found["seeds"].values()]
     assert found["bf16_bits_per_dim_difference"] == pytest.approx(sum(values) / 2)
+    assert found["bf16_seeds"] == found["float32_again_seeds"] == 2
     low, high = found["bf16_bits_per_dim_difference_ci"]
     assert high - low == pytest.approx(12.706 * abs(values[1] - values[0]), rel=1e-3)  # Student's quantile of one degree
 
