@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,12 @@ def test_a_run_that_fails_ends_the_demo_with_its_error(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from condgen.demo import run_demo
 from tests.conftest import TINY
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     run_demo(Path(sys.argv[1]), (*TINY, "training.epochs=2000"))
 """
 
@@ -52,5 +54,9 @@ def test_an_interrupt_ends_the_demo_and_begins_no_further_run(tmp_path: Path) ->
                 break
             time.sleep(0.1)
         os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
-        assert demo.wait(timeout=60) != 0
+        try:
+            assert demo.wait(timeout=60) != 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(demo.pid, signal.SIGKILL)
     assert {path.name for path in tmp_path.glob("demo/runs/*")} <= {"digits-reweight", "digits-split"}
