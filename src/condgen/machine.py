@@ -16,7 +16,7 @@ from condgen.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
 LOAD = Path("/proc/loadavg")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +32,8 @@ def prepare(threads: int | None = None) -> None:
     out larger pieces, and its threads sleep when they wait.
 
     A training step allocates and frees the same large blocks again and again; by default glibc maps and unmaps each of
-    them, and the page faults cost a quarter of the step. Elsewhere than on glibc only the threads are set.
+    them, and the page faults cost a quarter of the step; and each thread would have an arena of its own to warm up. Elsewhere
+    than on glibc only the threads are set.
     """
     global _workers
     threads = threads or free_cores()
@@ -43,6 +44,7 @@ def prepare(threads: int | None = None) -> None:
         if mallopt is not None:
             mallopt(M_MMAP_THRESHOLD, 1 << 30)
             mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+            mallopt(M_ARENA_MAX, 1)
 
 
 def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
