@@ -1,8 +1,9 @@
 """Speed and memory of the flow at the paper's MNIST shape, beside normflows and FrEIA; writes ``benchmarks/results/flow.json``.
 
 All contenders have 4 levels of 12 blocks (coupling network 3x3, 1x1, 3x3 of width 128) on 2x32x32 inputs, batch 64, and are
-timed in alternating rounds in one process, so that other load on the machine hurts all alike: on one thread by process time,
-on two by the clock. "Library" is our flow with PyTorch's convolutions: what the blocked coupling networks are worth.
+timed in alternating rounds, so that other load on the machine hurts all alike: on one thread by process time, on two by the
+clock. Each has a process of its own, as its users run it: our allocator's settings alone make normflows train faster, which
+"tuned" shows. "Library" is our flow with PyTorch's convolutions: what the blocked coupling networks are worth.
 """
 
 import statistics
@@ -10,6 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
@@ -27,9 +31,12 @@ from condgen.models.card import describe
 from condgen.runs import installed_versions
 
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
-WARM_UP, ROUNDS = 2, 3  # the first rounds of each library are slower by up to a third
+WARM_UP, ROUNDS = 2, 5  # the first rounds of each library are slower by up to a third
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
+KINDS = ("training", "likelihood")
+
+Calls = dict[str, Callable[[], object]]
 
 
 def ours(precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False) -> Glow:
@@ -106,39 +113,39 @@ def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> 
     return step
 
 
-def by_library(call: Callable[[], object]) -> Callable[[], object]:
-    """``call`` on the path of other devices."""
-
-    def called() -> object:
-        usual, coupling_network.BLOCKED_ON = coupling_network.BLOCKED_ON, ()
-        try:
-            return call()
-        finally:
-            coupling_network.BLOCKED_ON = usual
-
-    return called
-
-
-def contenders() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """A training step and log p(x | y) for all classes, for each library."""
+def ours_timed(precision: str, library: bool = False) -> Calls:
+    """With ``library``, on the path of other devices."""
+    if library:
+        coupling_network.BLOCKED_ON = ()
     image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
-    noisy = torch.rand(BATCH, 2, 32, 32) - 0.5
-    made: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
-    for name, precision in precisions().items():
-        glow = ours(None if precision == torch.float32 else precision).train()
-        loss = lambda glow=glow: -glow.class_log_prob(image).gather(1, label[:, None]).mean() / DIMS  # noqa: E731
-        step, likelihood = step_of(glow, loss), lambda glow=glow: glow.class_log_prob(image)
-        made[f"condgen {name}"] = step, likelihood
-        made[f"library {name}"] = by_library(step), by_library(likelihood)
-    peer = normflows_glow()
-    one_hot_pass = lambda y: peer.log_prob(noisy, torch.full((BATCH,), y))  # noqa: E731
-    made["normflows"] = (
-        step_of(peer, lambda: -peer.log_prob(noisy, label).mean() / DIMS),
-        lambda: [one_hot_pass(y) for y in range(CLASSES)],
-    )
-    other = FreiaGlow()
-    made["FrEIA"] = step_of(other, lambda: -other(noisy).gather(1, label[:, None]).mean() / DIMS), lambda: other(noisy)
-    return made
+    glow = ours(None if precision == "float32" else precisions()[precision]).train()
+    step = step_of(glow, lambda: -glow.class_log_prob(image).gather(1, label[:, None]).mean() / DIMS)
+    return {"training": step, "likelihood": lambda: glow.class_log_prob(image)}
+
+
+def normflows_timed() -> Calls:
+    noisy, label = torch.rand(BATCH, 2, 32, 32) - 0.5, torch.arange(BATCH) % CLASSES
+    glow = normflows_glow()
+    step = step_of(glow, lambda: -glow.log_prob(noisy, label).mean() / DIMS)
+    one_hot_pass = lambda y: glow.log_prob(noisy, torch.full((BATCH,), y))  # noqa: E731
+    return {"training": step, "likelihood": lambda: [one_hot_pass(y) for y in range(CLASSES)]}
+
+
+def freia_timed() -> Calls:
+    noisy, label = torch.rand(BATCH, 2, 32, 32) - 0.5, torch.arange(BATCH) % CLASSES
+    glow = FreiaGlow()
+    step = step_of(glow, lambda: -glow(noisy).gather(1, label[:, None]).mean() / DIMS)
+    return {"training": step, "likelihood": lambda: glow(noisy)}
+
+
+def contenders() -> dict[str, Callable[[], Calls]]:
+    """How each is made, in its own process; "tuned" peers have our allocator's settings, which they do not make themselves."""
+    made: dict[str, Callable[[], Calls]] = {}
+    for precision in precisions():
+        made[f"condgen {precision}"] = partial(ours_timed, precision)
+        made[f"library {precision}"] = partial(ours_timed, precision, library=True)
+    made |= {"normflows": normflows_timed, "normflows tuned": normflows_timed}
+    return made | {"FrEIA": freia_timed, "FrEIA tuned": freia_timed}
 
 
 def seconds(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
@@ -147,24 +154,36 @@ def seconds(call: Callable[[], object], clock: Callable[[], float] = time.proces
     return clock() - start
 
 
-def images_per_second(threads: int) -> dict[str, dict[str, float]]:
-    """Median over the rounds, by process time on one thread and by the clock on more."""
-    clock = time.process_time if threads == 1 else time.perf_counter
+def serve(connection: Connection, name: str, threads: int) -> None:
+    """One contender in a process of its own: answers each kind of call that it is sent with the seconds that it took."""
     torch.manual_seed(0)
-    made = contenders()
-    times: dict[str, dict[str, list[float]]] = {name: {"training": [], "likelihood": []} for name in made}
+    if name.startswith(("condgen", "library")) or name.endswith("tuned"):
+        machine.prepare(threads)
+    if not name.startswith("condgen"):  # the others know only the threads of PyTorch
+        torch.set_num_threads(threads)
+    calls, clock = contenders()[name](), time.process_time if threads == 1 else time.perf_counter
+    while kind := connection.recv():
+        with torch.set_grad_enabled(kind == "training"):
+            connection.send(seconds(calls[kind], clock))
+
+
+def images_per_second(threads: int) -> dict[str, dict[str, float]]:
+    """Median over the rounds, by process time on one thread and by the clock on more; one process works at a time."""
+    spawn = get_context("spawn")
+    connections: dict[str, Connection] = {}
+    for name in contenders():
+        connections[name], theirs = spawn.Pipe()
+        spawn.Process(target=serve, args=(theirs, name, threads), daemon=True).start()
+    times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in connections}
     for number in range(WARM_UP + ROUNDS):
-        for name, (step, likelihood) in made.items():
-            machine.prepare(threads)
-            if not name.startswith("condgen"):  # the others know only the threads of PyTorch
-                torch.set_num_threads(threads)
-            of_step = seconds(step, clock)
-            with torch.no_grad():
-                of_likelihood = seconds(likelihood, clock)
-            if number >= WARM_UP:
-                times[name]["training"].append(BATCH / of_step)
-                times[name]["likelihood"].append(BATCH / of_likelihood)
-    machine.prepare(threads=1)
+        for name, connection in connections.items():
+            for kind in KINDS:
+                connection.send(kind)
+                taken = connection.recv()
+                if number >= WARM_UP:
+                    times[name][kind].append(BATCH / taken)
+    for connection in connections.values():
+        connection.send("")
     return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 
@@ -213,9 +232,13 @@ def memory() -> dict[str, float]:
 
 
 def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> dict[str, float]:
-    """Ours over normflows."""
-    kinds = {"train": "training", "likelihood": "likelihood"}
-    return {f"{word}_ratio_normflows{suffix}": speeds[ours][kind] / speeds["normflows"][kind] for word, kind in kinds.items()}
+    """Ours over normflows, as installed and with our allocator's settings."""
+    words = {"train": "training", "likelihood": "likelihood"}
+    return {
+        f"{word}_ratio_normflows{tuned}{suffix}": speeds[ours][kind] / speeds[f"normflows{tuned.replace('_', ' ')}"][kind]
+        for word, kind in words.items()
+        for tuned in ("", "_tuned")
+    }
 
 
 @click.command()

@@ -38,12 +38,12 @@ def page_of(preset: str, precision: str, overrides: tuple[str, ...], seed: int) 
 @contextmanager
 def other_sums() -> Iterator[None]:
     """Gradients of weights add blocks of half the size, which rounds differently; on a GPU the order varies by itself."""
-    usual = coupling_network.BLOCK_ELEMENTS
-    coupling_network.BLOCK_ELEMENTS = usual // 2
+    usual = coupling_network.BLOCK_BYTES
+    coupling_network.BLOCK_BYTES = usual // 2
     try:
         yield
     finally:
-        coupling_network.BLOCK_ELEMENTS = usual
+        coupling_network.BLOCK_BYTES = usual
 
 
 def classification(kind: str, config: Config, path: Path, device: str, data_dir: Path | None) -> dict[str, Any]:

@@ -15,7 +15,9 @@ NAMES = {
     "library bfloat16": "condgen's flow, PyTorch's convolutions in bfloat16",
     "library float32": "condgen's flow, PyTorch's convolutions in float32",
     "normflows": "normflows",
+    "normflows tuned": "normflows with condgen's allocator settings",
     "FrEIA": "FrEIA",
+    "FrEIA tuned": "FrEIA with condgen's allocator settings",
 }
 
 

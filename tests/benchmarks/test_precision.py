@@ -38,7 +38,7 @@ def weights(run: Path) -> torch.Tensor:
 
 
 def test_differences_are_those_from_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_ELEMENTS", 1 << 10)  # several blocks in a batch, tiny as it is
+    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", 1 << 10)  # several blocks in a batch, tiny as it is
     assert compared(tmp_path).exit_code == 0
     found = json.loads((tmp_path / "bf16.json").read_text())
     assert found["epochs"] == 2
@@ -52,7 +52,7 @@ def test_differences_are_those_from_the_first_run(tmp_path: Path, monkeypatch: p
         assert found[f"{name}_bits_per_dim_difference"] == other["bits_per_dim"] - float32["bits_per_dim"]
         assert found[f"{name}_accuracy_difference"] == other["accuracy"] - float32["accuracy"]
         assert abs(found[f"{name}_bits_per_dim_difference"]) < 0.1
-    assert coupling_network.BLOCK_ELEMENTS == 1 << 10
+    assert coupling_network.BLOCK_BYTES == 1 << 10
 
 
 def test_a_second_seed_adds_to_the_first_and_gives_an_interval(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("block", [1, 1 << 20])
+@pytest.mark.parametrize("block", [1, 8 * 7 * 5, 1 << 22])
 def test_value_and_gradients_equal_plain_convolutions(
     shape: tuple[int, int, int, int, int], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_ELEMENTS", block)
+    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", block)
     number, channels_in, channels_out, height, width = shape
     network = shaken(CouplingNetwork(channels_in, channels_out, width=7)).double()
     parameters = list(network.parameters())
@@ -37,7 +37,7 @@ def test_value_and_gradients_equal_plain_convolutions(
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_ELEMENTS", 3 * 7 * 5 * 5)
+    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", 4 * 7 * 3 * 5 * 5)
     network = shaken(CouplingNetwork(2, 4, width=7))
     x = torch.randn(11, 2, 5, 5, requires_grad=True)
 

@@ -36,7 +36,7 @@ class Invertible1x1Convolution(Bijection):
         self.register_buffer("sign", scale.sign().float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.weight() @ x.flatten(2)).view_as(x), self._log_det(x)
+        return torch.bmm(self.weight().expand(len(x), -1, -1), x.flatten(2)).view_as(x), self._log_det(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = (triangle.double() for triangle in self._triangles())

@@ -2,12 +2,12 @@
 
 A coupling network is wide inside and thin at both ends: with 1 to 16 channels in and out and 128 between, a 3x3 convolution
 library call spends most of its time moving the wide middle through memory. Here each 3x3 convolution is a matrix product
-with the nine neighbours of a pixel on its thin side, and a block of pixels goes through all three layers while it is in the
-cache. Of the wide middle the second layer is kept for the backward pass of a training step; the first is computed again, and
+with the nine neighbours of a pixel on its thin side, and a block of pixels goes through all three layers before the next one
+does. Of the wide middle the second layer is kept for the backward pass of a training step; the first is computed again, and
 where only the image asks for a gradient, as in an attack on many images at once, both are.
 """
 
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ from condgen import machine
 from condgen.errors import ConfigError
 
 BLOCKED_ON = ("cpu",)  # types of device that gain from the blocked path
-BLOCK_ELEMENTS = 1 << 18  # of one layer of one block, which then fits the L2 cache, or nearly; the same for any threads
+BLOCK_BYTES = 1 << 22  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
+SMALLEST_BLOCK = 2048  # pixels; fewer are not divided among threads
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
 
@@ -58,7 +59,8 @@ class CouplingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(N, channels_out, H, W)``."""
-        parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
+        layers = self.first, self.middle, self.last
+        parameters = [getattr(layer, name) for layer in layers for name in ("weight", "bias")]  # .parameters() takes its time
         precision = self.precision if self.training else None
         if x.device.type in BLOCKED_ON:
             keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
@@ -81,7 +83,10 @@ def convolutions(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: 
 
 
 class _Blocked(torch.autograd.Function):
-    """Block by block of pixels; inside, thin tensors are ``(channels, N H W)`` and wide ones ``(pixels of a block, width)``."""
+    """Block by block of pixels; inside, thin tensors are ``(channels, H W N)`` and wide ones ``(pixels of a block, width)``.
+
+    What the first layer sees ends in a row of ones, its weights in the bias, so that one product gives both their gradients.
+    """
 
     @staticmethod
     def forward(
@@ -98,50 +103,49 @@ class _Blocked(torch.autograd.Function):
     ) -> Tensor:
         w1, b1, w2, b2, w3 = (matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3)))
         parts, w1_of_parts = _in_parts(x, w1, precision)
-        columns = _neighbours(parts, precision)
-        to_out = columns.new_empty(len(w3), columns.shape[1])
+        columns, w1_and_b1 = _neighbours(parts, precision, ones=1), torch.cat((w1_of_parts, b1[:, None]), 1)
+        to_out = _thin(len(w3), columns.shape[1], columns)
 
         def fill(block: slice) -> Tensor | None:
-            second = _linear_relu(_linear_relu(columns[:, block].t(), w1_of_parts, b1), w2, b2)
-            to_out[:, block] = _product(w3, second.t())
+            second = _linear_relu(_linear_relu(columns[:, block].t(), w1_and_b1), w2, b2)
+            _product(w3, second.t(), out=to_out[:, block])
             return second if keep else None
 
         kept = machine.spread(fill, _blocks(columns, len(w1)))
-        ctx.save_for_backward(x, w1, b1, w2, b2, w3, *(kept if keep else ()))
+        ctx.channels = x.shape[1]
+        ctx.save_for_backward(columns if keep else parts, w1_and_b1, w2, b2, w3, *(kept if keep else ()))
         return _scatter(to_out, (len(x), len(b3), *x.shape[2:]), x.dtype) + b3[:, None, None]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, w1, b1, w2, b2, w3, *kept = ctx.saved_tensors
-        channels = x.shape[1]
-        parts, w1_of_parts = _in_parts(x, w1, w1.dtype)
-        all_columns, from_out = _neighbours(parts, w1.dtype), _neighbours(gradient, w1.dtype)
-        columns = all_columns[: w1.shape[1]]
-        to_columns = torch.empty_like(columns)
+        seen, w1_and_b1, w2, b2, w3, *kept = ctx.saved_tensors
+        w1 = w1_and_b1[:, : 9 * ctx.channels]
+        columns = seen if kept else _neighbours(seen, w1.dtype, ones=1)
+        from_out = _neighbours(gradient, w1.dtype)
+        to_columns = _thin(w1.shape[1], columns.shape[1], columns)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
         blocks = _blocks(columns, len(w1))
 
         def fill(number: int) -> tuple[Tensor, ...]:
-            block = blocks[number]
-            first = _linear_relu(all_columns[:, block].t(), w1_of_parts, b1)
+            of_columns, of_out = columns[:, blocks[number]], from_out[:, blocks[number]]
+            first = _linear_relu(of_columns.t(), w1_and_b1)
             second = kept[number] if kept else _linear_relu(first, w2, b2)
-            to_second = torch.ops.aten.threshold_backward(_product(from_out[:, block].t(), w3), second, 0)
-            to_first = torch.ops.aten.threshold_backward(_product(to_second, w2), first, 0)
-            to_columns[:, block] = _product(w1.t(), to_first.t())
+            to_second = _where_positive(_product(of_out.t(), w3), second)
+            to_first = _where_positive(_product(to_second, w2), first)
+            _product(w1.t(), to_first.t(), out=to_columns[:, blocks[number]])
             if not trained:
                 return ()
-            to_w1, to_w2 = _product(columns[:, block], to_first).t(), _product(to_second.t(), first)
-            to_w3 = _product(from_out[:, block], second)
-            return tuple(share.to(x.dtype) for share in (to_w1, to_first.sum(0), to_w2, to_second.sum(0), to_w3))
+            to_w2 = _product(to_second.t(), first)
+            return _product(of_columns, to_first), to_w2, to_second.sum(0), _product(of_out, second)
 
         shares = machine.spread(fill, range(len(blocks)))
-        to_x = _scatter(to_columns, tuple(x.shape), x.dtype)
+        to_x = _scatter(to_columns, (len(gradient), ctx.channels, *gradient.shape[2:]), gradient.dtype)
         if not trained:
             return to_x, *[None] * 8
-        to_w1, to_b1, to_w2, to_b2, to_w3 = (reduce(torch.add, parts) for parts in zip(*shares, strict=True))
-        to_w1, to_w2, to_w3 = to_w1.unflatten(1, (channels, 3, 3)), to_w2[:, :, None, None], _last_weight(to_w3)
-        return to_x, to_w1, to_b1, to_w2, to_b2, to_w3, gradient.sum((0, 2, 3)), None, None
+        of_first, to_w2, to_b2, to_w3 = (torch.stack(parts).sum(0, dtype=to_x.dtype) for parts in zip(*shares, strict=True))
+        to_w1, to_b1 = of_first[: len(to_columns)].t().unflatten(1, (ctx.channels, 3, 3)), of_first[-1]
+        return to_x, to_w1, to_b1, to_w2[:, :, None, None], to_b2, _last_weight(to_w3), gradient.sum((0, 2, 3)), None, None
 
 
 def _in_parts(x: Tensor, w1: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -158,25 +162,37 @@ def _in_parts(x: Tensor, w1: Tensor, precision: torch.dtype) -> tuple[Tensor, Te
 
 
 def _blocks(columns: Tensor, width: int) -> list[slice]:
-    pixels = max(1, BLOCK_ELEMENTS // width)
-    return [slice(start, start + pixels) for start in range(0, max(1, columns.shape[1]), pixels)]
+    """At least two where there is work for two threads; whatever the threads, the same."""
+    pixels = columns.shape[1]
+    size = max(1, min(BLOCK_BYTES // (width * columns.dtype.itemsize), max(SMALLEST_BLOCK, -(-pixels // 2))))
+    return [slice(start, start + size) for start in range(0, max(1, pixels), size)]
 
 
-def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """In bfloat16, where oneDNN has it, the ReLU is applied before the product leaves the registers, at half of the time."""
-    if rows.dtype != torch.bfloat16:
-        return torch.addmm(bias, rows, weight.t()).relu_()
-    if _has_bfloat16():
+def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
+    if rows.dtype == torch.bfloat16 and _has_bfloat16():
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
         return fused
-    return torch.addmm(bias.float(), rows.float(), weight.float().t()).relu_().bfloat16()
+    if rows.dtype == torch.bfloat16:
+        return _linear_relu(rows.float(), weight.float(), None if bias is None else bias.float()).bfloat16()
+    return (torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())).relu_()
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
+def _product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """In bfloat16 on a CPU without units for it: the units' sums, in float32 of rounded numbers, at nearly float32's speed."""
-    if left.dtype == torch.bfloat16 and not _has_bfloat16():
-        return (left.float() @ right.float()).bfloat16()
-    return left @ right
+    if left.dtype != torch.bfloat16 or _has_bfloat16():
+        return torch.mm(left, right, out=out)
+    product = (left.float() @ right.float()).bfloat16()
+    return product if out is None else out.copy_(product)
+
+
+def _where_positive(gradient: Tensor, activation: Tensor) -> Tensor:
+    """The gradient of a ReLU, in place. A bfloat16 is positive where its bits are, and integers take a quarter of the time."""
+    if gradient.dtype == torch.bfloat16:
+        _where_positive(gradient.view(torch.int16), activation.view(torch.int16))
+        return gradient
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)
+    return masked
 
 
 @cache
@@ -185,25 +201,38 @@ def _has_bfloat16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _neighbours(x: Tensor, precision: torch.dtype) -> Tensor:
-    """``(N, C, H, W)`` to ``(9 C, N H W)``: what a 3x3 convolution sees at each pixel, zeros outside."""
+def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
+    """``(N, C, H, W)`` to ``(9 C + ones, H W N)``: what a 3x3 convolution sees at each pixel, zeros outside, and ones.
+
+    Images are the innermost, so that long runs are copied whatever the size of an image.
+    """
     number, channels, height, width = x.shape
-    padded = x.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
-    padded[:, :, 1:-1, 1:-1] = x.transpose(0, 1)
-    channel, image, row, column = padded.stride()
-    windows = padded.as_strided((channels, 3, 3, number, height, width), (channel, row, column, image, row, column))
-    return windows.reshape(9 * channels, -1)
+    padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
+    padded[:, 1:-1, 1:-1] = x.permute(1, 2, 3, 0)
+    channel, row, column, _ = padded.stride()
+    windows = padded.as_strided((channels, 3, 3, height, width * number), (channel, row, column, row, 1))
+    columns = _thin(9 * channels + ones, height * width * number, padded)
+    columns[: 9 * channels].view(windows.shape).copy_(windows)
+    columns[9 * channels :].fill_(1)
+    return columns
 
 
 def _scatter(columns: Tensor, shape: tuple[int, int, int, int], precision: torch.dtype) -> Tensor:
     """The adjoint of :func:`_neighbours`, ``(N, C, H, W)`` from ``shape``: every pixel adds to its nine neighbours."""
     number, channels, height, width = shape
-    windows = columns.view(channels, 3, 3, number, height, width)
-    padded = columns.new_zeros(channels, number, height + 2, width + 2, dtype=precision)
-    for row in range(3):
-        for column in range(3):
-            padded[:, :, row : row + height, column : column + width].add_(windows[:, row, column])
-    return padded[:, :, 1:-1, 1:-1].transpose(0, 1)
+    windows = columns.view(channels, 9, height, width * number)
+    padded = columns.new_zeros(channels, height + 2, (width + 2) * number, dtype=precision)
+    channel, row, _ = padded.stride()
+    for position, window in enumerate(windows.unbind(1)):
+        start = position // 3 * row + position % 3 * number
+        padded.as_strided(window.shape, (channel, row, 1), start).add_(window)
+    inside = padded.view(channels, height + 2, width + 2, number)[:, 1:-1, 1:-1]
+    return inside.permute(3, 0, 1, 2).contiguous()
+
+
+def _thin(channels: int, pixels: int, like: Tensor) -> Tensor:
+    """Room for ``(channels, pixels)``; rows a power of 2 apart would contend for the same lines of the cache."""
+    return like.new_empty(channels, pixels + 64)[:, :pixels]
 
 
 def _last_matrix(weight: Tensor) -> Tensor:

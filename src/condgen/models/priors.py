@@ -14,7 +14,7 @@ REFERENCE_DIMS = 128
 
 def log_prob(family: Family, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     """Independent dimensions of one family, in nats, summed over the last dimension."""
-    return (family.log_prob((z - mean) * (-log_scale).exp()) - log_scale).sum(-1)
+    return family.log_prob((z - mean) * (-log_scale).exp()).sum(-1) - log_scale.sum(-1)
 
 
 class ClassParameters(nn.Module):
