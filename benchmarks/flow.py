@@ -31,7 +31,7 @@ from condgen.models.card import describe
 from condgen.runs import installed_versions
 
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
-WARM_UP, ROUNDS = 2, 5  # the first rounds of each library are slower by up to a third
+WARM_UP, ROUNDS, CALLS = 1, 3, 2  # the first rounds of each library are slower by up to a third
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
 KINDS = ("training", "likelihood")
@@ -155,7 +155,7 @@ def seconds(call: Callable[[], object], clock: Callable[[], float] = time.proces
 
 
 def serve(connection: Connection, name: str, threads: int) -> None:
-    """One contender in a process of its own: answers each kind of call that it is sent with the seconds that it took."""
+    """One contender in a process of its own: for each kind of call that it is sent, the seconds that each of a few took."""
     torch.manual_seed(0)
     if name.startswith(("condgen", "library")) or name.endswith("tuned"):
         machine.prepare(threads)
@@ -163,12 +163,12 @@ def serve(connection: Connection, name: str, threads: int) -> None:
         torch.set_num_threads(threads)
     calls, clock = contenders()[name](), time.process_time if threads == 1 else time.perf_counter
     while kind := connection.recv():
-        with torch.set_grad_enabled(kind == "training"):
-            connection.send(seconds(calls[kind], clock))
+        with torch.inference_mode(kind == "likelihood"):
+            connection.send([seconds(calls[kind], clock) for _ in range(CALLS)])
 
 
 def images_per_second(threads: int) -> dict[str, dict[str, float]]:
-    """Median over the rounds, by process time on one thread and by the clock on more; one process works at a time."""
+    """Median over rounds and calls, by process time on one thread and by the clock on more; one process works at a time."""
     spawn = get_context("spawn")
     connections: dict[str, Connection] = {}
     for name in contenders():
@@ -179,9 +179,9 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
         for name, connection in connections.items():
             for kind in KINDS:
                 connection.send(kind)
-                taken = connection.recv()
+                taken: list[float] = connection.recv()
                 if number >= WARM_UP:
-                    times[name][kind].append(BATCH / taken)
+                    times[name][kind] += [BATCH / of_call for of_call in taken]
     for connection in connections.values():
         connection.send("")
     return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}

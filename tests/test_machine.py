@@ -41,6 +41,7 @@ def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) ->
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     monkeypatch.setattr(machine, "_workers", None)
+    monkeypatch.setattr(machine, "_helpers", 0)
     meeting = Barrier(2, timeout=10)
     machine.prepare(threads=2)
     assert len(machine.spread(lambda _: meeting.wait(), range(2))) == 2  # one thread alone would wait in vain

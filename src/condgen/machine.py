@@ -6,10 +6,10 @@ import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _workers: ThreadPoolExecutor | None = None
+_helpers = 0  # of the workers, beside the thread that hands out the work
 
 
 def prepare(threads: int | None = None) -> None:
@@ -37,10 +38,11 @@ def prepare(threads: int | None = None) -> None:
     them, and the page faults cost a quarter of the step; and each thread would have an arena of its own to warm up. What is
     kept lies in huge pages where the system grants them. Elsewhere than on glibc only the threads are set.
     """
-    global _workers
+    global _workers, _helpers
     threads = threads or free_cores()
     torch.set_num_threads(1)
-    _workers = ThreadPoolExecutor(threads, "condgen") if threads > 1 else None
+    _helpers = threads - 1
+    _workers = ThreadPoolExecutor(_helpers, "condgen") if _helpers else None
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -71,24 +73,37 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     >>> spread(lambda item: 2 * item, range(3))
     [0, 2, 4]
     """
+    if _workers is None or not _helpers or len(items) < 2:
+        with torch.no_grad():
+            return list(map(work, items))
     inference = torch.is_inference_mode_enabled()
+    results: list[Any] = [None] * len(items)
+    left = iter(range(len(items)))  # each thread takes the next of them
 
-    def alone(item: Item) -> Result:  # these modes belong to a thread
-        with torch.inference_mode(inference), torch.no_grad():
-            return work(item)
+    def take() -> None:
+        with torch.inference_mode(inference), torch.no_grad():  # these modes belong to a thread
+            for number in left:
+                results[number] = work(items[number])
 
-    return list(map(alone, items) if _workers is None or len(items) < 2 else _workers.map(alone, items))
+    others = [_workers.submit(take) for _ in range(min(_helpers, len(items) - 1))]
+    try:
+        take()
+    finally:
+        wait(others)
+    for other in others:
+        other.result()
+    return results
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """Let :func:`spread` stay on this thread, for what looks at the operations of one thread only."""
-    global _workers
-    usual, _workers = _workers, None
+    global _helpers
+    usual, _helpers = _helpers, 0
     try:
         yield
     finally:
-        _workers = usual
+        _helpers = usual
 
 
 def prepare_device(name: str = "auto") -> torch.device:

@@ -48,6 +48,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = value_and_gradients()
     with ThreadPoolExecutor(3) as workers:
         monkeypatch.setattr(machine, "_workers", workers)
+        monkeypatch.setattr(machine, "_helpers", 3)
         found = value_and_gradients()
         with torch.inference_mode():
             found.append(network(x))
