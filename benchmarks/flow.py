@@ -246,6 +246,7 @@ def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> 
 def main(out: Path) -> None:
     """Images per second of condgen, normflows and FrEIA, and the memory of deep models."""
     speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
+    machine.prepare(threads=1)
     limits = {name: matrix_limit(precision, torch.device("cpu"), 2048) for name, precision in precisions().items()}
     gflops = {name: speeds[1][f"condgen {name}"]["training"] * describe(ours(None)).training_flops / 1e9 for name in limits}
     fastest = f"condgen {list(limits)[-1]}"

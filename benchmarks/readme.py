@@ -45,6 +45,12 @@ def about(results: dict[str, Any]) -> str:
         "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs, batch 64; likelihoods timed in"
         " training mode.",
         f"`make bench-flow` on {results['machine']}; {versions}; commit {results['commit'][:7]}.",
+        *(
+            f"{words}: training at {times(results, 'train', suffix)} normflows' speed, likelihoods"
+            f" at {times(results, 'likelihood', suffix)}."
+            for words, suffix in (("One thread", ""), ("Two threads", "_2_threads"))
+            if f"train_ratio_normflows_tuned{suffix}" in results
+        ),
         f"Training in {precision} reaches {results['training_gflops'][precision]:.0f} GFLOP/s,"
         f" {share:.1%} of the machine's limit for products.",
         f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to'
@@ -57,6 +63,13 @@ def about(results: dict[str, Any]) -> str:
             f" {100 * accuracy:+.1f} points away (seeds: {results.get('bf16_seeds', 1)})."
         )
     return "\n".join(lines)
+
+
+def times(results: dict[str, Any], kind: str, suffix: str) -> str:
+    """How many times as fast; the peers as installed, where that was measured, and with condgen's allocator settings."""
+    tuned = f"{results[f'{kind}_ratio_normflows_tuned{suffix}']:.1f} times"
+    installed = f"{kind}_ratio_normflows{suffix}"
+    return f"{results[installed]:.1f} times ({tuned} with the allocator settings)" if installed in results else tuned
 
 
 def measured() -> list[dict[str, Any]]:

@@ -1,5 +1,8 @@
 """Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from threading import Barrier, current_thread
 
@@ -7,6 +10,8 @@ import pytest
 import torch
 
 from condgen import machine
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 CASES = {
     "idle": (8, 8, 0.0, 1, 8),
@@ -56,3 +61,37 @@ def test_work_that_is_spread_records_no_graph_and_keeps_errors() -> None:
     assert not any(result.requires_grad for result in machine.spread(lambda item: item * weight, range(3)))
     with pytest.raises(ZeroDivisionError):
         machine.spread(lambda item: 1 // item, range(3))
+
+
+@pytest.mark.parametrize("failing", ["helper", "caller"])
+def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_workers", None)
+    monkeypatch.setattr(machine, "_helpers", 0)
+    before = torch.get_num_threads()
+    machine.prepare(threads=2)
+    meeting, ended = Barrier(2, timeout=10), []
+
+    def work(item: int) -> None:
+        meeting.wait()  # both threads have one
+        if current_thread().name.startswith("condgen") == (failing == "helper"):
+            raise ZeroDivisionError(item)
+        time.sleep(0.1)
+        ended.append(item)
+
+    with pytest.raises(ZeroDivisionError):
+        machine.spread(work, range(2))
+    assert len(ended) == 1
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system has no huge pages to grant"
+)
+def test_the_heap_asks_for_huge_pages() -> None:
+    code = (
+        "import torch; from condgen import machine; machine.prepare(1); kept = torch.ones(1 << 24);"
+        "print(open('/proc/self/smaps').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    flags = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("VmFlags:")]
+    assert any("hg" in of_one for of_one in flags)
