@@ -53,7 +53,8 @@ def membership_histogram(run: Run) -> Figure:
     axes.hist(wrong, bins=bins, color=ORANGE, alpha=0.65, label="likeliest wrong class")
     auroc = record.summary["auroc"]
     axes.set(xlabel="bits/dim", ylabel="test images", title=f"{run.name}\nAUROC {auroc:.2f} (positive: wrong label)")
-    axes.legend(fontsize=7)
+    axes.margins(y=0.25)  # so that the legend stands above the bars
+    axes.legend(fontsize=7, loc="upper right", ncols=2)
     return figure
 
 
