@@ -118,7 +118,7 @@ def ours_timed(precision: str, library: bool = False) -> Calls:
     if library:
         coupling_network.BLOCKED_ON = ()
     image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
-    glow = ours(None if precision == "float32" else precisions()[precision]).train()
+    glow = ours(precisions()[precision]).train()
     step = step_of(glow, lambda: -glow.class_log_prob(image).gather(1, label[:, None]).mean() / DIMS)
     return {"training": step, "likelihood": lambda: glow.class_log_prob(image)}
 
@@ -174,6 +174,7 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
     for name in contenders():
         connections[name], theirs = spawn.Pipe()
         spawn.Process(target=serve, args=(theirs, name, threads), daemon=True).start()
+        theirs.close()  # so that the end of a process is an error here and no endless wait
     times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in connections}
     for number in range(WARM_UP + ROUNDS):
         for name, connection in connections.items():

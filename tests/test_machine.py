@@ -1,17 +1,15 @@
 """Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
 
-import subprocess
-import sys
+import mmap
 import time
 from pathlib import Path
 from threading import Barrier, current_thread
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from condgen import machine
-
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 CASES = {
     "idle": (8, 8, 0.0, 1, 8),
@@ -84,14 +82,26 @@ def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, monkey
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(
-    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system has no huge pages to grant"
-)
-def test_the_heap_asks_for_huge_pages() -> None:
-    code = (
-        "import torch; from condgen import machine; machine.prepare(1); kept = torch.ones(1 << 24);"
-        "print(open('/proc/self/smaps').read())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    flags = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("VmFlags:")]
-    assert any("hg" in of_one for of_one in flags)
+def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
+    start, size, page = 0x7F0000000010, 1 << 24, mmap.PAGESIZE
+    calls: list[tuple[object, ...]] = []
+
+    def libc(found: int | None) -> SimpleNamespace:
+        def malloc(asked: int) -> int | None:
+            calls.append(("malloc", asked))
+            return found
+
+        def madvise(*arguments: int) -> None:
+            calls.append(("madvise", *arguments))
+
+        def free(address: int) -> None:
+            calls.append(("free", address))
+
+        return SimpleNamespace(malloc=malloc, madvise=madvise, free=free)
+
+    machine._ask_for_huge_pages(libc(start), size)  # type: ignore[arg-type]
+    first_page = start - 0x10 + page
+    assert calls == [("malloc", size), ("madvise", first_page, start + size - first_page, 14), ("free", start)]
+    calls.clear()
+    machine._ask_for_huge_pages(libc(None), size)  # type: ignore[arg-type]
+    assert calls == [("malloc", size)]  # no memory, no advice

@@ -59,8 +59,7 @@ class CouplingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(N, channels_out, H, W)``."""
-        layers = self.first, self.middle, self.last
-        parameters = [getattr(layer, name) for layer in layers for name in ("weight", "bias")]  # .parameters() takes its time
+        parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
         precision = self.precision if self.training else None
         if x.device.type in BLOCKED_ON:
             keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
