@@ -1,11 +1,12 @@
 """What several tests need: one thread, small models, and a run that took seconds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from condgen import experiments
+from condgen import experiments, machine
 from condgen.config import load_preset
 from condgen.models.glow import Glow
 from condgen.models.priors import ClassMixture, SplitPrior
@@ -27,6 +28,17 @@ TINY = (
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For what :func:`condgen.machine.spread` hands out."""
+    monkeypatch.setattr(machine, "_workers", None)
+    monkeypatch.setattr(machine, "_helpers", 0)
+    before = torch.get_num_threads()
+    machine.prepare(threads=2)
+    yield
+    torch.set_num_threads(before)
 
 
 def shaken(module: torch.nn.Module, strength: float = 0.2, seed: int = 0) -> torch.nn.Module:

@@ -62,11 +62,7 @@ def test_work_that_is_spread_records_no_graph_and_keeps_errors() -> None:
 
 
 @pytest.mark.parametrize("failing", ["helper", "caller"])
-def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_workers", None)
-    monkeypatch.setattr(machine, "_helpers", 0)
-    before = torch.get_num_threads()
-    machine.prepare(threads=2)
+def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, two_threads: None) -> None:
     meeting, ended = Barrier(2, timeout=10), []
 
     def work(item: int) -> None:
@@ -79,7 +75,48 @@ def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, monkey
     with pytest.raises(ZeroDivisionError):
         machine.spread(work, range(2))
     assert len(ended) == 1
-    torch.set_num_threads(before)
+
+
+def test_work_that_is_spread_keeps_its_own_parts_on_its_thread(two_threads: None) -> None:
+    meeting = Barrier(2, timeout=10)
+
+    def work(_: int) -> list[object]:
+        meeting.wait()
+        return [current_thread(), *machine.spread(lambda _: current_thread(), range(3))]
+
+    threads = machine.spread(work, range(2))
+    assert [len(set(of_one)) for of_one in threads] == [1, 1]
+    assert threads[0][0] != threads[1][0]
+    with pytest.raises(ZeroDivisionError):
+        machine.spread(lambda item: 1 // item, [0, 0])
+    assert len({of_one[0] for of_one in machine.spread(work, range(2))}) == 2  # an error leaves no thread marked
+
+
+def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(two_threads: None) -> None:
+    seen: list[tuple[int, object]] = []
+    meeting = Barrier(2, timeout=10)
+
+    def work(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not torch.is_grad_enabled() and len(batch) != 16:
+            meeting.wait()
+        seen.append((len(batch), current_thread()))
+        return 2 * batch, batch.sum(1)
+
+    batch = torch.arange(120.0).view(40, 3).requires_grad_()
+    expected = work(batch)
+    seen.clear()
+    for found, wanted in zip(machine.by_pieces(work, batch), expected, strict=True):
+        assert torch.equal(found, wanted)
+        assert found.requires_grad
+    assert seen == [(40, current_thread())]
+    seen.clear()
+    with torch.inference_mode():
+        for found, wanted in zip(machine.by_pieces(work, batch), expected, strict=True):
+            assert torch.equal(found, wanted)
+        assert len(machine.by_pieces(work, batch[:16])[0]) == 16
+        assert len(machine.by_pieces(lambda none: (none,), batch[:0])[0]) == 0
+    assert sorted(size for size, _ in seen) == [8, 16, 32]
+    assert len({thread for _, thread in seen}) == 2
 
 
 def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:

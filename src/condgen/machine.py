@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from threading import local
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from condgen.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
 LOAD = Path("/proc/loadavg")
+PIECE = 16  # examples that stay together: a vector unit rounds a lone number differently from one of a full register
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 MADV_HUGEPAGE = 14
 
@@ -25,6 +28,7 @@ Result = TypeVar("Result")
 
 _workers: ThreadPoolExecutor | None = None
 _helpers = 0  # of the workers, beside the thread that hands out the work
+_here = local()  # whether this thread is one of those that :func:`spread` has work on
 
 
 def prepare(threads: int | None = None) -> None:
@@ -70,10 +74,12 @@ def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
 def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``work`` on each item, without recording a graph, on the threads that :func:`prepare` set, or on this one.
 
+    Work that spreads its own parts keeps them on its thread.
+
     >>> spread(lambda item: 2 * item, range(3))
     [0, 2, 4]
     """
-    if _workers is None or not _helpers or len(items) < 2:
+    if _workers is None or not _helpers or len(items) < 2 or getattr(_here, "busy", False):
         with torch.no_grad():
             return list(map(work, items))
     inference = torch.is_inference_mode_enabled()
@@ -81,9 +87,13 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     left = iter(range(len(items)))  # each thread takes the next of them
 
     def take() -> None:
-        with torch.inference_mode(inference), torch.no_grad():  # these modes belong to a thread
-            for number in left:
-                results[number] = work(items[number])
+        _here.busy = True
+        try:
+            with torch.inference_mode(inference), torch.no_grad():  # these modes belong to a thread
+                for number in left:
+                    results[number] = work(items[number])
+        finally:
+            _here.busy = False
 
     others = [_workers.submit(take) for _ in range(min(_helpers, len(items) - 1))]
     try:
@@ -93,6 +103,21 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     for other in others:
         other.result()
     return results
+
+
+def by_pieces(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tuple[Tensor, ...]:
+    """``work``, which takes each example for itself, on a batch: on a CPU, a piece for each thread if no graph is recorded.
+
+    So the small operations between the large ones are shared as well, at the price of one Python for all. Results are the same
+    for any number of threads: pieces are a multiple of :data:`PIECE`.
+
+    >>> by_pieces(lambda batch: (2 * batch, batch.sum(1)), torch.ones(3, 4))[1]
+    tensor([4., 4., 4.])
+    """
+    size = PIECE * math.ceil(len(batch) / (PIECE * (_helpers + 1)))
+    if torch.is_grad_enabled() or batch.device.type != "cpu" or len(batch) <= size:
+        return work(batch)
+    return tuple(torch.cat(parts) for parts in zip(*spread(work, batch.split(size)), strict=True))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from condgen import machine
 from condgen.classifier import GenerativeClassifier
 from condgen.errors import ConfigError, ImageError
+from condgen.models.bijections import MultiScale
 from condgen.models.card import describe
 from condgen.models.families import GAUSSIAN
 from condgen.models.glow import Glow
@@ -182,17 +183,41 @@ def test_no_images_have_no_likelihoods() -> None:
     assert tiny_glow().sample(torch.arange(0), generator=torch.Generator()).shape == (0, 1, 4, 4)
 
 
-def test_the_card_counts_memory_in_the_precision_of_training_and_all_operations_for_any_threads() -> None:
+def test_the_card_counts_memory_in_the_precision_of_training() -> None:
     cards = []
     for precision in (None, torch.bfloat16):
         glow = Glow(ClassMixture(3, 512), event_shape=(1, 16, 16), levels=2, blocks=2, width=64, precision=precision)
         cards.append(describe(glow))
         assert glow.training
     assert cards[1].activation_bytes < 0.8 * cards[0].activation_bytes
-    machine.prepare(2)
-    try:
-        large = Glow(ClassMixture(2, 8192), event_shape=(1, 64, 64), levels=2, blocks=1, width=128)
-        of_two = describe(large).training_flops
-    finally:
-        machine.prepare(1)
-    assert of_two == describe(large).training_flops
+
+
+def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> None:
+    glow = Glow(ClassMixture(2, 8192), event_shape=(1, 64, 64), levels=2, blocks=1, width=128)
+    with machine.alone():
+        expected = describe(glow)
+    assert describe(glow) == expected
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
+    precision: torch.dtype | None, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.rand(40, 1, 8, 8)
+    pieces: list[int] = []
+    forward = MultiScale.forward
+    monkeypatch.setattr(MultiScale, "forward", lambda flow, x: pieces.append(len(x)) or forward(flow, x))
+
+    def found() -> list[torch.Tensor]:
+        torch.manual_seed(0)  # the noise channels
+        glow = tiny_glow(event_shape=(1, 8, 8), precision=precision).train()
+        with torch.no_grad():
+            first, again = (glow.class_log_prob(x) for _ in range(2))
+            z = glow.eval().encode(x)[0]
+            return [first, again, z, glow.decode(z), *glow.parameters()]
+
+    shared = found()
+    assert sorted(pieces) == [8, 8, 32, 32, 40]  # the whole batch once, for actnorm
+    with machine.alone():
+        for one, other in zip(found(), shared, strict=True):
+            assert torch.equal(one, other)

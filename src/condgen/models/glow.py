@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condgen import machine
 from condgen.density import ClassConditionalDensity, check_labels
 from condgen.errors import ConfigError
 from condgen.models.actnorm import ActNorm
@@ -89,6 +90,7 @@ class Glow(ClassConditionalDensity):
             noisy_shape,
         )
         self.prior = prior
+        self.actnorms = [step for step in self.modules() if isinstance(step, ActNorm)]
         self.compiled: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     def compile_flow(self, **options: Any) -> None:
@@ -110,13 +112,18 @@ class Glow(ClassConditionalDensity):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
-        flow = self.compiled if self.compiled and self.training and self._settled else self.flow
-        z, log_det = flow(self.noisy(x, self.noise_generator))
+        noisy = self.noisy(x, self.noise_generator)
+        if self.training and not self._settled:
+            z, log_det = self.flow(noisy)  # actnorm looks at the batch as a whole
+        elif self.training and self.compiled:
+            z, log_det = self.compiled(noisy)
+        else:
+            z, log_det = machine.by_pieces(self.flow, noisy)
         return z, log_det + self.noisy.log_volume
 
     def decode(self, z: Tensor) -> Tensor:
         """Images whose :meth:`encode` is ``z``, shape ``(N, C, H, W)``, not clipped to [0, 1]."""
-        return self.noisy.images(self.flow.inverse(z)[0])
+        return self.noisy.images(machine.by_pieces(self.flow.inverse, z)[0])
 
     @torch.no_grad()
     def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
@@ -145,4 +152,4 @@ class Glow(ClassConditionalDensity):
 
     @property
     def _settled(self) -> bool:
-        return all(step.settled for step in self.modules() if isinstance(step, ActNorm))
+        return all(actnorm.settled for actnorm in self.actnorms)
