@@ -56,7 +56,9 @@ class Study:
         return True
 
     def train(self, preset: str, overrides: tuple[str, ...], path: Path, minutes: float, data_dir: Path | None) -> Run:
-        """Go on with a run, and add what this piece measured."""
+        """Go on with a run, and add what this piece measured; what was kept of another run of the preset goes."""
+        if not path.exists():
+            self.results["presets"].pop(preset, None)
         start = time.monotonic()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -88,9 +90,11 @@ class Study:
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         rate = statistics.median(line["images_per_second"] for line in lines)
         precision = torch.bfloat16 if run.config.model.precision == "bfloat16" else torch.float32
-        limit = matrix_limit(precision, self.device, PRODUCT[self.device.type])
         gflops = rate * experiments.describe(run.config, data_dir).training_flops / 1e9
         peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
+        limit = matrix_limit(
+            precision, self.device, PRODUCT[self.device.type]
+        )  # after the peak, which its matrices would raise
         return {
             "epochs": len(lines),
             "of_epochs": run.config.training.epochs,

@@ -1,5 +1,6 @@
 """Another device, imitated: shapes and devices are computed, numbers are not, and mixing two devices is an error."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -94,6 +95,9 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(prior: str, monkey
     glow.compile_flow(backend="aot_eager", mode=None)
     for compiled, expected in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-4)
+    other = copy.deepcopy(glow)
+    of_other = torch.autograd.grad(other.class_log_prob(x).sum(), list(other.flow.parameters()))  # not the first one's flow
+    assert all(bool(gradient.isfinite().all()) for gradient in of_other)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
     meeting = Barrier(2, timeout=10)
 
     def work(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if not torch.is_grad_enabled() and len(batch) != 16:
+        if not torch.is_grad_enabled() and len(batch) != 31:
             meeting.wait()
         seen.append((len(batch), current_thread()))
         return 2 * batch, batch.sum(1)
@@ -113,9 +113,9 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
     with torch.inference_mode():
         for found, wanted in zip(machine.by_pieces(work, batch), expected, strict=True):
             assert torch.equal(found, wanted)
-        assert len(machine.by_pieces(work, batch[:16])[0]) == 16
+        assert len(machine.by_pieces(work, batch[:31])[0]) == 31  # no two pieces of 16
         assert len(machine.by_pieces(lambda none: (none,), batch[:0])[0]) == 0
-    assert sorted(size for size, _ in seen) == [8, 16, 32]
+    assert sorted(size for size, _ in seen) == [16, 24, 31]
     assert len({thread for _, thread in seen}) == 2
 
 
@@ -142,3 +142,15 @@ def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
     calls.clear()
     machine._ask_for_huge_pages(libc(None), size)  # type: ignore[arg-type]
     assert calls == [("malloc", size)]  # no memory, no advice
+
+
+def test_threads_multiply_in_the_precision_that_the_caller_asked_for(two_threads: None) -> None:
+    meeting, matrix = Barrier(2, timeout=10), torch.ones(2, 2)
+
+    def work(_: int) -> torch.dtype:
+        meeting.wait()
+        return (matrix @ matrix).dtype
+
+    assert machine.spread(work, range(2)) == 2 * [torch.float32]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert machine.spread(work, range(2)) == 2 * [torch.bfloat16]

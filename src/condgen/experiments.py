@@ -101,7 +101,8 @@ def check_device(config: Config, device: str = "cpu") -> None:
     if config.training.compile and (device != "cuda" or config.model.memory == "constant"):
         found = f"the device is {device} and model.memory is '{config.model.memory}'"
         raise ConfigError(
-            f'training.compile needs --device cuda and model.memory = "standard", but {found}; set it to false, or meet both.'
+            f'training.compile needs --device cuda and model.memory = "standard", but {found}; set it to false'
+            " before a run begins, or meet both. A run begun with it goes on only so; its audits run anywhere."
         )
 
 

@@ -83,13 +83,15 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
         with torch.no_grad():
             return list(map(work, items))
     inference = torch.is_inference_mode_enabled()
+    lower, precision = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     results: list[Any] = [None] * len(items)
     left = iter(range(len(items)))  # each thread takes the next of them
 
     def take() -> None:
         _here.busy = True
         try:
-            with torch.inference_mode(inference), torch.no_grad():  # these modes belong to a thread
+            # these modes belong to a thread
+            with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", precision, lower):
                 for number in left:
                     results[number] = work(items[number])
         finally:
@@ -109,15 +111,17 @@ def by_pieces(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tu
     """``work``, which takes each example for itself, on a batch: on a CPU, a piece for each thread if no graph is recorded.
 
     So the small operations between the large ones are shared as well, at the price of one Python for all. Results are the same
-    for any number of threads: pieces are a multiple of :data:`PIECE`.
+    for any number of threads: pieces are multiples of :data:`PIECE`, and what is over goes with the last.
 
     >>> by_pieces(lambda batch: (2 * batch, batch.sum(1)), torch.ones(3, 4))[1]
     tensor([4., 4., 4.])
     """
-    size = PIECE * math.ceil(len(batch) / (PIECE * (_helpers + 1)))
-    if torch.is_grad_enabled() or batch.device.type != "cpu" or len(batch) <= size:
+    whole = len(batch) // PIECE
+    pieces = min(_helpers + 1, whole)
+    if torch.is_grad_enabled() or batch.device.type != "cpu" or pieces < 2:
         return work(batch)
-    return tuple(torch.cat(parts) for parts in zip(*spread(work, batch.split(size)), strict=True))
+    ends = [PIECE * (whole * number // pieces) for number in range(1, pieces)]  # what is over goes with the last
+    return tuple(torch.cat(parts) for parts in zip(*spread(work, batch.tensor_split(ends)), strict=True))
 
 
 @contextmanager

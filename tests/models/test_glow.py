@@ -199,11 +199,12 @@ def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> Non
     assert describe(glow) == expected
 
 
+@pytest.mark.parametrize("number", [33, 40])
 @pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
 def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
-    precision: torch.dtype | None, two_threads: None, monkeypatch: pytest.MonkeyPatch
+    precision: torch.dtype | None, number: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x = torch.rand(40, 1, 8, 8)
+    x = torch.rand(number, 1, 8, 8)
     pieces: list[int] = []
     forward = MultiScale.forward
     monkeypatch.setattr(MultiScale, "forward", lambda flow, x: pieces.append(len(x)) or forward(flow, x))
@@ -217,7 +218,7 @@ def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
             return [first, again, z, glow.decode(z), *glow.parameters()]
 
     shared = found()
-    assert sorted(pieces) == [8, 8, 32, 32, 40]  # the whole batch once, for actnorm
+    assert sorted(pieces) == [16, 16, number - 16, number - 16, number]  # the whole batch once, for actnorm
     with machine.alone():
         for one, other in zip(found(), shared, strict=True):
             assert torch.equal(one, other)

@@ -87,6 +87,13 @@ def test_no_epoch_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPat
     assert [time_left.for_another() for _ in range(3)] == [True, True, False]
 
 
+def test_checkpoints_of_another_training_are_no_start_and_are_not_lost(tmp_path: Path) -> None:
+    trained = train(tmp_path, epochs=1)
+    with pytest.raises(RunError, match="holds checkpoints of another training"):
+        train(tmp_path, epochs=1, seed=1)
+    assert_same(Checkpoint.load(tmp_path / "checkpoint" / "last").weights, trained)
+
+
 def test_a_run_stopped_in_its_first_epoch_starts_again(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", epochs=1)
     (tmp_path / "stopped").mkdir()
@@ -111,6 +118,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
     state, warning = newest(tmp_path / "run" / "checkpoint")
     assert state.epoch == 2
     assert "sha256 differs" in warning
+    assert not weights.parent.exists()  # it would take the place of the previous one when the next is kept
     assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
     assert epochs_logged(tmp_path / "run") == [1, 2, 3]
 

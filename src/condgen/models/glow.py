@@ -1,7 +1,6 @@
 """Class-conditional Glow: the flow of every experiment (appendix A and B)."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -91,15 +90,15 @@ class Glow(ClassConditionalDensity):
         )
         self.prior = prior
         self.actnorms = [step for step in self.modules() if isinstance(step, ActNorm)]
-        self.compiled: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
 
     def compile_flow(self, **options: Any) -> None:
         """Let training steps after the first, which initialises actnorm, run a compiled flow.
 
         Args:
-            options: For :func:`torch.compile`; by default the whole flow becomes one CUDA graph, or an error.
+            options: For :func:`torch.compile`; by default the whole flow becomes one graph, or an error, and runs as a CUDA
+                graph, or with a warning without.
         """
-        self.compiled = torch.compile(self.flow.forward, **{"fullgraph": True, "mode": "reduce-overhead", **options})
+        self.flow.compile(**{"fullgraph": True, "mode": "reduce-overhead", **options})
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         log_prob: Tensor = self(x)[0]
@@ -114,11 +113,9 @@ class Glow(ClassConditionalDensity):
         r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
         noisy = self.noisy(x, self.noise_generator)
         if self.training and not self._settled:
-            z, log_det = self.flow(noisy)  # actnorm looks at the batch as a whole
-        elif self.training and self.compiled:
-            z, log_det = self.compiled(noisy)
-        else:
-            z, log_det = machine.by_pieces(self.flow, noisy)
+            z, log_det = self.flow.forward(noisy)  # actnorm looks at the batch as a whole
+        else:  # a flow that is called may be compiled
+            z, log_det = machine.by_pieces(self.flow if self.training else self.flow.forward, noisy)
         return z, log_det + self.noisy.log_volume
 
     def decode(self, z: Tensor) -> Tensor:

@@ -116,6 +116,8 @@ def best_metrics(directory: Path) -> dict[str, float]:
 def newest(directory: Path) -> tuple[Checkpoint, str]:
     """The checkpoint to go on from, and a sentence if it is not the one it should be.
 
+    A last one that is damaged goes then, so that it does not take the place of the previous one before the next is written.
+
     Raises:
         RunError: If neither ``last`` nor ``previous`` can be read.
     """
@@ -125,6 +127,7 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
         if not (directory / "previous").is_dir():
             raise
         checkpoint = Checkpoint.load(directory / "previous")
+        shutil.rmtree(directory / "last", ignore_errors=True)
         return checkpoint, f"{error} Went back to step {checkpoint.step}; nothing else was lost."
 
 

@@ -17,7 +17,7 @@ from condgen import config
 from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
-from condgen.errors import DataError
+from condgen.errors import DataError, RunError
 from condgen.files import written_whole
 from condgen.randomness import numpy_stream, stream
 from condgen.training import checkpoints
@@ -82,17 +82,22 @@ def fit(
         The validation metrics of the best checkpoint.
 
     Raises:
-        DataError: If there are fewer images than a batch has, or the model is not for them.
+        DataError: If there are fewer images than a batch has, none to validate on, or the model is not for them.
+        RunError: If ``directory`` holds checkpoints and ``resume`` is false.
         NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
     """
     density = classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     check_batches(train, settings)
+    if not len(validation):
+        raise DataError(f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one.")
     for data in (train, validation):
         check_fits(data, density)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
     start, best = 0, {"loss": float("inf")}
-    if resume and checkpoints.begun(directory / "checkpoint"):
+    if checkpoints.begun(directory / "checkpoint"):
+        if not resume:
+            raise RunError(f"{directory} holds checkpoints of another training; use resume=True or another directory.")
         start, best = _restore(density, optimiser, directory)
     _truncate(directory / "metrics.jsonl", start)
     time_left = TimeLeft(minutes)
