@@ -1,6 +1,7 @@
 """The paper's presets to the end on one CUDA device, in pieces of a few minutes; writes ``benchmarks/results/gpu.json``.
 
-Each call trains or audits for at most ``--minutes`` and says whether to call again; nothing that was finished is done twice.
+Each call begins no epoch that would end after ``--minutes`` and no audits after them, and says whether to call again; nothing
+that was finished is done twice.
 """
 
 import json
@@ -92,9 +93,7 @@ class Study:
         precision = torch.bfloat16 if run.config.model.precision == "bfloat16" else torch.float32
         gflops = rate * experiments.describe(run.config, data_dir).training_flops / 1e9
         peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
-        limit = matrix_limit(
-            precision, self.device, PRODUCT[self.device.type]
-        )  # after the peak, which its matrices would raise
+        limit = matrix_limit(precision, self.device, PRODUCT[self.device.type])  # after the peak: its matrices are large
         return {
             "epochs": len(lines),
             "of_epochs": run.config.training.epochs,
