@@ -110,6 +110,13 @@ class Config(Section):
     images: Images | None = None
 
 
+FILLED_IN = {"preset": "the preset's name", "versions": "what is installed", "images": "the data", "seed": "--seed"}
+IDLE = {  # settings that no part of an experiment reads while another has the value beside it
+    "objective.alpha": ("objective.name", "likelihood"),
+    "model.subspace_scale": ("model.prior", "class-mixture"),
+}
+
+
 def preset_names() -> list[str]:
     """Names that :func:`load_preset` knows."""
     return sorted(
@@ -126,7 +133,8 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Conf
         seed: Of everything random in the run.
 
     Raises:
-        ConfigError: Unknown preset or key (the nearest known one is named), or a value of the wrong kind.
+        ConfigError: Unknown preset or key (the nearest known one is named), a value of the wrong kind, or a setting that
+            would change nothing.
 
     Examples:
         >>> load_preset("digits-reweight", ["model.blocks=2"]).model.blocks
@@ -134,10 +142,13 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int = 0) -> Conf
     """
     if name not in preset_names():
         raise ConfigError(f"preset '{name}' is not known; {nearest(name, preset_names())} `condgen presets` lists all.")
-    settings = _preset_settings(name)
+    settings, overrides = _preset_settings(name), list(overrides)
     for override in overrides:
         _replace(settings, override)
-    return _validate({"seed": seed, **settings, "preset": name}, f"preset '{name}'")
+    config = _validate({"seed": seed, **settings, "preset": name}, f"preset '{name}'")
+    for override in overrides:
+        _check_effect(config, override.partition("=")[0].strip())
+    return config
 
 
 def replaced(config: Config, overrides: Iterable[str], sections: Collection[str]) -> Config:
@@ -189,12 +200,22 @@ def _replace(settings: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"'--set {override}' is not of the form section.key=value, such as training.epochs=10.")
     *sections, last = key.strip().split(".")
+    if (first := [*sections, last][0]) in FILLED_IN:
+        raise ConfigError(f"'--set {override}' cannot be set: '{first}' comes from {FILLED_IN[first]}.")
     table = settings
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise ConfigError(f"'{key}' goes too deep: '{section}' is a value and has no settings of its own.")
     table[last] = _value(text.strip())
+
+
+def _check_effect(config: Config, key: str) -> None:
+    if key in IDLE:
+        choice, idle = IDLE[key]
+        section, _, name = choice.partition(".")
+        if getattr(getattr(config, section), name) == idle:
+            raise ConfigError(f"{key} changes nothing while {choice} = '{idle}'; set {choice} as well, or leave it out.")
 
 
 def _value(text: str) -> Any:

@@ -158,6 +158,13 @@ BAD_CALLS = {
     "not a number": (("train", "digits-base", "--set", "training.learning_rate=nan"), "training.learning_rate"),
     "no equals sign": (("train", "digits-base", "--set", "training.epochs"), "not of the form section.key=value"),
     "too deep": (("train", "digits-base", "--set", "seed.of.all=1"), "seed"),
+    "idle setting": (
+        ("train", "digits-base", "--set", "objective.alpha=7"),
+        "objective.alpha changes nothing while objective.name = 'likelihood'",
+    ),
+    "idle scale": (("describe", "digits-base", "--set", "model.subspace_scale=9"), "while model.prior = 'class-mixture'"),
+    "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
+    "versions as a setting": (("train", "digits-base", "--set", "versions.torch=1"), "'versions' comes from what is installed"),
     "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),
     "no such level": (("train", "digits-base", "--set", "model.levels=9"), "use 1 to 4 levels"),
     "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "model.prior = 'split'"),
