@@ -331,6 +331,11 @@ def test_attacks_that_all_need_a_gradient_are_refused_where_there_is_none() -> N
         audited(broken, attacks={"Carlini-Wagner": CarliniWagner()})
 
 
+def test_starts_that_are_no_data_set_are_refused() -> None:
+    with pytest.raises(CondgenError, match="starts is a Tensor and has to be an ImageDataset"):
+        audited(starts=torch.rand(3, 1, 4, 4))
+
+
 def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
     wrong = ImageDataset(dataset().images, 1 - dataset().labels, class_names=("0", "1"))
     record = audited(starts=wrong, budget="smoke", attacks=None, images=4)

@@ -15,7 +15,7 @@ from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold
-from condgen.errors import CondgenError, RunError
+from condgen.errors import CondgenError, DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
 
 MEAN = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 4, 4).contiguous()
@@ -36,6 +36,19 @@ def test_classification_of_a_separable_problem() -> None:
     assert record.summary["accuracy"] == record.summary["accepted"] == 1
     assert record.summary["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
     assert record.summary["accuracy_ci"][0] == pytest.approx(0.9398, abs=1e-4)  # Wilson, 60 of 60
+
+
+def test_no_number_is_no_class() -> None:
+    _, data = two_classes()
+    classifier = GenerativeClassifier(DiagonalGaussian(MEAN * torch.nan, scale=0.05))
+    with pytest.raises(CondgenError, match="says NaN for 60 of 60 images"):
+        audits.classification(classifier, data, detector=ACCEPT_ALL)
+
+
+def test_levels_of_other_images_are_refused() -> None:
+    classifier, data = two_classes()
+    with pytest.raises(DataError, match="has 17 levels per pixel, the model's pixel_levels is 256"):
+        audits.classification(classifier, ImageDataset(data.images // 16, data.labels, pixel_levels=17), detector=ACCEPT_ALL)
 
 
 def test_classification_counts_what_is_wrong() -> None:

@@ -1,5 +1,6 @@
 """The counterexample as an oracle: classifier, detector and attack must find what the closed forms say."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -88,7 +89,8 @@ def test_where_no_sample_tells_nothing_is_claimed() -> None:
     line = confirm(REAL, samples=5)[-1]
     assert line.n == 0
     assert line.confirmed
-    assert line.summary()["estimate"] is None
+    assert line.summary()["estimate"] is line.summary()["interval"] is line.summary()["confirmed"] is None
+    json.dumps([line.summary() for line in confirm(REAL, samples=2)], allow_nan=False)  # an interval from one sample has no end
 
 
 def test_one_sample_is_too_few() -> None:

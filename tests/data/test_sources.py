@@ -271,7 +271,12 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         "other classes in test": (f"folder:{root}/other-classes", "does not have the same class folders.*cow, dog"),
         "nothing there": (f"folder:{root}/nowhere", "does not exist"),
         "no npz": (f"npz:{root}/text.npz", "not a readable .npz file"),
-        "npz without labels": (write_npz(root / "a.npz", images=x), "expected images and labels"),
+        "npz without labels": (write_npz(root / "a.npz", images=x), "has images but no labels"),
+        "npz of other names": (write_npz(root / "g.npz", pictures=x, labels=y), "expected images and labels"),
+        "npz with two trainings": (
+            write_npz(root / "h.npz", images=x, labels=y, train_images=x[:5], train_labels=y[:5]),
+            "has train_images and images for the part 'train'",
+        ),
         "npz of floats": (write_npz(root / "b.npz", images=x / 255, labels=y), "float64, expected uint8"),
         "npz of odd shape": (write_npz(root / "c.npz", images=x[0], labels=y), r"has shape \(6, 6\)"),
         "npz with float labels": (write_npz(root / "d.npz", images=x, labels=y / 2), "expected a vector of integers"),
@@ -288,7 +293,8 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
 NAMES_OF_BAD_SETS = [
     "one class only", "missing image", "missing label", "negative label", "label without a class", "truncated parquet",
     "no parquet", "no rows", "no training part", "empty class folder", "one class folder", "different sizes",
-    "other classes in test", "nothing there", "no npz", "npz without labels", "npz of floats", "npz of odd shape",
+    "other classes in test", "nothing there", "no npz", "npz without labels", "npz of other names",
+    "npz with two trainings", "npz of floats", "npz of odd shape",
     "npz with float labels", "npz of other length", "npz with objects", "background of another size", "negative blur",
     "no background", "unknown prefix", "mistyped",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
+from condgen.errors import CondgenError
 from condgen.randomness import stream
 
 
@@ -30,6 +31,10 @@ def classification(
     check_auditable(classifier, data)
     x, label = data.batch(slice(None))
     prediction = predict(classifier, x)
+    if said_nan := int(prediction.class_log_prob.isnan().any(1).sum()):
+        raise CondgenError(
+            f"the model says NaN for {said_nan} of {len(x)} images, which is no class; see testing.check_density."
+        )
     draws, draws_given_class = [], []
     for draw in range(noise_draws):
         with classifier.density.fresh_noise(stream(seed, "classification", draw)):

@@ -1,5 +1,6 @@
 """Section 2 by experiment: samples, classifiers, detector and attack, beside each closed form."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -43,9 +44,12 @@ class Confirmation:
         return self.interval[0] <= self.exact <= self.interval[1]
 
     def summary(self) -> dict[str, Any]:
-        """The line as JSON: null where no sample tells."""
-        told = {"estimate": self.estimate, "interval": self.interval} if self.n else {"estimate": None, "interval": None}
-        return {"name": self.name, "exact": self.exact, **told, "n": self.n, "confirmed": self.confirmed}
+        """The line as JSON: null where no sample tells, and for an end of the interval that is not bounded."""
+        found: dict[str, Any] = {"estimate": None, "interval": None, "confirmed": None}
+        if self.n:
+            interval = [end if math.isfinite(end) else None for end in self.interval]
+            found = {"estimate": self.estimate, "interval": interval, "confirmed": self.confirmed}
+        return {"name": self.name, "exact": self.exact, "n": self.n, **found}
 
 
 def confirm(example: Counterexample, *, samples: int = 100_000, seed: int = 0) -> tuple[Confirmation, ...]:

@@ -27,7 +27,7 @@ def read_npz(path: Path) -> Arrays:
     ``(N, 1 or 3, H, W)``, uint8.
 
     Raises:
-        DataError: If the file is damaged, too large, or has no such arrays.
+        DataError: If the file is damaged, too large, has no such arrays, two for one part, or images without labels.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -35,12 +35,16 @@ def read_npz(path: Path) -> Arrays:
             if size > MOST_BYTES:
                 raise DataError(f"{path} unpacks to {size} bytes, more than {MOST_BYTES}; split it.")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {
-                split: (_images(arrays[images], f"{path}: {images}"), _labels(arrays[labels], f"{path}: {labels}"))
-                for split, pairs in SPLITS.items()
-                for images, labels in pairs
-                if images in arrays.files and labels in arrays.files
-            }
+            found = {}
+            for split, pairs in SPLITS.items():
+                there = [pair for pair in pairs if pair[0] in arrays.files]
+                if len(there) > 1:
+                    choice = " and ".join(images for images, _ in there)
+                    raise DataError(f"{path} has {choice} for the part '{split}'; leave one of them out.")
+                for images, labels in there:
+                    if labels not in arrays.files:
+                        raise DataError(f"{path} has {images} but no {labels}; add one label per image, or leave {images} out.")
+                    found[split] = _images(arrays[images], f"{path}: {images}"), _labels(arrays[labels], f"{path}: {labels}")
             names = arrays.files
     except DataError:
         raise

@@ -148,7 +148,7 @@ def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
     """Refuse data that a model is not for.
 
     Raises:
-        DataError: If it has other images or more classes; names both, and what to use.
+        DataError: If it has other images, more classes or other levels; names both, and what to use.
     """
     if data.event_shape != density.event_shape:
         theirs, ours = ("x".join(map(str, shape)) for shape in (data.event_shape, density.event_shape))
@@ -159,6 +159,11 @@ def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
         raise DataError(
             f"{data.name} has {data.num_classes} classes, the model knows {density.num_classes}; leave out all but"
             f" {density.num_classes}, or use a model for {data.num_classes}."
+        )
+    if data.pixel_levels != density.pixel_levels:
+        raise DataError(
+            f"{data.name} has {data.pixel_levels} levels per pixel, the model's pixel_levels is {density.pixel_levels}:"
+            f" bits/dim would be of other values; set it to {data.pixel_levels}, or use images of as many levels."
         )
 
 

@@ -101,8 +101,13 @@ def draw(
     """Draw images at random and keep those that are classified correctly and accepted.
 
     Raises:
-        CondgenError: If none is.
+        CondgenError: If none is, or ``starts`` is no data set.
     """
+    if not isinstance(starts, ImageDataset):
+        raise CondgenError(
+            f"starts is a {type(starts).__name__} and has to be an ImageDataset of images that are not attacked, such as"
+            " ImageDataset(images, labels) or open_dataset(...).validation."
+        )
     index = numpy_stream(seed, "adversarial images").permutation(len(data))[:images]
     x, label = data.batch(index)
     correct, accepted = _correct_and_accepted(classifier, detector, x, label)
