@@ -119,6 +119,24 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
     assert len({thread for _, thread in seen}) == 2
 
 
+@pytest.mark.parametrize(
+    ("amx", "avx512", "seconds", "faster"),
+    [(True, False, 0.5, True), (False, True, 0.5, True), (False, True, 2.0, False), (False, False, 0.5, False)],
+)
+def test_bfloat16_is_multiplied_where_there_are_units_that_are_faster(
+    amx: bool, avx512: bool, seconds: float, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = {torch.float32: 1.0, torch.bfloat16: seconds}
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(machine, "_seconds_of_a_product", lambda precision: taken[precision])
+    assert machine.multiplies_bfloat16.__wrapped__("cpu") is faster
+
+
+def test_larger_products_take_more_seconds() -> None:
+    assert 0 < machine._seconds_of_a_product(torch.float32, 16) < machine._seconds_of_a_product(torch.float32, 512)
+
+
 def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
     start, size, page = 0x7F0000000010, 1 << 24, mmap.PAGESIZE
     calls: list[tuple[object, ...]] = []

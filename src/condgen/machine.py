@@ -5,9 +5,11 @@ import math
 import mmap
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any, TypeVar
@@ -155,14 +157,29 @@ def prepare_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+@cache
 def multiplies_bfloat16(device: str = "cpu") -> bool:
-    """Whether a type of device has units for bfloat16 products: tensor cores, or AMX or AVX-512 BF16.
+    """Whether a type of device multiplies bfloat16 faster than float32: on tensor cores, with AMX or with AVX-512 BF16.
 
-    A CPU without them gives the same numbers from products in float32, which take a little longer than float32 alone.
+    A CPU's products are timed, for a few milliseconds: some with AVX-512 BF16 take twice as long for them as for float32.
+    One without units for them gives the same numbers from products in float32, which take a little longer than float32 alone.
     """
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return False
+    return _seconds_of_a_product(torch.bfloat16) < _seconds_of_a_product(torch.float32)
+
+
+def _seconds_of_a_product(precision: torch.dtype, size: int = 256, times: int = 10) -> float:
+    """The shortest of a few, which other load on the machine lengthens least."""
+    left, right = torch.ones(2, size, size, dtype=precision)
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def usable_cores() -> int:
