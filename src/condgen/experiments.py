@@ -1,6 +1,7 @@
 """From a configuration to a trained, audited run: where models, data, training and audits meet."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.models import card
 from condgen.models.card import Card
 from condgen.randomness import stream
-from condgen.runs import Run
+from condgen.runs import Run, installed_versions
 from condgen.testing import check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
 from condgen.training.loop import check_batches, fit
@@ -169,11 +170,13 @@ def check_images_of(run: Run, splits: Splits) -> None:
     raise RunError(f"{run.path} was trained on {differs}; put the former back (--data-dir), or train a new run.")
 
 
-def load_classifier(run: Run, splits: Splits, device: torch.device | None = None) -> GenerativeClassifier:
-    """The run's best checkpoint, in evaluation mode, on ``device``."""
+def load_classifier(
+    run: Run, splits: Splits, device: torch.device | None = None, checkpoint: Checkpoint | None = None
+) -> GenerativeClassifier:
+    """The run's best checkpoint, or the one that was read before, in evaluation mode, on ``device``."""
     check_images_of(run, splits)
     classifier = build_classifier(run.config, splits.train, device)
-    load_weights(classifier.density, Checkpoint.load(run.best).weights, run.best)
+    load_weights(classifier.density, (checkpoint or Checkpoint.load(run.best)).weights, run.best)
     return classifier.eval()
 
 
@@ -204,22 +207,32 @@ def audit(
         CondgenError: If an audit cannot be made, after all others have been.
     """
     config = replaced(run.config, overrides, ("detector", "audit"))
-    splits = open_data(config, data_dir)
-    classifier = load_classifier(run, splits, machine.prepare_device(device))
+    splits, checkpoint, place = open_data(config, data_dir), Checkpoint.load(run.best), machine.prepare_device(device)
+    classifier = load_classifier(run, splits, place, checkpoint)
     detector = build_detector(config, classifier, splits.validation)
-    records, failures = [], []
+    origin = _origin(config, checkpoint, place)
+    records: list[Record] = []
+    failures = []
     for name in (name for name in AUDITS if name in only):
         try:
-            records.append(_record(name, run, config, classifier, splits, detector, budget or config.audit.budget, quiet))
+            made = _record(name, run, config, classifier, splits, detector, budget or config.audit.budget, quiet)
         except CondgenError as error:
             failures.append(f"{name}: {error}")
             continue
+        records.append(replace(made, origin=origin))
         records[-1].save(run.records)
         if done:
             done(records[-1])
     if failures:
         raise CondgenError(" ".join(failures))
     return records
+
+
+def _origin(config: Config, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
+    """What the records of these audits were made with."""
+    settings = config.model_dump(include={"detector", "audit", "seed"}, exclude_none=True)
+    found = {"weights": checkpoint.weights_sha256, "epoch": checkpoint.epoch, "device": device.type}
+    return {**found, **settings, "versions": installed_versions()}
 
 
 def _record(

@@ -14,7 +14,7 @@ from condgen.audits.records import Record
 from condgen.config import Config, load_config
 from condgen.errors import RunError
 from condgen.files import written_whole
-from condgen.training.checkpoints import epochs_done
+from condgen.training.checkpoints import epochs_done, weights_sha256
 
 VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-image")
 
@@ -67,6 +67,11 @@ class Run:
     def best(self) -> Path:
         """The checkpoint with the lowest validation loss."""
         return self.path / "checkpoint" / "best"
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the best checkpoint; empty where it is not kept, as beside published records."""
+        return weights_sha256(self.best)
 
     @property
     def epochs_done(self) -> int:

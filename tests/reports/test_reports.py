@@ -14,13 +14,14 @@ from condgen.reports.images import image_grid
 from condgen.reports.tables import attacks_table, checks_table
 from condgen.runs import Run
 
-MEMBERSHIP = {"gap_nats": 5.0, "spread_nats": 11.0, "auroc": 0.6}
+MEMBERSHIP = {"gap_nats": 5.0, "gap_nats_ci": (4.0, 6.0), "spread_nats": 11.0, "auroc": 0.6}
 INTERPOLATION = {
     "bits_per_dim_middle": 3.0,
     "bits_per_dim_ends": 2.0,
     "pairs": 10,
     "accepted_all_along": 0.5,
     "accepted_all_along_ci": (0.4, 0.6),
+    "middle_minus_ends": 1.0,
     "middle_minus_ends_ci": (0.9, 1.1),
 }
 
@@ -62,7 +63,7 @@ def test_the_verdict_names_who_is_fooled() -> None:
 
 def test_the_verdict_ends_with_what_attacks_turn(trained: Run) -> None:
     said = words.verdict({"b": {"accepted_all_along": 0.1}}, {"b": trained.record("adversarial").summary})
-    assert "stopped for b. Attacks that know the detector turn 100 % of" in said
+    assert "stopped for b. Attacks that know the detector turn 100.0 [" in said
 
 
 def test_words_on_attacks_name_the_checks_that_failed(trained: Run) -> None:
@@ -78,8 +79,9 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained:
     table = attacks_table({"m": summary})
     assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
     worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
-    assert table.rows[-1][6].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
+    assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
     assert table.rows[-1][-1] == str(summary["n"])
+    assert {row[3] for row in table.rows} == {f"{summary['threshold']:.2f}"}
     assert len(checks_table({"m": summary}).rows) == len(summary["checks"])
 
 

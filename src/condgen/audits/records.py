@@ -1,7 +1,7 @@
 """What an audit leaves behind: an array per measured quantity, a row per image, and a summary computed from them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,20 @@ class Record:
         audit: Its name, and that of the two files.
         summary: Numbers and lists for tables; JSON.
         arrays: Per-image results that the summary was computed from.
+        origin: Which weights, settings and versions it was made with; JSON. Audits of a run fill it in.
     """
 
     audit: str
     summary: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
         """Write ``<audit>.npz`` and ``<audit>.json``, both or neither: the former pair stays until the new one is written."""
         summary, arrays = (directory / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
         with written_whole(summary) as to_summary, written_whole(arrays) as to_arrays:
             np.savez_compressed(to_arrays, **self.arrays)  # type: ignore[arg-type]
-            to_summary.write_text(json.dumps(self.summary, indent=1) + "\n")
+            to_summary.write_text(json.dumps({**self.summary, "origin": self.origin}, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: Path, audit: str) -> "Record":
@@ -45,7 +47,8 @@ class Record:
             with (directory / f"{audit}.npz").open("rb") as file, np.load(file) as arrays:
                 if not isinstance(summary, dict):
                     raise TypeError("its summary is no table")
-                return cls(audit, summary, dict(arrays))
+                origin = summary.pop("origin", {})  # records of before have none
+                return cls(audit, summary, dict(arrays), origin)
         except FileNotFoundError as error:
             raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error
         except Exception as error:  # on damaged bytes the readers may raise anything

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from condgen.errors import CondgenError, RunError
 from condgen.files import written_whole
-from condgen.reports import figures, tables, theory, theory_figures, words
+from condgen.reports import figures, origins, tables, theory, theory_figures, words
 from condgen.runs import Run
 from condgen.theory import conditions, counterexample
 
@@ -35,12 +35,15 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
 
     Raises:
         CondgenError: If there is something of these names that no report wrote.
-        RunError: If a record is missing or damaged; nothing is written then.
+        RunError: If a record is missing or damaged, or records of one run are of different weights or detectors; nothing is
+            written then.
     """
     _check_free(directory)
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
+    for run in runs:
+        origins.check_records(run)
     ways = {run.name: run.record("interpolation").summary for run in runs}
     with _records_of_this_version(), tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
         work = Path(temporary)
@@ -51,6 +54,7 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
                 verdict=words.verdict(ways, _summaries(runs, "adversarial")),
                 sections=_sections(runs, work),
                 runs=runs,
+                weights={run.name: origins.weights_of(run.record("classification")) for run in runs},
             )
         )
         (work / "index.html").write_text(page)

@@ -32,8 +32,9 @@ def membership(name: str, summary: Summary) -> str:
         verdict = "better than guessing, but many wrong labels pass as likely images"
     else:
         verdict = "so that the likelihood does notice wrong labels here"
+    gap, (least, most) = summary["gap_nats"], summary["gap_nats_ci"]
     return (
-        f"A wrong label costs {name} {summary['gap_nats']:.1f} nats on average, while images under their right label differ"
+        f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average, while images under their right label differ"
         f" among each other by {summary['spread_nats']:.1f} nats (standard deviation). As a detector of wrong labels the"
         f" likelihood has an AUROC of {number(summary['auroc'], summary['auroc_ci'])}, {verdict}."
     )
@@ -58,7 +59,8 @@ def interpolation(name: str, summary: Summary) -> str:
     )
     return (
         f"For {name} the middle between two images of different classes is {seen}:"
-        f" {summary['bits_per_dim_middle']:.2f} bits/dim against {summary['bits_per_dim_ends']:.2f} at the ends."
+        f" {summary['bits_per_dim_middle']:.2f} bits/dim against {summary['bits_per_dim_ends']:.2f} at the ends, a difference"
+        f" of {number(summary['middle_minus_ends'], summary['middle_minus_ends_ci'])}."
         f" Of {summary['pairs']} pairs, {percent(stay, summary['accepted_all_along_ci'])} % stay accepted all along: {trust}."
     )
 
@@ -66,17 +68,18 @@ def interpolation(name: str, summary: Summary) -> str:
 def attacks(name: str, summary: Summary) -> str:
     """A paragraph on Table 2."""
     plain, aware = _worst(summary)
+    goal = "one class drawn for each" if summary["targeted"] else "any wrong class"
     failed, open_ = ([c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None))
     belief = f"Read with care, these checks fail: {'; '.join(failed)}" if failed else "No check of the evaluation fails"
     unexamined = f"; not examined: {'; '.join(open_)}" if open_ else ""
     return (
         f"Of {summary['drawn']} test images {name} classifies {summary['correct']} correctly and accepts {summary['accepted']};"
-        f" the {summary['n']} that are both were attacked. Within an L2 distance of"
-        f" {summary['epsilon']:.3g} the best attack on the classifier turns"
+        f" the {summary['n']} that are both were attacked (budget {summary['budget']}), toward {goal}. The detector accepts"
+        f" up to {summary['threshold']:.2f} bits/dim. Within an L2 distance of {summary['epsilon']:.3g} the best attack on the classifier turns"
         f" {percent(plain['fooled_within'], plain['fooled_within_ci'])} %, and the detector misses"
         f" {percent(plain['unnoticed_within'], plain['unnoticed_within_ci'])} %. Attacks that know the detector turn"
         f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % unnoticed, and"
-        f" {100 * aware['unnoticed']:.0f} % at some distance. {belief}{unexamined}."
+        f" {percent(aware['unnoticed'], aware['unnoticed_ci'])} % at some distance. {belief}{unexamined}."
     )
 
 
@@ -103,9 +106,8 @@ def _of_ways(summaries: Mapping[str, Summary]) -> str:
 def _of_attacks(name: str, summary: Summary) -> str:
     _, aware = _worst(summary)
     middle = aware["median_l2_unnoticed"]
-    turned = (
-        f"Attacks that know the detector turn {100 * aware['unnoticed']:.0f} % of {summary['n']} images of {name} unnoticed"
-    )
+    share = percent(aware["unnoticed"], aware["unnoticed_ci"])
+    turned = f"Attacks that know the detector turn {share} % of {summary['n']} images of {name} unnoticed"
     return f"{turned}." if middle is None else f"{turned}, half of all within an L2 distance of {middle:.2g}."
 
 

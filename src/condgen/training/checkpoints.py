@@ -26,6 +26,7 @@ class Checkpoint:
     epoch: int  # finished epochs
     step: int
     metrics: dict[str, float]
+    weights_sha256: str = ""  # of the file that they were read from
 
     def save(self, path: Path) -> None:
         """Write to the directory ``path``, replacing what was there only once all is written."""
@@ -58,7 +59,8 @@ class Checkpoint:
                 if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
                     raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
             weights, optimiser = (load(content) for content in contents.values())
-            return cls(weights, optimiser, _whole_number(state["epoch"]), _whole_number(state["step"]), state["metrics"])
+            epoch, step = (_whole_number(state[name]) for name in ("epoch", "step"))
+            return cls(weights, optimiser, epoch, step, state["metrics"], state["sha256"][WEIGHTS])
         except RunError:
             raise
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -97,6 +99,14 @@ def epochs_done(directory: Path) -> int:
         except (OSError, KeyError, ValueError):
             continue
     return 0
+
+
+def weights_sha256(path: Path) -> str:
+    """Of the weights in the checkpoint ``path``, as it says itself; empty where there is none that can be read."""
+    try:
+        return str(tomllib.loads((path / STATE).read_text())["sha256"][WEIGHTS])
+    except (OSError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _whole_number(value: object) -> int:
