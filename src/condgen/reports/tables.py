@@ -41,8 +41,8 @@ def classification_table(runs: Sequence[Run]) -> Table:
         "table1",
         "Table 1: classification and likelihood",
         "Brackets: 95 % intervals (Wilson for shares, normal for means). Bits/dim of log p(x), and given class those of"
-        " log p(x|y), are averaged over fresh draws of the noise; as deployed they are those of log p(x) with the one fixed draw"
-        " that the detector and all other tables use.",
+        " log p(x|y), are averaged over fresh draws of the noise; as deployed they are those of log p(x) with the one fixed"
+        " draw that the detector and all other tables use.",
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "by z_s alone %": _subspace,

@@ -34,8 +34,8 @@ def membership(name: str, summary: Summary) -> str:
         verdict = "so that the likelihood does notice wrong labels here"
     gap, (least, most) = summary["gap_nats"], summary["gap_nats_ci"]
     return (
-        f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average, while images under their right label differ"
-        f" among each other by {summary['spread_nats']:.1f} nats (standard deviation). As a detector of wrong labels the"
+        f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average, while images under their right label"
+        f" differ among each other by {summary['spread_nats']:.1f} nats (standard deviation). As a detector of wrong labels the"
         f" likelihood has an AUROC of {number(summary['auroc'], summary['auroc_ci'])}, {verdict}."
     )
 
@@ -75,7 +75,8 @@ def attacks(name: str, summary: Summary) -> str:
     return (
         f"Of {summary['drawn']} test images {name} classifies {summary['correct']} correctly and accepts {summary['accepted']};"
         f" the {summary['n']} that are both were attacked (budget {summary['budget']}), toward {goal}. The detector accepts"
-        f" up to {summary['threshold']:.2f} bits/dim. Within an L2 distance of {summary['epsilon']:.3g} the best attack on the classifier turns"
+        f" up to {summary['threshold']:.2f} bits/dim. Within an L2 distance of {summary['epsilon']:.3g}"
+        f" the best attack on the classifier turns"
         f" {percent(plain['fooled_within'], plain['fooled_within_ci'])} %, and the detector misses"
         f" {percent(plain['unnoticed_within'], plain['unnoticed_within_ci'])} %. Attacks that know the detector turn"
         f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % unnoticed, and"
