@@ -125,3 +125,62 @@ def test_a_threshold_may_be_any_kind_of_number() -> None:
 def test_a_threshold_that_is_no_number_is_refused() -> None:
     with pytest.raises(CondgenError, match="finite number of bits/dim"):
         LikelihoodThreshold(math.nan)
+
+
+def answering(answer: object) -> ClassConditionalDensity:
+    class Mine(ClassConditionalDensity):
+        num_classes, event_shape = 3, (2,)
+
+        def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+            return answer  # type: ignore[return-value]
+
+    return Mine()
+
+
+ANSWERS = {
+    "too few columns": (torch.zeros(4, 2), r"torch.float32 of shape \(4, 2\), expected .* \(4, 3\)"),
+    "one image": (torch.zeros(3), r"torch.float32 of shape \(3,\)"),
+    "integers": (torch.zeros(4, 3, dtype=torch.int64), "torch.int64 of shape"),
+    "NumPy": (torch.zeros(4, 3).numpy(), "a ndarray"),
+    "a pair": ((torch.zeros(4, 3), None), "a tuple"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_of_ones_own_model_is_checked(name: str) -> None:
+    answer, message = ANSWERS[name]
+    with pytest.raises(CondgenError, match=rf"Mine\.class_log_prob gave {message}"):
+        GenerativeClassifier(answering(answer))(torch.zeros(4, 2))
+    GenerativeClassifier(answering(torch.zeros(4, 3)))(torch.zeros(4, 2))
+
+
+def test_a_model_of_ones_own_says_its_classes_and_shape() -> None:
+    for name, value in (
+        ("num_classes", None),
+        ("num_classes", 3.0),
+        ("num_classes", 0),
+        ("event_shape", [2]),
+        ("event_shape", (0,)),
+    ):
+        density = answering(torch.zeros(4, 3))
+        setattr(density, name, value)
+        with pytest.raises(CondgenError, match=rf"Mine\.{name} is .*set it in the class"):
+            GenerativeClassifier(density)
+    with pytest.raises(CondgenError, match=r"the model is a Linear; make it a subclass of condgen\.ClassConditionalDensity"):
+        GenerativeClassifier(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+def test_a_forward_that_hides_the_method_is_noticed() -> None:
+    class Hidden(type(answering(None))):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(x), 3)
+
+    with pytest.raises(CondgenError, match="has a `forward` of its own"):
+        GenerativeClassifier(Hidden())(torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("detector", [1.4, None, LikelihoodThreshold, object()])
+def test_what_is_no_detector_is_refused(detector: object) -> None:
+    prediction = GenerativeClassifier(DiagonalGaussian(MEAN))(torch.zeros(2, 1))
+    with pytest.raises(CondgenError, match=r"the detector is .*such as LikelihoodThreshold\(1\.4\)"):
+        flagged(detector, prediction)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from condgen.density import ClassConditionalDensity, check_images
+from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model
 from condgen.errors import CondgenError
 
 
@@ -63,6 +63,7 @@ class GenerativeClassifier(nn.Module):
         prior: :math:`p(y)`, shape ``(C,)``, positive and summing to 1. Default: uniform.
 
     Raises:
+        CondgenError: If the density is none; on call, if its answer has another shape than (N, C).
         ImageError: On call, if the images are not what the density expects.
 
     Examples:
@@ -79,6 +80,7 @@ class GenerativeClassifier(nn.Module):
 
     def __init__(self, density: ClassConditionalDensity, prior: Tensor | None = None):
         super().__init__()
+        check_model(density)
         self.density = density
         if prior is None:
             prior = torch.full((density.num_classes,), 1 / density.num_classes)
@@ -95,5 +97,9 @@ class GenerativeClassifier(nn.Module):
         check_images(x, self.density)
         if x.dtype == torch.float64 and next(self.density.parameters(), x).dtype == torch.float32:
             x = x.float()  # NumPy's usual numbers, which such a model could not multiply
-        class_log_prob, subspace_log_prob = self.density(x.to(self.device))
+        answer = self.density(x.to(self.device))
+        if not isinstance(answer, tuple):
+            raise CondgenError(f"{type(self.density).__name__} has a `forward` of its own; name it `class_log_prob`.")
+        class_log_prob, subspace_log_prob = answer
+        check_answer(class_log_prob, len(x), self.density)
         return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)

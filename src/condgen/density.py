@@ -85,6 +85,41 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
             self.noise_generator = before
 
 
+def check_model(density: object) -> None:
+    """Refuse what is no model, before it is asked anything.
+
+    Raises:
+        CondgenError: If it is no :class:`ClassConditionalDensity`, or does not say its classes and the shape of its images.
+    """
+    if not isinstance(density, ClassConditionalDensity):
+        raise CondgenError(f"the model is a {type(density).__name__}; make it a subclass of condgen.ClassConditionalDensity.")
+    name, shape = type(density).__name__, getattr(density, "event_shape", None)
+    classes = getattr(density, "num_classes", None)
+    if type(classes) is not int or classes < 1:
+        raise CondgenError(f"{name}.num_classes is {classes!r}, expected a whole number from 1 on; set it in the class.")
+    if not isinstance(shape, tuple) or not all(type(size) is int and size > 0 for size in shape):
+        raise CondgenError(f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class.")
+
+
+def check_answer(answer: object, number: int, density: ClassConditionalDensity) -> None:
+    """Refuse an answer to ``number`` images that is none.
+
+    Raises:
+        CondgenError: If it is not a floating-point tensor of shape ``(number, num_classes)``.
+    """
+    expected = (number, density.num_classes)
+    if not isinstance(answer, Tensor):
+        found = f"a {type(answer).__name__}"
+    elif answer.shape != expected or not answer.is_floating_point():
+        found = f"{answer.dtype} of shape {tuple(answer.shape)}"
+    else:
+        return
+    raise CondgenError(
+        f"{type(density).__name__}.class_log_prob gave {found}, expected a floating-point tensor of shape {expected}:"
+        " (N, num_classes)."
+    )
+
+
 def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
     """Refuse what no model should be asked about.
 

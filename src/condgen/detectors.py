@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -61,8 +61,14 @@ def score(detector: Detector, prediction: Prediction) -> Tensor:
     """What the detector says, shape ``(N,)``.
 
     Raises:
-        CondgenError: If that is not one number for each image.
+        CondgenError: If that is not one number for each image, or ``detector`` is none.
     """
+    threshold = getattr(detector, "threshold", None)
+    if isinstance(detector, type) or not hasattr(detector, "score") or not isinstance(threshold, SupportsFloat):
+        raise CondgenError(
+            f"the detector is {detector!r}; expected an object with a `threshold` and a `score`, such as"
+            " LikelihoodThreshold(1.4)."
+        )
     said, number = detector.score(prediction), len(prediction.class_log_prob)
     if not isinstance(said, Tensor) or said.shape != (number,):
         found = f"shape {tuple(said.shape)}" if isinstance(said, Tensor) else f"a {type(said).__name__}"

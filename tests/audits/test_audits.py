@@ -41,7 +41,7 @@ def test_classification_of_a_separable_problem() -> None:
 def test_no_number_is_no_class() -> None:
     _, data = two_classes()
     classifier = GenerativeClassifier(DiagonalGaussian(MEAN * torch.nan, scale=0.05))
-    with pytest.raises(CondgenError, match="says NaN for 60 of 60 images"):
+    with pytest.raises(CondgenError, match=r"NaN or \+infinity for 60 of 60 images"):
         audits.classification(classifier, data, detector=ACCEPT_ALL)
 
 
@@ -147,6 +147,36 @@ def test_a_detector_of_ones_own_is_checked_and_its_threshold_is_a_number() -> No
     for score in (lambda p: p.bits_per_dim[:, None], lambda p: p.bits_per_dim.detach().numpy(), lambda p: p.bits_per_dim[:3]):
         with pytest.raises(CondgenError, match=r"Unlike\.score gave"):
             audits.classification(classifier, data, detector=Unlike(score))
+
+
+def test_what_is_no_classifier_and_no_data_set_is_refused() -> None:
+    classifier, data = two_classes()
+    with pytest.raises(CondgenError, match=r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)"):
+        audits.membership(classifier.density, data)  # type: ignore[arg-type]
+    with pytest.raises(CondgenError, match=r"the data is a tuple; give ImageDataset\(images, labels\)"):
+        audits.membership(classifier, data.batch(slice(None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("audit", "settings"),
+    [
+        (audits.interpolation, {"pairs": 1}),
+        (audits.interpolation, {"alphas": 2}),
+        (audits.interpolation, {"pairs": 2.5}),
+        (audits.classification, {"noise_draws": 0}),
+    ],
+)
+def test_numbers_that_no_audit_can_be_made_with_are_refused(audit, settings: dict[str, float]) -> None:
+    classifier, data = two_classes()
+    ((name, value),) = settings.items()
+    with pytest.raises(CondgenError, match=f"{name} is {value}, expected a whole number from"):
+        audit(classifier, data, detector=LikelihoodThreshold(1e9), **settings)
+
+
+def test_perfect_ranks_have_an_interval_all_the_same() -> None:
+    area, (low, high) = intervals.paired_auroc(np.arange(40.0), np.arange(40.0) + 100)
+    assert (area, high) == (1, 1)
+    assert low == pytest.approx(intervals.wilson(20, 20)[0], abs=1e-4)
 
 
 def test_auroc_equals_counting_pairs() -> None:

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, predict
+from condgen.audits.predictions import check_auditable, check_count, check_numbers, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
-from condgen.errors import CondgenError
 from condgen.randomness import stream
 
 
@@ -30,12 +29,10 @@ def classification(
     other audits, whose bits/dim compare with ``bits_per_dim_deployed``.
     """
     check_auditable(classifier, data)
+    check_count("noise_draws", noise_draws, 1)
     x, label = data.batch(slice(None))
     prediction = predict(classifier, x)
-    if said_nan := int(prediction.class_log_prob.isnan().any(1).sum()):
-        raise CondgenError(
-            f"the model says NaN for {said_nan} of {len(x)} images, which is no class; see testing.check_density."
-        )
+    check_numbers(prediction)
     draws, draws_given_class = [], []
     for draw in range(noise_draws):
         with classifier.density.fresh_noise(stream(seed, "classification", draw)):

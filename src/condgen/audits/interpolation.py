@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, predict
+from condgen.audits.predictions import check_auditable, check_count, check_numbers, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
@@ -35,9 +35,11 @@ def interpolation(
     at random.
 
     Raises:
-        CondgenError: If no two such images of different classes exist.
+        CondgenError: If no two such images of different classes exist, or fewer than 2 pairs or 3 alphas are asked for.
     """
     check_auditable(classifier, data, classes=2)
+    check_count("pairs", pairs, 2)
+    check_count("alphas", alphas, 3)
     x, label = data.batch(slice(None))
     first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
@@ -45,6 +47,7 @@ def interpolation(
     for i, j in track(list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True):
         line = torch.lerp(x[i], x[j], alpha[:, None, None, None])
         prediction = predict(classifier, line)
+        check_numbers(prediction)
         bits.append(prediction.bits_per_dim.numpy())
         accepted.append(~flagged(detector, prediction).numpy())
         posterior.append(prediction.log_posterior[:, [label[i], label[j]]].exp().numpy())

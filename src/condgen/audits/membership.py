@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, predict
+from condgen.audits.predictions import check_auditable, check_numbers, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
@@ -21,7 +21,9 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: in
     """
     check_auditable(classifier, data, classes=2)
     x, label = data.batch(slice(None))
-    class_bits = predict(classifier, x).class_bits_per_dim
+    prediction = predict(classifier, x)
+    check_numbers(prediction)
+    class_bits = prediction.class_bits_per_dim
     right = class_bits.gather(1, label[:, None]).squeeze(1)
     wrong = class_bits.scatter(1, label[:, None], math.inf).amin(1)
     arrays = {"label": label.numpy(), "bits_per_dim_right": right.numpy(), "bits_per_dim_wrong": wrong.numpy()}

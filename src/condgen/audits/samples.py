@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from condgen.audits.predictions import check_count
 from condgen.audits.records import Record
 from condgen.density import ClassConditionalDensity
 from condgen.randomness import stream
@@ -10,6 +11,7 @@ from condgen.randomness import stream
 
 def samples(density: ClassConditionalDensity, *, count: int = 10, temperature: float = 1.0, seed: int = 0) -> Record:
     """``count`` images of every class, in the order of the classes."""
+    check_count("count", count, 1)
     label = torch.arange(density.num_classes).repeat_interleave(count)
     images = density.sample(label, temperature, generator=stream(seed, "samples"))
     arrays = {"images": images.cpu().numpy().astype(np.float32), "label": label.numpy()}
