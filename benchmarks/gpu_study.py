@@ -91,7 +91,7 @@ class Study:
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         rate = statistics.median(line["images_per_second"] for line in lines)
         precision = torch.bfloat16 if run.config.model.precision == "bfloat16" else torch.float32
-        gflops = rate * experiments.describe(run.config, data_dir).training_flops / 1e9
+        gflops = rate * experiments.describe(run.config, data_dir, self.device.type).training_flops / 1e9
         peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
         limit = matrix_limit(precision, self.device, PRODUCT[self.device.type])  # after the peak: its matrices are large
         return {

@@ -19,9 +19,10 @@ from benchmarks import evidence
 from condgen import load_preset, machine, open_dataset
 from condgen.builders import build_classifier, build_objective
 from condgen.cli.options import overrides_option, threads_option
-from condgen.config import preset_names
+from condgen.config import Config, preset_names
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import Splits
+from condgen.errors import CondgenError
 from condgen.experiments import resolved
 from condgen.randomness import stream
 from condgen.training.loop import Loader
@@ -31,10 +32,15 @@ LEARNING_RATE, WARM_UP = 1e-3, 100
 SMALL = [name for name in preset_names() if name.endswith("-small") or "digits" in name]
 
 
-def train(preset: str, seed: int, steps: int, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
-    """``steps`` steps of a preset from ``seed``; ends early at the first number that is not finite."""
+def page_of(preset: str, seed: int, overrides: tuple[str, ...]) -> Config:
+    """A preset at the benchmark's rate, unless ``overrides`` have another."""
     rates = (f"training.learning_rate={LEARNING_RATE}", f"training.warm_up_steps={WARM_UP}")
-    page = resolved(load_preset(preset, (*rates, *overrides), seed))
+    return resolved(load_preset(preset, (*rates, *overrides), seed))
+
+
+def train(page: Config, steps: int) -> dict[str, Any]:
+    """``steps`` steps of an experiment; ends early at the first number that is not finite."""
+    seed = page.seed
     data, start = splits(page.data.name).train, time.monotonic()
     classifier, objective = build_classifier(page, data).train(), build_objective(page)
     loader = Loader(data, page.training.batch_size, Augmentation(page.data.crop_padding, page.data.flip), seed)
@@ -81,9 +87,10 @@ def summary(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def keep(path: Path, runs: dict[str, dict[str, dict[str, Any]]]) -> None:
+def keep(path: Path, runs: dict[str, dict[str, dict[str, Any]]], overrides: tuple[str, ...] = ()) -> None:
     """Write all of the results anew, whole."""
-    settings = {"learning_rate": LEARNING_RATE, "warm_up_steps": WARM_UP}
+    training = page_of(next(iter(runs)), 0, overrides).training
+    settings = {name: getattr(training, name) for name in ("learning_rate", "warm_up_steps")} | {"overrides": list(overrides)}
     found = {preset: summary(seeds) for preset, seeds in runs.items()}
     evidence.keep(path, {**evidence.about(), **settings, "summary": found, "runs": runs})
 
@@ -107,11 +114,17 @@ def missing(runs: dict[str, dict[str, Any]], presets: tuple[str, ...], seeds: in
 def main(presets: tuple[str, ...], seeds: int, steps: int, overrides: tuple[str, ...], threads: int | None, out: Path) -> None:
     """Train PRESETS (default: all small ones) from many seeds and count what is not finite; goes on after a stop."""
     machine.prepare(threads)
-    runs = evidence.kept(out).get("runs", {})
+    kept = evidence.kept(out)
+    runs, before = kept.get("runs", {}), kept.get("overrides", [])
+    if runs and before != list(overrides):
+        raise click.ClickException(f"{out} holds runs with --set {before}, not {list(overrides)}; give another --out.")
     for preset, seed in list(missing(runs, presets or tuple(SMALL), seeds, steps)):
-        found = train(preset, seed, steps, overrides)
+        try:
+            found = train(page_of(preset, seed, overrides), steps)
+        except CondgenError as error:
+            raise click.ClickException(str(error)) from error
         runs.setdefault(preset, {})[str(seed)] = found
-        keep(out, runs)
+        keep(out, runs, overrides)
         click.echo(f"{preset} seed {seed}: {json.dumps(found)}")
     for preset, line in evidence.kept(out)["summary"].items():
         click.echo(f"{preset}: {json.dumps(line)}")

@@ -111,9 +111,10 @@ class Config(Section):
 
 
 FILLED_IN = {"preset": "the preset's name", "versions": "what is installed", "images": "the data", "seed": "--seed"}
-IDLE = {  # settings that no part of an experiment reads while another has the value beside it
-    "objective.alpha": ("objective.name", "likelihood"),
-    "model.subspace_scale": ("model.prior", "class-mixture"),
+READ_WITH = {  # settings that an experiment reads only while another has one of the values beside it
+    "objective.alpha": ("objective.name", ("reweight", "split")),
+    "model.subspace_scale": ("model.prior", ("split",)),
+    "detector.quantile": ("detector.threshold", ("quantile",)),
 }
 
 
@@ -161,13 +162,16 @@ def replaced(config: Config, overrides: Iterable[str], sections: Collection[str]
         >>> replaced(load_preset("digits-base"), ["audit.pairs=20"], ["audit"]).audit.pairs
         20
     """
-    settings = config.model_dump(exclude_none=True)
+    settings, overrides = config.model_dump(exclude_none=True), list(overrides)
     for override in overrides:
         section = override.partition(".")[0].strip()
         if section not in sections:
             raise ConfigError(f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can.")
         _replace(settings, override)
-    return _validate(settings, f"preset '{config.preset}'")
+    changed = _validate(settings, f"preset '{config.preset}'")
+    for override in overrides:
+        _check_effect(changed, override.partition("=")[0].strip())
+    return changed
 
 
 def load_config(path: Path) -> Config:
@@ -211,11 +215,15 @@ def _replace(settings: dict[str, Any], override: str) -> None:
 
 
 def _check_effect(config: Config, key: str) -> None:
-    if key in IDLE:
-        choice, idle = IDLE[key]
+    if key in READ_WITH:
+        choice, values = READ_WITH[key]
         section, _, name = choice.partition(".")
-        if getattr(getattr(config, section), name) == idle:
-            raise ConfigError(f"{key} changes nothing while {choice} = '{idle}'; set {choice} as well, or leave it out.")
+        found = getattr(getattr(config, section), name)
+        if found not in values:
+            raise ConfigError(
+                f"{key} changes nothing while {choice} = {found!r}; set {choice}={' or '.join(values)} as well, or leave it"
+                " out."
+            )
 
 
 def _value(text: str) -> Any:

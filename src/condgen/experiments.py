@@ -27,6 +27,17 @@ from condgen.testing import check_density
 from condgen.training.checkpoints import Checkpoint, load_weights
 from condgen.training.loop import check_batches, fit
 
+READ_BY = {
+    f"audit.{key}": name
+    for name, keys in {
+        "classification": ["noise_draws"],
+        "interpolation": ["pairs", "alphas"],
+        "samples": ["samples"],
+        "adversarial": ["budget", "attacked", "epsilon", "targeted"],
+    }.items()
+    for key in keys
+}
+
 
 def train(
     config: Config,
@@ -204,9 +215,11 @@ def audit(
         done: Called with each record as soon as it is saved.
 
     Raises:
+        ConfigError: If a setting is given that none of the audits reads.
         CondgenError: If an audit cannot be made, after all others have been.
     """
     config = replaced(run.config, overrides, ("detector", "audit"))
+    _check_read(only, [override.partition("=")[0].strip() for override in overrides] + ["audit.budget"] * bool(budget))
     splits, checkpoint, place = open_data(config, data_dir), Checkpoint.load(run.best), machine.prepare_device(device)
     classifier = load_classifier(run, splits, place, checkpoint)
     detector = build_detector(config, classifier, splits.validation)
@@ -226,6 +239,12 @@ def audit(
     if failures:
         raise CondgenError(" ".join(failures))
     return records
+
+
+def _check_read(only: Collection[str], keys: Collection[str]) -> None:
+    for key in keys:
+        if key in READ_BY and READ_BY[key] not in only:
+            raise ConfigError(f"{key} is read by the audit {READ_BY[key]} alone, which is not made; leave one of them out.")
 
 
 def _origin(config: Config, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
@@ -273,9 +292,9 @@ def _record(
             return audits.samples(classifier.density, count=settings.samples, seed=seed)
 
 
-def describe(config: Config, data_dir: Path | None = None) -> Card:
-    """The model card of ``config``."""
-    return card.describe(build_density(resolved(config), open_data(config, data_dir).train))
+def describe(config: Config, data_dir: Path | None = None, device: str = "cpu") -> Card:
+    """The model card of ``config``, as a type of device computes it."""
+    return card.describe(build_density(resolved(config, device), open_data(config, data_dir).train), device)
 
 
 def check(run: Run, data_dir: Path | None = None, images: int = 16) -> list[Check]:

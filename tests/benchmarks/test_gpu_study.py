@@ -8,9 +8,7 @@ from click.testing import CliRunner
 from benchmarks import gpu_study
 from tests.conftest import TINY
 
-SETTINGS = [
-    argument for setting in (*TINY, "detector.threshold=100.0", "audit.noise_draws=1") for argument in ("--set", setting)
-]
+SETTINGS = [argument for setting in (*TINY, "audit.noise_draws=1") for argument in ("--set", setting)]
 
 
 def study(folder: Path, minutes: float) -> str:

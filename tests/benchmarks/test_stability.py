@@ -31,6 +31,27 @@ def test_seeds_are_kept_and_not_trained_again(tmp_path: Path) -> None:
     assert found["summary"]["digits-split"]["non_finite"] == 0
 
 
+def test_runs_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    out = tmp_path / "stability.json"
+    stable(out, 1, "digits-base")
+    assert json.loads(out.read_text())["learning_rate"] == stability.LEARNING_RATE
+    before = out.read_text()
+    arguments = ["digits-base", "--out", str(out), "--set", "training.learning_rate=0.5"]
+    refused = CliRunner().invoke(stability.main, arguments)
+    assert refused.exit_code == 1
+    assert "give another --out" in refused.output
+    assert out.read_text() == before
+    other = ["digits-base", *OVERRIDES, "--seeds", "1", "--steps", "1", "--set", "training.learning_rate=0.5"]
+    CliRunner().invoke(stability.main, [*other, "--out", str(tmp_path / "other.json")], catch_exceptions=False)
+    assert json.loads((tmp_path / "other.json").read_text())["learning_rate"] == 0.5
+
+
+def test_a_mistyped_setting_is_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(stability.main, ["digits-base", "--out", str(tmp_path / "x.json"), "--set", "training.epoch=1"])
+    assert done.exit_code == 1
+    assert "did you mean" in done.output
+
+
 def test_a_number_that_is_not_finite_is_counted(tmp_path: Path, monkeypatch) -> None:
     def explode(self: Optimiser, loss: object) -> float:
         raise NonFiniteLoss("loss is not finite at step 0.")

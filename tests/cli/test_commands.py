@@ -100,6 +100,18 @@ def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     assert {path.name for path in copied.records.iterdir()} == {"membership.json", "membership.npz"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "audit.pairs=9"), "audit.pairs is read by the audit interpolation alone"),
+        (("--budget", "smoke"), "audit.budget is read by the audit adversarial alone"),
+        (("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"), "detector.quantile changes nothing"),
+    ],
+)
+def test_settings_that_no_audit_reads_are_refused(arguments: tuple[str, ...], message: str, copied: Run) -> None:
+    assert message in refused("audit", str(copied.path), "--only", "classification", *arguments)
+
+
 def test_show_draws_a_grid_and_prints_a_card(tmp_path: Path) -> None:
     status, card, _ = condgen("show", "digits", "--out", tmp_path / "digits.png")
     assert status == 0
@@ -163,6 +175,10 @@ BAD_CALLS = {
         "objective.alpha changes nothing while objective.name = 'likelihood'",
     ),
     "idle scale": (("describe", "digits-base", "--set", "model.subspace_scale=9"), "while model.prior = 'class-mixture'"),
+    "idle quantile": (
+        ("describe", "digits-base", "--set", "detector.threshold=3.5", "--set", "detector.quantile=0.9"),
+        "while detector.threshold = 3.5; set detector.threshold=quantile as well",
+    ),
     "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
     "versions as a setting": (("train", "digits-base", "--set", "versions.torch=1"), "'versions' comes from what is installed"),
     "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),

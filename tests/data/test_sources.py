@@ -256,7 +256,7 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
     (root / "text.npz").write_bytes(b"hello")
     x, y = np.stack(pictures(10)), np.arange(10) % 2
     return {
-        "one class only": (f"parquet:{root}/one-class.parquet", "one class only"),
+        "one class only": (f"parquet:{root}/one-class.parquet", "all 17 training images are of one class"),
         "missing image": (f"parquet:{root}/null-image.parquet", "row 1 has no image bytes"),
         "missing label": (f"parquet:{root}/null-label.parquet", "row 1 has label None"),
         "negative label": (f"parquet:{root}/negative.parquet", "row 1 has label -1"),
@@ -316,8 +316,23 @@ def test_backgrounds_of_another_size_are_refused(tmp_path: Path) -> None:
     labels = np.arange(20) % 2
     front = write_npz(tmp_path / "front.npz", images=np.stack(pictures(20)), labels=labels)
     back = write_npz(tmp_path / "back.npz", images=np.stack(pictures(20, (8, 8))), labels=labels)
-    with pytest.raises(DataError, match=r"foreground has \(6, 6\) pixels, the background \(8, 8\)"):
+    with pytest.raises(
+        DataError, match=r"foreground has \(6, 6\) pixels, the background \(8, 8\); both have a size of their own"
+    ):
         open_dataset(f"bg:{front}/{back}/0")
+    with pytest.raises(DataError, match="both have a size of their own; leave out the size, now 6"):
+        open_dataset(f"bg:{front}/{back}/0", size=6)
+
+
+def test_files_take_the_size_of_the_arrays_they_are_composed_with(tmp_path: Path) -> None:
+    front = write_npz(tmp_path / "front.npz", images=np.stack(pictures(20)), labels=np.arange(20) % 2)
+    behind = f"folder:{write_folder(tmp_path / 'behind', {'a': 10, 'b': 10}, (8, 8, 3))}"
+    with pytest.raises(DataError, match=r"\(6, 6\) pixels, the background \(8, 8\); give both one size by data.size=6 "):
+        open_dataset(f"bg:{front}/{behind}/0")
+    assert open_dataset(f"bg:{front}/{behind}/0", size=6).train.event_shape == (1, 6, 6)
+    oblong = write_npz(tmp_path / "oblong.npz", images=np.stack(pictures(20))[:, :4], labels=np.arange(20) % 2)
+    with pytest.raises(DataError, match="become squares; crop those of 4x6 to one before"):
+        open_dataset(f"bg:{oblong}/{behind}/0")
 
 
 def test_a_data_folder_without_the_set_is_named(tmp_path: Path) -> None:

@@ -57,19 +57,27 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are() -> None:
-    network = shaken(CouplingNetwork(2, 4, width=32, precision=torch.bfloat16))
+    """Over a few draws: of four numbers, such as the gains' gradient, plain ones are exact by luck now and then."""
+    network, generator = shaken(CouplingNetwork(2, 4, width=32, precision=torch.bfloat16)), torch.Generator().manual_seed(0)
     *convolved, log_gain = [*list(network.parameters())[1:], network.log_gain]
-    x, weight = torch.randn(8, 2, 16, 16, requires_grad=True), torch.randn(8, 4, 16, 16)
 
-    def value_and_gradients(out: torch.Tensor) -> list[torch.Tensor]:
-        return [out, *torch.autograd.grad((out * weight).sum(), [x, *network.parameters()])]
+    def errors() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        x = torch.randn(8, 2, 16, 16, generator=generator).requires_grad_()
+        weight = torch.randn(8, 4, 16, 16, generator=generator)
 
-    exact = value_and_gradients(convolutions(x, *convolved) * (3 * log_gain).exp())
-    with torch.autocast("cpu", torch.bfloat16):
-        plain = convolutions(x, *convolved).float() * (3 * log_gain).exp()
-    for ours, theirs, expected in zip(value_and_gradients(network(x)), value_and_gradients(plain), exact, strict=True):
-        assert ours.dtype == torch.float32
-        assert (ours - expected).norm() < 3 * (theirs - expected).norm()
+        def value_and_gradients(out: torch.Tensor) -> list[torch.Tensor]:
+            return [out, *torch.autograd.grad((out * weight).sum(), [x, *network.parameters()])]
+
+        exact = value_and_gradients(convolutions(x, *convolved) * (3 * log_gain).exp())
+        with torch.autocast("cpu", torch.bfloat16):
+            plain = convolutions(x, *convolved).float() * (3 * log_gain).exp()
+        found = zip(value_and_gradients(network(x)), value_and_gradients(plain), exact, strict=True)
+        return [((ours - expected).square().sum(), (theirs - expected).square().sum()) for ours, theirs, expected in found]
+
+    assert network(torch.rand(1, 2, 4, 4)).dtype == torch.float32
+    for of_draws in zip(*(errors() for _ in range(8)), strict=True):
+        ours, theirs = map(sum, zip(*of_draws, strict=True))
+        assert ours < 4 * theirs  # twice the error
 
 
 @pytest.mark.parametrize("blocked_on", [("cpu",), ()], ids=["blocked", "library"])

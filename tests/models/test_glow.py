@@ -8,6 +8,7 @@ import torch
 from condgen import machine
 from condgen.classifier import GenerativeClassifier
 from condgen.errors import ConfigError, ImageError
+from condgen.models import coupling_network
 from condgen.models.bijections import MultiScale
 from condgen.models.card import describe
 from condgen.models.families import GAUSSIAN
@@ -197,6 +198,16 @@ def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> Non
     with machine.alone():
         expected = describe(glow)
     assert describe(glow) == expected
+
+
+def test_the_card_counts_the_convolutions_of_other_devices_exactly() -> None:
+    of_width = {width: tiny_glow(levels=1, blocks=1, width=width) for width in (16, 32)}
+    thin, wide = (2 * 16 * (9 * 1 * width + width * width + 9 * width * 2) for width in of_width)  # 1 channel in, 2 out
+    on_gpu = {width: describe(glow, "cuda").likelihood_flops for width, glow in of_width.items()}
+    assert on_gpu[32] - on_gpu[16] == wide - thin
+    on_cpu = {width: describe(glow).likelihood_flops for width, glow in of_width.items()}
+    assert on_cpu[32] - on_cpu[16] > wide - thin  # a row of ones, and rows not a power of 2 apart
+    assert coupling_network.BLOCKED_ON == ("cpu",)
 
 
 @pytest.mark.parametrize("number", [33, 40])

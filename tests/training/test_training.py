@@ -111,6 +111,16 @@ def test_a_lost_best_checkpoint_does_not_stop_a_run(lost: str, tmp_path: Path) -
     assert Checkpoint.load(tmp_path / "checkpoint" / "best").epoch == 2
 
 
+def test_a_finished_run_whose_best_checkpoint_is_damaged_has_its_last_one(tmp_path: Path, capfd) -> None:
+    trained = train(tmp_path, epochs=2)
+    state = tmp_path / "checkpoint" / "best" / "state.toml"
+    state.write_text(state.read_text().replace("loss", "lost"))
+    assert_same(train(tmp_path, epochs=2, resume=True), Checkpoint.load(tmp_path / "checkpoint" / "last").weights)
+    assert "The one after epoch 2 takes its place" in capfd.readouterr().err.replace("\n", " ")
+    assert Checkpoint.load(tmp_path / "checkpoint" / "best").optimiser == {}
+    assert_same(train(tmp_path, epochs=2, resume=True), trained)
+
+
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     whole = train(tmp_path / "run", epochs=3)
     weights = tmp_path / "run" / "checkpoint" / "last" / "weights.safetensors"

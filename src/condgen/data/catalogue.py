@@ -8,7 +8,7 @@ from pathlib import Path
 from condgen.data.dataset import Splits
 from condgen.data.hub import hub_files
 from condgen.data.images import Geometry
-from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables
+from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables, keeps_its_size
 from condgen.data.tables import FolderTable, ImageTable, ParquetTable
 from condgen.errors import DataError, nearest
 
@@ -65,7 +65,7 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         data_dir = Path(os.environ["CONDGEN_DATA"])
     prefix, colon, rest = name.partition(":")
     geometry = Geometry(size=size)
-    if size is not None and (name in EMBEDDED or prefix == "npz"):
+    if size is not None and keeps_its_size(name):
         raise DataError(f"{name} has a size of its own; leave out the size, now {size}.")
     if name in EMBEDDED:
         return Embedded(name)
@@ -154,7 +154,11 @@ def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, see
         bandwidth = -1.0
     if names is None or not 0 <= bandwidth <= 1000:
         raise DataError(f"'{name}' is not of the form bg:FOREGROUND/BACKGROUND/BLUR, such as bg:mnist/cifar10/1.")
-    front, back = (find_source(part, data_dir=data_dir, size=size, seed=seed) for part in names)
+    if size is not None and all(map(keeps_its_size, names)):
+        raise DataError(f"{name}: both have a size of their own; leave out the size, now {size}.")
+    front, back = (
+        find_source(part, data_dir=data_dir, size=None if keeps_its_size(part) else size, seed=seed) for part in names
+    )
     return Composed(name, front, back, bandwidth, seed)
 
 

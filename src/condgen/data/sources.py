@@ -23,8 +23,16 @@ COMPOSED_AT_ONCE = 2000
 EMBEDDED: dict[str, Callable[[], Splits]] = {"digits": digits, "bg-digits": bg_digits}
 
 
+def keeps_its_size(name: str) -> bool:
+    """Whether a source's images are pixels already, which are not resized."""
+    return name in EMBEDDED or name.startswith("npz:")
+
+
 class Source(Protocol):
     """Something that can be opened as a data set, and knows without opening when its content has changed."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def fingerprint(self) -> str: ...
@@ -125,6 +133,17 @@ class Composed:
         about = found["train"].about
         return _splits(self.name, parts, about["class_names"], about["source"], about["licence"], ())
 
+    def _one_size(self, front: ImageDataset, back: ImageDataset) -> str:
+        """What to do about two sizes: arrays and embedded images keep theirs."""
+        parts = ((self.foreground, front), (self.background, back))
+        own = [part.event_shape[1:] for source, part in parts if keeps_its_size(source.name)]
+        if len(own) == 2:
+            return "both have a size of their own; resize one before, or take images in files."
+        height, width = own[0] if own else (32, 32)
+        if height != width:
+            return f"images in files become squares; crop those of {height}x{width} to one before."
+        return f"give both one size by data.size={height} (`condgen show`: --size {height})."
+
     def _front(self) -> Splits:
         return self._opened.setdefault("front", self.foreground.open())
 
@@ -136,7 +155,7 @@ class Composed:
         if front.event_shape[1:] != back.event_shape[1:]:
             raise DataError(
                 f"{self.name}: the foreground has {front.event_shape[1:]} pixels, the background {back.event_shape[1:]};"
-                " give both one size by data.size=32 (`condgen show`: --size 32)."
+                f" {self._one_size(front, back)}"
             )
         order = numpy_stream(self.seed, "backgrounds", split).permutation(len(back))
         chosen = np.resize(order, len(front))  # every background once before any is used again
@@ -175,11 +194,12 @@ def _splits(
     shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
-            f"{name}: the splits differ in shape ({shapes}); give them one shape, for images in files by data.size=32"
-            " (`condgen show`: --size 32)."
+            f"{name}: the splits differ in shape ({shapes}); give them one shape: images in files by data.size=32"
+            " (`condgen show`: --size 32), arrays before they are saved."
         )
     if len(np.unique(parts["train"][1])) < 2:
-        raise DataError(f"{name} has one class only; a classifier needs at least two.")
+        number = len(parts["train"][1])
+        raise DataError(f"{name}: all {number} training images are of one class; a classifier needs at least two; add images.")
     most = max(int(labels.max(initial=0)) for _, labels in parts.values())
     if not class_names and most > max(MOST_UNNAMED, len(parts["train"][1])):
         raise DataError(f"{name}: label {most} without class names; number the classes from 0 on.")

@@ -90,9 +90,10 @@ class ParquetTable:
             field.name for field in schema if pa.types.is_integer(field.type)
         ]
         if len(images) != 1 or len(labels) != 1 or not {images[0], labels[0]} <= set(schema.names):
+            columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise DataError(
-                f"{self.paths[0]} has image columns {images} and class-label columns {labels} among {schema.names};"
-                " expected one of each."
+                f"{self.paths[0]} has image columns {images} and class-label columns {labels} among {columns}; expected one of"
+                " each: images as encoded bytes, labels as whole numbers. Convert or drop columns."
             )
         return images[0], labels[0]
 

@@ -7,6 +7,8 @@ does. Of the wide middle the second layer is kept for the backward pass of a tra
 where only the image asks for a gradient, as in an attack on many images at once, both are.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -18,11 +20,23 @@ from torch.nn.functional import conv2d, relu
 from condgen import machine
 from condgen.errors import ConfigError
 
-BLOCKED_ON = ("cpu",)  # types of device that gain from the blocked path
+BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that gain from the blocked path
 BLOCK_BYTES = 1 << 22  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
 SMALLEST_BLOCK = 2048  # pixels; fewer are not divided among threads
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
+
+
+@contextmanager
+def path_of(device: str) -> Iterator[None]:
+    """Take, on the CPU, the path of another type of device, to count what is done there."""
+    global BLOCKED_ON
+    usual = BLOCKED_ON
+    BLOCKED_ON = usual if device in usual else ()
+    try:
+        yield
+    finally:
+        BLOCKED_ON = usual
 
 
 class CouplingNetwork(nn.Module):

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -60,7 +60,9 @@ class Checkpoint:
                     raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
             weights, optimiser = (load(content) for content in contents.values())
             epoch, step = (_whole_number(state[name]) for name in ("epoch", "step"))
-            return cls(weights, optimiser, epoch, step, state["metrics"], state["sha256"][WEIGHTS])
+            metrics = {name: float(value) for name, value in state["metrics"].items()}
+            metrics["loss"]  # what best is chosen by
+            return cls(weights, optimiser, epoch, step, metrics, state["sha256"][WEIGHTS])
         except RunError:
             raise
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -78,12 +80,17 @@ def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
     In this order a kill between two of the steps leaves a state from which the same epoch is trained again.
     """
     if best:
-        Checkpoint(checkpoint.weights, {}, checkpoint.epoch, checkpoint.step, checkpoint.metrics).save(directory / "best")
+        keep_best(checkpoint, directory)
     last, previous = directory / "last", directory / "previous"
     if last.is_dir():
         shutil.rmtree(previous, ignore_errors=True)
         last.rename(previous)
     checkpoint.save(last)
+
+
+def keep_best(checkpoint: Checkpoint, directory: Path) -> None:
+    """Make ``checkpoint`` the best one; nothing goes on from there, so that the optimiser is left out."""
+    replace(checkpoint, optimiser={}).save(directory / "best")
 
 
 def begun(directory: Path) -> bool:
@@ -115,14 +122,6 @@ def _whole_number(value: object) -> int:
     return value
 
 
-def best_metrics(directory: Path) -> dict[str, float]:
-    """Validation metrics of the best checkpoint; an infinite loss if there is none that can be read."""
-    try:
-        return Checkpoint.load(directory / "best").metrics
-    except RunError:
-        return {"loss": float("inf")}
-
-
 def newest(directory: Path) -> tuple[Checkpoint, str]:
     """The checkpoint to go on from, and a sentence if it is not the one it should be.
 
@@ -139,6 +138,15 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
         checkpoint = Checkpoint.load(directory / "previous")
         shutil.rmtree(directory / "last", ignore_errors=True)
         return checkpoint, f"{error} Went back to step {checkpoint.step}; nothing else was lost."
+
+
+def best_metrics(directory: Path, last: Checkpoint) -> tuple[dict[str, float], str]:
+    """Validation metrics of the best checkpoint, and a sentence if it cannot be read; ``last`` takes its place then."""
+    try:
+        return Checkpoint.load(directory / "best").metrics, ""
+    except RunError as error:
+        keep_best(last, directory)
+        return last.metrics, f"{error} The one after epoch {last.epoch} takes its place."
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor], origin: Path) -> None:

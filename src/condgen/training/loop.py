@@ -184,12 +184,13 @@ def validate(classifier: GenerativeClassifier, objective: Objective, data: Image
 
 
 def _restore(density: torch.nn.Module, optimiser: Optimiser, directory: Path) -> tuple[int, dict[str, float]]:
-    state, warning = checkpoints.newest(directory / "checkpoint")
-    if warning:
-        Console(stderr=True).print(warning, markup=False)
+    state, gone_back = checkpoints.newest(directory / "checkpoint")
     checkpoints.load_weights(density, state.weights, directory / "checkpoint")
     optimiser.restore(state.optimiser, state.step)
-    return state.epoch, checkpoints.best_metrics(directory / "checkpoint")
+    best, replaced = checkpoints.best_metrics(directory / "checkpoint", state)
+    for warning in filter(None, (gone_back, replaced)):
+        Console(stderr=True).print(warning, markup=False)
+    return state.epoch, best
 
 
 def _advice(optimiser: Optimiser, loader: Loader, epoch: int) -> str:
