@@ -17,6 +17,7 @@ from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError, DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.runs import Run
 
 MEAN = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 4, 4).contiguous()
 ACCEPT_ALL = LikelihoodThreshold(1e9)
@@ -36,6 +37,14 @@ def test_classification_of_a_separable_problem() -> None:
     assert record.summary["accuracy"] == record.summary["accepted"] == 1
     assert record.summary["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
     assert record.summary["accuracy_ci"][0] == pytest.approx(0.9398, abs=1e-4)  # Wilson, 60 of 60
+
+
+def test_bits_per_dim_as_deployed_are_those_that_the_detector_sees(trained: Run) -> None:
+    record = trained.record("classification")
+    assert record.summary["bits_per_dim_deployed"] == pytest.approx(record.arrays["score"].mean(), rel=1e-6)
+    assert record.summary["bits_per_dim_deployed"] != pytest.approx(record.summary["bits_per_dim"], rel=1e-4)
+    low, high = record.summary["bits_per_dim_deployed_ci"]
+    assert low < record.summary["bits_per_dim_deployed"] < high
 
 
 def test_no_number_is_no_class() -> None:
