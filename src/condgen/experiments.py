@@ -16,6 +16,7 @@ from condgen.builders import build_classifier, build_density, build_detector, bu
 from condgen.classifier import GenerativeClassifier
 from condgen.config import AUDITS, Config, Images, replaced
 from condgen.data.augmentation import Augmentation
+from condgen.data.catalogue import located
 from condgen.data.dataset import Splits
 from condgen.detectors import Detector
 from condgen.errors import CondgenError, ConfigError, RunError
@@ -64,7 +65,7 @@ def train(
         ConfigError: If the device cannot do what the configuration asks for.
         RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
     """
-    place = machine.prepare_device(device)
+    place, config = machine.prepare_device(device), _located(config)
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
     check_device(config, place.type)
@@ -118,6 +119,11 @@ def check_device(config: Config, device: str = "cpu") -> None:
         )
 
 
+def _located(config: Config) -> Config:
+    """``config`` with its data where it is now, wherever the run is read from later."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"name": located(config.data.name)})})
+
+
 def _with_precision(config: Config, precision: str) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"precision": precision})})
 
@@ -131,7 +137,7 @@ def reopen(path: Path, config: Config) -> Run:
     run = Run.open(path)
     if config.model.precision == "auto":
         config = _with_precision(config, run.config.model.precision)
-    asked, started = (settings.model_dump(exclude={"versions", "images"}) for settings in (config, run.config))
+    asked, started = (_located(page).model_dump(exclude={"versions", "images"}) for page in (config, run.config))
     different = [section for section in asked if asked[section] != started[section]]
     if different:
         changes = ", ".join(_changes(different[0], started[different[0]], asked[different[0]]))

@@ -22,6 +22,7 @@ from condgen.reports import figures
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
+from tests.data.files import write_folder
 
 SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
 
@@ -244,6 +245,19 @@ def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, 
     monkeypatch.setattr(builders, "open_dataset", shrunk)
     message = refused(*command, copied.path)
     assert "was trained on other images than digits now has: those for train differ" in message
+
+
+def test_a_run_on_ones_own_folder_is_audited_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "mine" / "scans", {"cat": 60, "dog": 60})
+    monkeypatch.chdir(tmp_path / "mine")
+    own = ("--set", "data.name=folder:scans", "--set", "model.levels=1")
+    train = ("train", "digits-base", *SETTINGS, *own, "--run", tmp_path / "run", "--threads", 1)
+    assert condgen(*train)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    assert condgen("audit", tmp_path / "run", "--only", "classification", "--threads", 1)[0] == 0
+    assert "data.name was" in refused(*map(str, train), "--resume")
+    monkeypatch.chdir(tmp_path / "mine")
+    assert condgen(*train, "--resume")[0] == 0
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(copied: Run) -> None:

@@ -98,6 +98,19 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
             return Npz(name, path, seed)
 
 
+def located(name: str) -> str:
+    """``name`` with absolute paths, so that it means the same wherever it is read.
+
+    >>> located("mnist"), located("bg:mnist/folder:/photos/1")
+    ('mnist', 'bg:mnist/folder:/photos/1')
+    """
+    prefix, _, rest = name.partition(":")
+    pair, _, blur = rest.rpartition("/")
+    if prefix == "bg" and (names := _pair(pair)):
+        return f"bg:{'/'.join(map(located, names))}/{blur}"
+    return f"{prefix}:{Path(rest).expanduser().absolute()}" if prefix in ("folder", "parquet", "npz") and rest else name
+
+
 def _known_files(name: str, known: Known, data_dir: Path | None) -> dict[str, ImageTable]:
     if data_dir is None:
         return _by_split({file.name: file.path for file in hub_files(known.repository)}, name)
