@@ -207,6 +207,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert 0.92 < covered_mean / 400 < 0.98
 
 
+def test_intervals_of_medians_cover_the_truth_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    for number in (6, 24, 51):
+        spans = [intervals.median(values)[1] for values in random.exponential(size=(2000, number))]
+        assert 0.94 < np.mean([low <= np.log(2) <= high for low, high in spans]) < 0.985
+
+
 @pytest.mark.parametrize(("images", "pairs"), [(2000, 200), (100, 400)], ids=["few shared", "many shared"])
 def test_intervals_of_pairs_cover_the_truth_as_often_as_they_say(images: int, pairs: int) -> None:
     random = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import binom, rankdata
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 RESAMPLES = 1000
@@ -34,6 +34,22 @@ def wilson(hits: float, number: float) -> Interval:
     centre = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
     half = Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
     return 0.0 if hits == 0 else centre - half, 1.0 if hits == number else centre + half
+
+
+def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
+    """A median, of an even number the upper, with its interval from order statistics: exact, whatever the distribution.
+
+    Values may be infinite, for what never happened. Too few values have no bounds.
+
+    >>> median(np.arange(1.0, 11.0))
+    (6.0, (2.0, 9.0))
+    >>> median(np.array([1.0, np.inf]))
+    (inf, (-inf, inf))
+    """
+    ordered, number = np.sort(values), len(values)
+    outside = int(binom.ppf(0.025, number, 0.5))  # so many values on each side stay out
+    low, high = (ordered[outside - 1], ordered[number - outside]) if outside else (-math.inf, math.inf)
+    return float(ordered[number // 2]), (float(low), float(high))
 
 
 def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:

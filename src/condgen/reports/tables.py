@@ -113,7 +113,7 @@ def attacks_table(summaries: Mapping[str, Summary]) -> Table:
         "Table 2: attacks",
         "Of the n test images that are correct and accepted, the share that falls within L2 distance ε of a detector that"
         " accepts up to T bits/dim; in brackets 95 % Wilson"
-        " intervals, those of the other shares are in table2.json. Left: attacks on the classifier alone: unnoticed by the"
+        " intervals, those of the other numbers are in table2.json. Left: attacks on the classifier alone: unnoticed by the"
         " detector, and in parentheses all that fool at any distance. Right: attacks on classifier and detector: unnoticed"
         " within ε, at any distance, and within ε after pixels are rounded to the data's levels. Medians are over all images,"
         " – where fewer than half fall. Worst case: the best of all attacks on each image.",

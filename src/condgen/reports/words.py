@@ -109,7 +109,10 @@ def _of_attacks(name: str, summary: Summary) -> str:
     middle = aware["median_l2_unnoticed"]
     share = percent(aware["unnoticed"], aware["unnoticed_ci"])
     turned = f"Attacks that know the detector turn {share} % of {summary['n']} images of {name} unnoticed"
-    return f"{turned}." if middle is None else f"{turned}, half of all within an L2 distance of {middle:.2g}."
+    if middle is None:
+        return f"{turned}."
+    span = ", ".join("∞" if length is None else f"{length:.2g}" for length in aware["median_l2_unnoticed_ci"])
+    return f"{turned}, half of all within an L2 distance of {middle:.2g} [{span}]."
 
 
 def _worst(summary: Summary) -> list[Summary]:

@@ -60,7 +60,7 @@ def summarise(arrays: Arrays, epsilon: float) -> dict[str, Any]:
 
 
 def cell(found: Distances, epsilon: float) -> dict[str, Any]:
-    """One attack on one goal: shares with 95 % intervals, and medians over all images, ``None`` where fewer than half fell."""
+    """One attack on one goal: shares and medians over all images with 95 % intervals; ``None`` is an image that never fell."""
     hits = {
         "unnoticed_within": found["unnoticed"] <= epsilon,
         "fooled_within": found["any"] <= epsilon,
@@ -72,14 +72,16 @@ def cell(found: Distances, epsilon: float) -> dict[str, Any]:
     return {
         **{name: value for name, (value, _) in shares.items()},
         **{f"{name}_ci": list(interval) for name, (_, interval) in shares.items()},
-        "median_l2": _median(found["any"]),
-        "median_l2_unnoticed": _median(found["unnoticed"]),
+        **_median("median_l2", found["any"]),
+        **_median("median_l2_unnoticed", found["unnoticed"]),
     }
 
 
-def _median(found: NDArray[np.float64]) -> float | None:
-    middle = float(np.quantile(found, 0.5, method="higher"))
-    return middle if np.isfinite(middle) else None
+def _median(name: str, found: NDArray[np.float64]) -> dict[str, Any]:
+    """With its interval; no length is shorter than 0, and JSON has no infinity."""
+    middle, (low, high) = intervals.median(found)
+    lengths = [length if np.isfinite(length) else None for length in (middle, max(low, 0.0), high)]
+    return {name: lengths[0], f"{name}_ci": lengths[1:]}
 
 
 def _spent(arrays: Arrays, name: str, knows: bool) -> dict[str, Any]:
