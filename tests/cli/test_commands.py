@@ -426,6 +426,6 @@ def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: 
     def starve(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes.")
 
-    monkeypatch.setattr("condgen.experiments.build_classifier", starve)
+    monkeypatch.setattr("condgen.experiments.training.build_classifier", starve)
     assert "not enough memory" in refused("train", "digits-base", "--run", tmp_path / "large")
     assert "nan is not a finite number" in condgen("train", "digits-base", "--minutes", "nan")[2]
