@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -168,6 +169,13 @@ def test_a_model_of_ones_own_says_its_classes_and_shape() -> None:
             GenerativeClassifier(density)
     with pytest.raises(CondgenError, match=r"the model is a Linear; make it a subclass of condgen\.ClassConditionalDensity"):
         GenerativeClassifier(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+def test_numpys_whole_numbers_and_compiled_models_are_taken() -> None:
+    density = answering(torch.zeros(4, 3))
+    density.num_classes, density.event_shape = np.int64(3), torch.Size([2])
+    for model in (density, torch.compile(density, backend="eager")):
+        assert GenerativeClassifier(model)(torch.zeros(4, 2)).label.tolist() == [0] * 4
 
 
 def test_a_forward_that_hides_the_method_is_noticed() -> None:

@@ -4,6 +4,7 @@ import abc
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -86,19 +87,23 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
 
 
 def check_model(density: object) -> None:
-    """Refuse what is no model, before it is asked anything.
+    """Refuse what is no model, before it is asked anything; a compiled one is one.
 
     Raises:
-        CondgenError: If it is no :class:`ClassConditionalDensity`, or does not say its classes and the shape of its images.
+        CondgenError: If it has no ``class_log_prob``, or does not say its classes and the shape of its images.
     """
-    if not isinstance(density, ClassConditionalDensity):
-        raise CondgenError(f"the model is a {type(density).__name__}; make it a subclass of condgen.ClassConditionalDensity.")
-    name, shape = type(density).__name__, getattr(density, "event_shape", None)
-    classes = getattr(density, "num_classes", None)
-    if type(classes) is not int or classes < 1:
+    name = type(density).__name__
+    if not hasattr(density, "class_log_prob") or not hasattr(density, "fresh_noise"):
+        raise CondgenError(f"the model is a {name}; make it a subclass of condgen.ClassConditionalDensity.")
+    classes, shape = (getattr(density, key, None) for key in ("num_classes", "event_shape"))
+    if not _counts(classes):
         raise CondgenError(f"{name}.num_classes is {classes!r}, expected a whole number from 1 on; set it in the class.")
-    if not isinstance(shape, tuple) or not all(type(size) is int and size > 0 for size in shape):
+    if not isinstance(shape, tuple) or not all(map(_counts, shape)):
         raise CondgenError(f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class.")
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1  # NumPy's whole numbers too
 
 
 def check_answer(answer: object, number: int, density: ClassConditionalDensity) -> None:

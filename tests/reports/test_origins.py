@@ -58,3 +58,9 @@ def test_records_without_their_checkpoint_or_origin_are_taken_as_they_are(copied
         replace(copied.record(name), origin={}).save(copied.records)
         assert json.loads((copied.records / f"{name}.json").read_text())["origin"] == {}
     assert "not noted" in write_report([copied], tmp_path / "report").read_text()
+
+
+def test_an_origin_of_another_kind_is_one_sentence(copied: Run, tmp_path: Path) -> None:
+    replace(copied.record("samples"), origin={"made": "elsewhere"}).save(copied.records)
+    with pytest.raises(RunError, match="a record has no 'weights'"):
+        write_report([copied], tmp_path / "report")

@@ -18,7 +18,7 @@ def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classe
         CondgenError: If they are not a classifier and a data set.
         DataError: If the model is not for the data, there are fewer than two images, or the model knows fewer than ``classes``.
     """
-    if not isinstance(classifier, GenerativeClassifier):
+    if not hasattr(classifier, "density"):
         raise CondgenError(f"the classifier is a {type(classifier).__name__}; give GenerativeClassifier(your model).")
     if not isinstance(data, ImageDataset):
         raise CondgenError(f"the data is a {type(data).__name__}; give ImageDataset(images, labels).")

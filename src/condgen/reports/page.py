@@ -42,8 +42,9 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
-    for run in runs:
-        origins.check_records(run)
+    with _records_of_this_version():
+        for run in runs:
+            origins.check_records(run)
     ways = {run.name: run.record("interpolation").summary for run in runs}
     with _records_of_this_version(), tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
         work = Path(temporary)
