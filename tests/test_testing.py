@@ -117,6 +117,18 @@ def test_a_flow_that_is_no_bijection_fails_the_round_trip() -> None:
     assert failed(glow) == {"round trip"}
 
 
+def test_an_answer_that_is_no_tensor_is_a_wrong_shape_and_a_model_without_shape_is_refused() -> None:
+    class Listed(Broken):
+        def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+            return super().class_log_prob(x).tolist()
+
+    assert [(check.name, check.passed, check.found) for check in check_density(Listed(), X)] == [("shape", False, "list")]
+    shapeless = Broken()
+    shapeless.event_shape = None  # type: ignore[assignment]
+    with pytest.raises(CondgenError, match="event_shape is None, expected a tuple"):
+        check_density(shapeless, X)
+
+
 def test_one_image_is_too_few() -> None:
     with pytest.raises(CondgenError, match="at least two images"):
         check_density(Broken(), X[:1])

@@ -10,7 +10,7 @@ from condgen.attacks import Attack, AttackResult, Evade, Goal, Misclassify
 from condgen.attacks.goals import reached
 from condgen.audits.checks import Check
 from condgen.classifier import GenerativeClassifier
-from condgen.density import ClassConditionalDensity, check_images
+from condgen.density import ClassConditionalDensity, check_images, check_model
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
@@ -61,6 +61,7 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
         >>> all(check.passed for check in checks)
         True
     """
+    check_model(density)
     check_images(x, density)
     if len(x) < 2:
         raise CondgenError("check_density needs at least two images.")
@@ -80,8 +81,8 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
 
 
 def _shape(density: ClassConditionalDensity, x: Tensor) -> Check:
-    found = tuple(density.class_log_prob(x).shape)
-    expected = (len(x), density.num_classes)
+    answer, expected = density.class_log_prob(x), (len(x), density.num_classes)
+    found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     return Check("shape", found == expected, f"{found}", f"class_log_prob must return (N, num_classes), here {expected}.")
 
 
