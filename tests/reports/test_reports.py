@@ -50,21 +50,37 @@ def test_words_on_interpolation_follow_the_rise(rise: tuple[float, float], said:
     assert said in words.interpolation("m", {**INTERPOLATION, "middle_minus_ends_ci": rise})
 
 
-@pytest.mark.parametrize(("stay", "said"), [(0.95, "hardly any way"), (0.05, "nearly every way"), (0.5, "some ways")])
-def test_words_on_interpolation_follow_the_share(stay: float, said: str) -> None:
-    assert said in words.interpolation("m", {**INTERPOLATION, "accepted_all_along": stay})
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.92, 0.98), "hardly any way"),
+        ((0.02, 0.08), "nearly every way"),
+        ((0.4, 0.6), "some ways"),
+        ((0.85, 0.98), "some ways"),
+        ((0.02, 0.15), "some ways"),
+    ],
+)
+def test_words_on_interpolation_follow_the_interval_of_the_share(interval: tuple[float, float], said: str) -> None:
+    assert said in words.interpolation("m", {**INTERPOLATION, "accepted_all_along_ci": interval})
 
 
 def test_the_verdict_names_who_is_fooled() -> None:
-    summaries = {"a": {"accepted_all_along": 0.9}, "b": {"accepted_all_along": 0.1}}
+    summaries = {"a": {"accepted_all_along_ci": (0.8, 0.95)}, "b": {"accepted_all_along_ci": (0.05, 0.2)}}
     mixed = words.verdict(summaries, {})
     assert "stopped for b" in mixed
     assert "unnoticed for a" in mixed
     assert words.verdict({"b": summaries["b"]}, {}).endswith("stopped for b.")
 
 
+@pytest.mark.parametrize("interval", [(0.44, 0.58), (0.35, 0.5), (0.5, 0.7)])
+def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(interval: tuple[float, float]) -> None:
+    said = words.verdict({"a": {"accepted_all_along_ci": interval}, "b": {"accepted_all_along_ci": (0.05, 0.2)}}, {})
+    assert "stopped for b; whether most pass is open for a." in said
+    assert "mixed worth" not in said
+
+
 def test_the_verdict_ends_with_what_attacks_turn(trained: Run) -> None:
-    said = words.verdict({"b": {"accepted_all_along": 0.1}}, {"b": trained.record("adversarial").summary})
+    said = words.verdict({"b": {"accepted_all_along_ci": (0.05, 0.2)}}, {"b": trained.record("adversarial").summary})
     assert "stopped for b. Attacks that know the detector turn 100.0 [" in said
 
 

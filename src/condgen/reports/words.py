@@ -48,20 +48,20 @@ def interpolation(name: str, summary: Summary) -> str:
     elif high < 0:
         seen = "more likely than real images, although no such image exists"
     else:
-        seen = "as likely as real images"
-    stay = summary["accepted_all_along"]
+        seen = "as likely as real images, as far as these pairs tell"
+    stay, (fewest, most) = summary["accepted_all_along"], summary["accepted_all_along_ci"]
     trust = (
         "the detector stops hardly any way from one class to another"
-        if stay > 0.9
+        if fewest > 0.9
         else "the detector stops nearly every way from one class to another"
-        if stay < 0.1
+        if most < 0.1
         else "the detector stops some ways from one class to another and lets others pass"
     )
     return (
         f"For {name} the middle between two images of different classes is {seen}:"
         f" {summary['bits_per_dim_middle']:.2f} bits/dim against {summary['bits_per_dim_ends']:.2f} at the ends, a difference"
         f" of {number(summary['middle_minus_ends'], summary['middle_minus_ends_ci'])}."
-        f" Of {summary['pairs']} pairs, {percent(stay, summary['accepted_all_along_ci'])} % stay accepted all along: {trust}."
+        f" Of {summary['pairs']} pairs, {percent(stay, (fewest, most))} % stay accepted all along: {trust}."
     )
 
 
@@ -90,18 +90,18 @@ def verdict(interpolations: Mapping[str, Summary], attacked: Mapping[str, Summar
 
 
 def _of_ways(summaries: Mapping[str, Summary]) -> str:
-    fooled = [name for name, summary in summaries.items() if summary["accepted_all_along"] > 0.5]
-    caught = [name for name in summaries if name not in fooled]
-    parts = []
-    if caught:
-        parts.append(f"most ways between two classes are stopped for {', '.join(caught)}")
-    if fooled:
-        parts.append(f"most pass unnoticed for {', '.join(fooled)}")
-    return (
-        f"Judged by ambiguous images alone, the likelihood is a detector of mixed worth: {'; '.join(parts)}."
-        if (caught and fooled)
-        else f"Judged by ambiguous images, {parts[0]}."
-    )
+    spans = {name: summary["accepted_all_along_ci"] for name, summary in summaries.items()}
+    caught = [name for name, (_, most) in spans.items() if most < 0.5]
+    fooled = [name for name, (fewest, _) in spans.items() if fewest > 0.5]
+    between = [name for name in spans if name not in (*caught, *fooled)]
+    said = {
+        "most ways between two classes are stopped": caught,
+        "most ways between two classes pass unnoticed": fooled,
+        "whether most pass is open": between,
+    }
+    parts = "; ".join(f"{what} for {', '.join(names)}" for what, names in said.items() if names)
+    mixed = "the likelihood is a detector of mixed worth: " if caught and fooled else ""
+    return f"Judged by ambiguous images alone, {mixed}{parts}."
 
 
 def _of_attacks(name: str, summary: Summary) -> str:
