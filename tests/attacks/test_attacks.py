@@ -126,6 +126,32 @@ def nearest_on_a_grid(classifier: GenerativeClassifier, x: torch.Tensor, goal: E
 
 
 @pytest.mark.parametrize("attack", ALL, ids=name)
+def test_no_pass_takes_more_images_than_a_batch(attack: Attack) -> None:
+    (x, label), classifier, passes = images(7), two_gaussians(), []
+    label[3] = 1 - label[3]
+    classifier.register_forward_pre_hook(lambda module, arguments: passes.append(len(arguments[0])))
+    result = attack(classifier, x, Misclassify(label), batch=3)
+    assert max(passes) == 3
+    assert [status == base.ALREADY for status in result.status] == [image == 3 for image in range(7)]
+    assert torch.equal(result.l2 > 0, torch.arange(7) != 3)
+    assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
+    assert result.reached.all()
+    assert len(result.forward) == len(result.rounded) == 7
+
+
+def test_no_images_are_attacked_without_complaint() -> None:
+    x, label = images(2)
+    result = CarliniWagner()(two_gaussians(), x[:0], Misclassify(label[:0]))
+    assert (result.perturbed.shape, result.status) == ((0, 1, 1, 16), ())
+
+
+def test_a_batch_of_no_images_is_refused() -> None:
+    x, label = images(2)
+    with pytest.raises(CondgenError, match="batch is 0: nothing would be attacked; use 1 or more"):
+        CarliniWagner()(two_gaussians(), x, Misclassify(label), batch=0)
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
 def test_an_image_that_is_wrong_already_stays_as_it_is(attack: Attack) -> None:
     x, label = images(3)
     wrong = torch.tensor([1, 1, 0])

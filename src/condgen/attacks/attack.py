@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from condgen.attacks.goals import Goal
-from condgen.attacks.search import Search, spread
+from condgen.attacks.search import BATCH, Search, spread
 from condgen.classifier import GenerativeClassifier
 from condgen.density import check_images
 from condgen.errors import CondgenError
@@ -88,29 +89,41 @@ class Attack(abc.ABC):
 
     @final
     def __call__(
-        self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, *, generator: torch.Generator | None = None
+        self,
+        classifier: GenerativeClassifier,
+        x: Tensor,
+        goal: Goal,
+        *,
+        generator: torch.Generator | None = None,
+        batch: int = BATCH,
     ) -> AttackResult:
-        """Attack every image of a batch.
+        """Attack every image.
 
         Args:
             classifier: The model, put into evaluation mode.
-            x: Originals within the model's bounds, shape ``(N, *event_shape)``. An attack by gradients passes all of them
-                through the model at once; give no more than its memory holds.
+            x: Originals within the model's bounds, shape ``(N, *event_shape)``.
             goal: One wish per image, in the CPU's memory like all results.
             generator: For everything random. Default: seed 0.
+            batch: Most images that pass through the model at once, with or without a gradient.
 
         Raises:
             ImageError: If images or labels do not fit the model.
-            CondgenError: If the attack needs a gradient and the model gives none.
+            CondgenError: If the attack needs a gradient and the model gives none, or ``batch`` is not positive.
         """
         x = x.detach().cpu()
         check_images(x, classifier.density)
         goal.check(classifier.density.num_classes, len(x))
+        if batch < 1:
+            raise CondgenError(f"batch is {batch}: nothing would be attacked; use 1 or more images at once.")
+        generator = generator or torch.Generator().manual_seed(0)
         with frozen(classifier):
-            search = Search(classifier, x, goal)
-            index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
-            reasons = self.perturb(search, index, generator or torch.Generator().manual_seed(0)) if len(index) else {}
-            return _measure(search, reasons or {})  # an author may well forget to return any
+            parts = torch.arange(len(x)).split(batch)
+            return _joined([self._one_batch(Search(classifier, x[part], goal[part], batch), generator) for part in parts])
+
+    def _one_batch(self, search: Search, generator: torch.Generator) -> AttackResult:
+        index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
+        reasons = self.perturb(search, index, generator) if len(index) else {}
+        return _measure(search, reasons or {})  # an author may well forget to return any
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -133,6 +146,12 @@ def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
             parameter.requires_grad_()
         for module, mode in training.items():
             module.training = mode
+
+
+def _joined(results: list[AttackResult]) -> AttackResult:
+    """Those of several batches as one, in their order."""
+    *tensors, statuses = zip(*(vars(result).values() for result in results), strict=True)
+    return AttackResult(*map(torch.cat, tensors), tuple(chain.from_iterable(statuses)))
 
 
 def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:

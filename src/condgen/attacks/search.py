@@ -11,6 +11,7 @@ from condgen.classifier import GenerativeClassifier
 from condgen.errors import CondgenError
 
 Loss = Callable[[Tensor], Tensor]  # margins (n, K) -> (n,)
+BATCH = 256  # images in one pass through the model
 
 
 class Search:
@@ -23,7 +24,7 @@ class Search:
         classifier: In evaluation mode; its parameters are not trained here.
         x: Originals, shape ``(N, *event_shape)``.
         goal: One wish per image.
-        batch: Most images in one pass of :meth:`margins`; :meth:`gradients` takes all at once.
+        batch: Most images in one pass of :meth:`margins`; :meth:`gradients` takes what it is given at once.
 
     Attributes:
         best: Closest images that reached the goal, shape of ``x``; the original where none has.
@@ -32,7 +33,7 @@ class Search:
         broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
     """
 
-    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int = 256):
+    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int = BATCH):
         self.classifier, self.x, self.goal, self.batch = classifier, x, goal, batch
         self.bounds = classifier.density.bounds
         self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)

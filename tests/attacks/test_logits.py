@@ -1,0 +1,59 @@
+"""What other libraries are shown says of each image what classifier and detector say."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from condgen import LikelihoodThreshold, Prediction
+from condgen.attacks import Logits
+from condgen.detectors import flagged
+from tests.attacks.models import images, two_gaussians
+
+
+@dataclass(frozen=True)
+class Bits:
+    """A detector of one's own, which may accept or refuse everything."""
+
+    threshold: float
+
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.bits_per_dim
+
+
+def test_without_a_detector_the_columns_are_the_log_joint() -> None:
+    x, _ = images()
+    classifier = two_gaussians()
+    assert torch.equal(Logits(classifier)(x), classifier(x).log_joint)
+
+
+@pytest.mark.parametrize("threshold", [-math.inf, -1.0, 0.0, 8.0, math.inf])
+@pytest.mark.parametrize("weight", [None, 1e-9, 1.0, 1e9])
+def test_the_last_column_wins_exactly_where_an_image_is_flagged(threshold: float, weight: float | None) -> None:
+    x, _ = images(64, spread=0.3)
+    classifier, detector = two_gaussians(), Bits(threshold)
+    prediction = classifier(x)
+    label = torch.where(flagged(detector, prediction), 2, prediction.label)
+    columns = Logits(classifier, detector, weight)(x)
+    assert torch.equal(columns.argmax(1), label)
+    assert not columns.isnan().any()
+
+
+def test_a_threshold_at_an_images_own_score_accepts_it_and_one_below_flags_it() -> None:
+    x, _ = images(1)
+    classifier = two_gaussians()
+    bits = classifier(x).bits_per_dim
+    below = bits.nextafter(torch.tensor(-math.inf))
+    for threshold, label in ((bits.item(), 0), (below.item(), 2)):
+        assert Logits(classifier, LikelihoodThreshold(threshold))(x).argmax(1).item() == label
+
+
+def test_the_gradient_of_the_excess_is_that_of_the_likelihood_in_nats() -> None:
+    x, _ = images(3)
+    classifier = two_gaussians()
+    x.requires_grad_()
+    columns = Logits(classifier, LikelihoodThreshold(8.0))(x)
+    (found,) = torch.autograd.grad((columns[:, -1] - columns[:, :-1].amax(1)).sum(), x)
+    (expected,) = torch.autograd.grad(-classifier(x).log_marginal.sum(), x)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
