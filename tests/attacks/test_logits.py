@@ -49,11 +49,14 @@ def test_a_threshold_at_an_images_own_score_accepts_it_and_one_below_flags_it() 
         assert Logits(classifier, LikelihoodThreshold(threshold))(x).argmax(1).item() == label
 
 
-def test_the_gradient_of_the_excess_is_that_of_the_likelihood_in_nats() -> None:
+@pytest.mark.parametrize("threshold", [7.0, 9.0])
+def test_the_excess_and_its_gradient_are_those_of_bits_per_dim_in_nats(threshold: float) -> None:
     x, _ = images(3)
     classifier = two_gaussians()
     x.requires_grad_()
-    columns = Logits(classifier, LikelihoodThreshold(8.0))(x)
-    (found,) = torch.autograd.grad((columns[:, -1] - columns[:, :-1].amax(1)).sum(), x)
-    (expected,) = torch.autograd.grad(-classifier(x).log_marginal.sum(), x)
+    columns, prediction = Logits(classifier, LikelihoodThreshold(threshold))(x), classifier(x)
+    excess, nats = columns[:, -1] - columns[:, :-1].amax(1), threshold * 16 * math.log(2)
+    assert torch.allclose(excess, -prediction.log_marginal - nats, rtol=1e-4, atol=1e-3)
+    (found,) = torch.autograd.grad(excess.sum(), x)
+    (expected,) = torch.autograd.grad(-prediction.log_marginal.sum(), x)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
