@@ -50,13 +50,20 @@ def test_a_threshold_at_an_images_own_score_accepts_it_and_one_below_flags_it() 
 
 
 @pytest.mark.parametrize("threshold", [7.0, 9.0])
-def test_the_excess_and_its_gradient_are_those_of_bits_per_dim_in_nats(threshold: float) -> None:
+def test_the_excess_is_that_of_bits_per_dim_in_nats(threshold: float) -> None:
     x, _ = images(3)
     classifier = two_gaussians()
-    x.requires_grad_()
-    columns, prediction = Logits(classifier, LikelihoodThreshold(threshold))(x), classifier(x)
+    columns = Logits(classifier, LikelihoodThreshold(threshold))(x)
     excess, nats = columns[:, -1] - columns[:, :-1].amax(1), threshold * 16 * math.log(2)
-    assert torch.allclose(excess, -prediction.log_marginal - nats, rtol=1e-4, atol=1e-3)
-    (found,) = torch.autograd.grad(excess.sum(), x)
-    (expected,) = torch.autograd.grad(-prediction.log_marginal.sum(), x)
-    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(excess, -classifier(x).log_marginal - nats, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [1e-9, 1.0])
+def test_the_last_column_has_the_gradient_of_the_score_even_where_it_is_lifted(weight: float) -> None:
+    x, _ = images(3)
+    classifier = two_gaussians().double()
+    x = x.double().requires_grad_()
+    columns = Logits(classifier, LikelihoodThreshold(7.0), weight)(x)
+    (found,) = torch.autograd.grad((columns[:, -1] - columns[:, :-1].amax(1).detach()).sum(), x)
+    (expected,) = torch.autograd.grad((weight * classifier(x).bits_per_dim + classifier(x).log_joint.amax(1)).sum(), x)
+    assert torch.allclose(found, expected)

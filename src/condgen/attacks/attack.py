@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -151,7 +151,8 @@ def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
 def _joined(results: list[AttackResult]) -> AttackResult:
     """Those of several batches as one, in their order."""
     *tensors, statuses = zip(*(vars(result).values() for result in results), strict=True)
-    return AttackResult(*map(torch.cat, tensors), tuple(chain.from_iterable(statuses)))
+    joined: list[Any] = [*map(torch.cat, tensors), tuple(chain.from_iterable(statuses))]
+    return AttackResult(*joined)
 
 
 def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
