@@ -258,6 +258,12 @@ def test_a_run_on_ones_own_folder_is_audited_from_anywhere(tmp_path: Path, monke
     assert "data.name was" in refused(*map(str, train), "--resume")
     monkeypatch.chdir(tmp_path / "mine")
     assert condgen(*train, "--resume")[0] == 0
+    Path("scans").rename("moved")
+    audit = ("audit", tmp_path / "run", "--only", "classification", "--threads", 1)
+    assert "if it has moved, say where it is now, for a run in its config.toml at data.name" in refused(*audit)
+    page = tmp_path / "run" / "config.toml"
+    page.write_text(page.read_text().replace("mine/scans", "mine/moved"))
+    assert condgen(*audit)[0] == 0
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(copied: Run) -> None:

@@ -87,7 +87,9 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         return _composed(name, rest, data_dir, size, seed)
     path = Path(rest).expanduser()
     if not path.exists():
-        raise DataError(f"{name}: {path} does not exist.")
+        raise DataError(
+            f"{name}: {path} does not exist; if it has moved, say where it is now, for a run in its config.toml at data.name."
+        )
     match prefix:
         case "folder":
             return Tables(name, _folders(path), geometry, str(path), "the user's own", seed)
