@@ -61,6 +61,7 @@ def test_gaussian_fits_by_maximum_likelihood() -> None:
 
 
 BAD_IMAGES = {
+    "an array": (np.zeros((2, 1)), r"images: found a ndarray, expected a tensor; torch.as_tensor\(images\) makes one"),
     "integers": (torch.zeros(2, 1, dtype=torch.uint8), "torch.uint8, expected floating point; divide stored values by 255"),
     "shape": (torch.zeros(2, 3), r"shape \(2, 3\), the model expects \(N, 1\)"),
     "no batch": (torch.zeros(1), r"shape \(1,\)"),
@@ -74,7 +75,7 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("name", BAD_IMAGES)
 def test_bad_images_are_refused_with_a_way_out(name: str) -> None:
     x, message = BAD_IMAGES[name]
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(CondgenError, match=message):
         GenerativeClassifier(DiagonalGaussian(MEAN))(x)
 
 
@@ -82,6 +83,17 @@ def test_bad_images_are_refused_with_a_way_out(name: str) -> None:
 def test_bad_labels_are_refused(label: torch.Tensor) -> None:
     with pytest.raises(ImageError, match="labels"):
         check_labels(label, num_classes=2)
+
+
+@pytest.mark.parametrize("label", [[0, 1], np.array([0, 1]), 0], ids=str)
+def test_labels_that_are_no_tensor_are_refused_with_a_way_out(label: object) -> None:
+    with pytest.raises(CondgenError, match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one"):
+        check_labels(label, num_classes=2)
+
+
+def test_a_prior_that_is_no_tensor_is_refused_with_a_way_out() -> None:
+    with pytest.raises(CondgenError, match=r"prior: found a list, expected a tensor; torch.as_tensor\(prior\) makes one"):
+        GenerativeClassifier(DiagonalGaussian(MEAN), [0.5, 0.5])
 
 
 @pytest.mark.parametrize("prior", [torch.tensor([0.5, 0.6]), torch.tensor([1.0]), torch.tensor([0.0, 1.0])], ids=str)

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model
+from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model, check_tensor
 from condgen.errors import CondgenError
+
+
+def check_classifier(classifier: object) -> None:
+    """Refuse a bare model.
+
+    Raises:
+        CondgenError: If it is no :class:`GenerativeClassifier`, nor a compiled one.
+    """
+    if not hasattr(classifier, "density"):
+        raise CondgenError(f"the classifier is a {type(classifier).__name__}; give GenerativeClassifier(your model).")
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,7 @@ class GenerativeClassifier(nn.Module):
         self.density = density
         if prior is None:
             prior = torch.full((density.num_classes,), 1 / density.num_classes)
+        check_tensor(prior, "prior")
         if prior.shape != (density.num_classes,) or not (prior > 0).all() or not math.isclose(prior.sum(), 1, abs_tol=1e-5):
             raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
         self.register_buffer("log_prior", prior.log())

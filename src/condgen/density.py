@@ -125,12 +125,24 @@ def check_answer(answer: object, number: int, density: ClassConditionalDensity) 
     )
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Refuse arrays and lists, which only look as if they would do.
+
+    Raises:
+        CondgenError: Naming what to write.
+    """
+    if not isinstance(value, Tensor):
+        raise CondgenError(f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one.")
+
+
 def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
     """Refuse what no model should be asked about.
 
     Raises:
+        CondgenError: If ``x`` is no tensor.
         ImageError: If ``x`` is not floating point, has another shape than the model, holds a NaN, or leaves ``bounds``.
     """
+    check_tensor(x, "images")
     if not x.is_floating_point():
         advice = f"divide stored values by {density.pixel_levels - 1}" if density.pixel_levels else "convert them"
         raise ImageError(f"images are {x.dtype}, expected floating point; {advice}.")
@@ -152,8 +164,10 @@ def check_labels(label: Tensor, num_classes: int) -> None:
     """Refuse labels that name no class of the model.
 
     Raises:
+        CondgenError: If ``label`` is no tensor.
         ImageError: If ``label`` is not a vector of integers in ``[0, num_classes)``.
     """
+    check_tensor(label, "labels")
     if label.ndim != 1 or label.is_floating_point() or label.dtype == torch.bool:
         raise ImageError(f"labels are {label.dtype} of shape {tuple(label.shape)}, expected a vector of integers.")
     if label.numel() and not (int(label.min()) >= 0 and int(label.max()) < num_classes):

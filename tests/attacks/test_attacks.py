@@ -145,10 +145,29 @@ def test_no_images_are_attacked_without_complaint() -> None:
     assert (result.perturbed.shape, result.status) == ((0, 1, 1, 16), ())
 
 
-def test_a_batch_of_no_images_is_refused() -> None:
-    x, label = images(2)
-    with pytest.raises(CondgenError, match="batch is 0: nothing would be attacked; use 1 or more"):
-        CarliniWagner()(two_gaussians(), x, Misclassify(label), batch=0)
+BAD_ARGUMENTS = {
+    "batch of none": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=0), "batch is 0, expected a whole number"),
+    "half a batch": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=2.5), "batch is 2.5, expected a whole number"),
+    "a bare model": (
+        lambda c, x, y: CarliniWagner()(c.density, x, Misclassify(y)),
+        r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)",
+    ),
+    "an array of images": (lambda c, x, y: CarliniWagner()(c, x.numpy(), Misclassify(y)), "images: found a ndarray"),
+    "labels for a goal": (lambda c, x, y: CarliniWagner()(c, x, y), r"the goal is a Tensor; give Misclassify\(label\)"),
+    "a class for a goal": (lambda c, x, y: CarliniWagner()(c, x, Misclassify), "the goal is the class Misclassify; give"),
+    "a list of labels": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y.tolist())), "labels: found a list"),
+    "one label": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(1)), "labels: found a int"),
+    "a list of targets": (lambda c, x, y: Target([1, 0], y), "targets: found a list"),
+    "targets of a list": (lambda c, x, y: Target(1 - y, y.tolist()), "labels: found a list"),
+    "evading with labels": (lambda c, x, y: Evade(y, LikelihoodThreshold(8.0)), "the goal is a Tensor"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARGUMENTS)
+def test_what_cannot_be_attacked_is_refused_with_a_way_out(name: str) -> None:
+    call, message = BAD_ARGUMENTS[name]
+    with pytest.raises(CondgenError, match=message):
+        call(two_gaussians(), *images(2))
 
 
 @pytest.mark.parametrize("attack", ALL, ids=name)

@@ -343,8 +343,17 @@ def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
     assert set(record.arrays["status"][boundary].tolist()) == {"no start image reaches the goal"}
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"images": 0}, "0 images"), ({"attacks": {}}, "no attacks are given")])
-def test_nothing_to_do_is_an_error(settings: dict, said: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"images": 0}, "images is 0, expected a whole number from 1 on"),
+        ({"images": 4.5}, "images is 4.5, expected a whole number"),
+        ({"attacks": {}}, r"attacks is \{\}; name them"),
+        ({"attacks": [CarliniWagner()]}, r"attacks is \[CarliniWagner\(.*\]; name them"),
+        ({"attacks": {"mine": CarliniWagner}}, r"the attack 'mine' is <class .*>, expected an object such as Carlini"),
+    ],
+)
+def test_what_can_not_be_done_is_an_error(settings: dict, said: str) -> None:
     with pytest.raises(CondgenError, match=said):
         audited(**settings)
 

@@ -15,7 +15,12 @@ from condgen.errors import DataError
 IMAGES = np.zeros((4, 1, 2, 2), np.uint8)
 BAD = {
     "floats": ((IMAGES.astype(float), [0, 1, 0, 1]), {}, "expected uint8"),
-    "no channels": ((IMAGES[:, 0], [0, 1, 0, 1]), {}, "expected uint8 of shape"),
+    "no channels": (
+        (IMAGES[:, 0], [0, 1, 0, 1]),
+        {},
+        r"shape \(4, 2, 2\), expected \(N, C, H, W\); images\[:, None\] gives them a channel",
+    ),
+    "no images": ((IMAGES[0, 0], [0, 1]), {}, r"shape \(2, 2\), expected \(N, C, H, W\)\."),
     "too few labels": ((IMAGES, [0, 1]), {}, "4 images but labels of shape"),
     "float labels": ((IMAGES, [0.0, 1.0, 0.0, 1.0]), {}, "labels are float64"),
     "negative label": ((IMAGES, [0, -1, 0, 1]), {}, "labels run from -1"),

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from condgen.attacks.goals import Goal
+from condgen.attacks.goals import Goal, check_goal
 from condgen.attacks.search import BATCH, Search, spread
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import GenerativeClassifier, check_classifier
 from condgen.density import check_images
 from condgen.errors import CondgenError
 
@@ -108,13 +108,16 @@ class Attack(abc.ABC):
 
         Raises:
             ImageError: If images or labels do not fit the model.
-            CondgenError: If the attack needs a gradient and the model gives none, or ``batch`` is not positive.
+            CondgenError: If the attack needs a gradient and the model gives none, or an argument is no classifier, no goal or
+                no positive number.
         """
-        x = x.detach().cpu()
+        check_classifier(classifier)
         check_images(x, classifier.density)
+        check_goal(goal)
         goal.check(classifier.density.num_classes, len(x))
-        if batch < 1:
-            raise CondgenError(f"batch is {batch}: nothing would be attacked; use 1 or more images at once.")
+        if not isinstance(batch, int) or batch < 1:
+            raise CondgenError(f"batch is {batch!r}, expected a whole number of images from 1 on.")
+        x = x.detach().cpu()
         generator = generator or torch.Generator().manual_seed(0)
         with frozen(classifier):
             parts = torch.arange(len(x)).split(batch)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from condgen.classifier import Prediction
-from condgen.density import check_labels
+from condgen.density import check_labels, check_tensor
 from condgen.detectors import Detector, score
 from condgen.errors import CondgenError
 
@@ -27,6 +27,17 @@ class Goal(Protocol):
     def __getitem__(self, index: Tensor) -> Self:
         """The goals of the images at ``index``."""
         ...
+
+
+def check_goal(goal: object) -> None:
+    """Refuse what is no goal, labels above all.
+
+    Raises:
+        CondgenError: If it has no ``margins``, or is a class.
+    """
+    if isinstance(goal, type) or not hasattr(goal, "margins"):
+        found = f"the class {goal.__name__}" if isinstance(goal, type) else f"a {type(goal).__name__}"
+        raise CondgenError(f"the goal is {found}; give Misclassify(label), Target(target, label) or Evade(goal, detector).")
 
 
 def reached(margins: Tensor) -> Tensor:
@@ -69,13 +80,15 @@ class Target:
         label: The true classes, shape ``(N,)``.
 
     Raises:
-        CondgenError: If a target is the true class.
+        CondgenError: If a target is the true class, or they are no tensors of one shape.
     """
 
     target: Tensor
     label: Tensor
 
     def __post_init__(self) -> None:
+        check_tensor(self.target, "targets")
+        check_tensor(self.label, "labels")
         if self.target.shape != self.label.shape:
             raise CondgenError(f"{len(self.target)} targets for {len(self.label)} labels; give one for each image.")
         same = torch.nonzero(self.target == self.label).flatten()
@@ -110,6 +123,7 @@ class Evade:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_goal(self.goal)
         if not (self.weight > 0 and math.isfinite(self.weight)):
             raise CondgenError(f"weight is {self.weight}, expected a positive number.")
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.classifier import GenerativeClassifier, Prediction, check_classifier
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import CondgenError, DataError
 
@@ -18,8 +18,7 @@ def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classe
         CondgenError: If they are not a classifier and a data set.
         DataError: If the model is not for the data, there are fewer than two images, or the model knows fewer than ``classes``.
     """
-    if not hasattr(classifier, "density"):
-        raise CondgenError(f"the classifier is a {type(classifier).__name__}; give GenerativeClassifier(your model).")
+    check_classifier(classifier)
     if not isinstance(data, ImageDataset):
         raise CondgenError(f"the data is a {type(data).__name__}; give ImageDataset(images, labels).")
     check_fits(data, classifier.density)

@@ -168,8 +168,11 @@ def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
 
 
 def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise DataError(f"{name}: images are {images.dtype} of shape {images.shape}, expected uint8 of shape (N, C, H, W).")
+    if images.dtype != np.uint8:
+        raise DataError(f"{name}: images are {images.dtype}, expected uint8: stored values from 0 on, below pixel_levels.")
+    if images.ndim != 4:
+        advice = "; images[:, None] gives them a channel" if images.ndim == 3 else ""
+        raise DataError(f"{name}: images have shape {images.shape}, expected (N, C, H, W){advice}.")
     if 0 in images.shape[1:]:
         raise DataError(f"{name}: images of shape {images.shape[1:]} have no pixels.")
     if not np.issubdtype(labels.dtype, np.integer) and labels.size:

@@ -21,7 +21,7 @@ from condgen.audits.adversarial.scene import Scene, draw
 from condgen.audits.adversarial.shards import SHARD, Arrays, Shards, fingerprint
 from condgen.audits.adversarial.summary import summarise
 from condgen.audits.checks import FAIL, Check
-from condgen.audits.predictions import check_auditable, predict
+from condgen.audits.predictions import check_auditable, check_count, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
@@ -68,7 +68,8 @@ def adversarial(
         quiet: No progress bar.
 
     Raises:
-        CondgenError: If epsilon is no positive number, or no image drawn is both classified correctly and accepted.
+        CondgenError: If epsilon or images is no positive number, attacks have no names or are none, or no image drawn is both
+            classified correctly and accepted.
     """
     check_auditable(classifier, data, classes=2)
     _check(epsilon, images, attacks)
@@ -93,10 +94,15 @@ def adversarial(
 def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | None) -> None:
     if not 0 < epsilon < math.inf:
         raise CondgenError(f"epsilon is {epsilon}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
-    if images is not None and images < 1:
-        raise CondgenError(f"{images} images cannot be attacked; ask for 1 or more, or leave it to the budget.")
-    if attacks is not None and not attacks:
-        raise CondgenError("no attacks are given; name some, or leave them to the budget.")
+    if images is not None:
+        check_count("images", images, 1)
+    if attacks is None:
+        return
+    if not isinstance(attacks, Mapping) or not attacks:
+        raise CondgenError(f'attacks is {attacks!r}; name them, as in {{"mine": Mine()}}, or leave them to the budget.')
+    for name, attack in attacks.items():
+        if not isinstance(attack, Attack):
+            raise CondgenError(f"the attack '{name}' is {attack!r}, expected an object such as CarliniWagner().")
 
 
 def _warn(checks: list[Check], quiet: bool) -> None:
