@@ -182,6 +182,7 @@ BAD_CALLS = {
     ),
     "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
     "versions as a setting": (("train", "digits-base", "--set", "versions.torch=1"), "'versions' comes from what is installed"),
+    "beyond a setting": (("train", "digits-base", "--set", "model.width.most=3"), "goes too deep: 'width' is a value"),
     "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),
     "no such level": (("train", "digits-base", "--set", "model.levels=9"), "use 1 to 4 levels"),
     "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "model.prior = 'split'"),

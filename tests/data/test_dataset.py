@@ -21,6 +21,8 @@ BAD = {
         r"shape \(4, 2, 2\), expected \(N, C, H, W\); images\[:, None\] gives them a channel",
     ),
     "no images": ((IMAGES[0, 0], [0, 1]), {}, r"shape \(2, 2\), expected \(N, C, H, W\)\."),
+    "no pixels": ((IMAGES[:, :, :0], [0, 1, 0, 1]), {}, r"images of shape \(1, 0, 2\) have no pixels"),
+    "far label": ((IMAGES, [0, 5000, 0, 1]), {}, "label 5000 without class names; number the classes from 0 on"),
     "too few labels": ((IMAGES, [0, 1]), {}, "4 images but labels of shape"),
     "float labels": ((IMAGES, [0.0, 1.0, 0.0, 1.0]), {}, "labels are float64"),
     "negative label": ((IMAGES, [0, -1, 0, 1]), {}, "labels run from -1"),

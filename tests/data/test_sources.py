@@ -1,17 +1,20 @@
 """Every way to bring images: what is read, how it is split, and what is refused with which words."""
 
+import json
 import multiprocessing
 import os
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from condgen.data import cache, images, sources
+from condgen.data import arrays, cache, images, sources
 from condgen.data.catalogue import open_dataset
 from condgen.data.images import Encoded, Geometry, decode
 from condgen.errors import DataError
@@ -42,9 +45,12 @@ def all_images(splits) -> set[bytes]:
 def test_parquet_with_and_without_metadata(tmp_path: Path) -> None:
     known = open_dataset(write_parquet(tmp_path / "a.parquet", image="img", label="fine"))
     bare = open_dataset(write_parquet(tmp_path / "b.parquet", metadata=False))
+    plain = pa.table({"png": [encoded(p) for p in pictures(40)], "y": [i % 2 for i in range(40)]})
+    pq.write_table(plain, tmp_path / "c.parquet")
     assert known.train.class_names == ("cat", "dog")
     assert bare.train.class_names == ("0", "1")
     assert all_images(known) == all_images(bare) == {p.tobytes() for p in pictures(40)}
+    assert all_images(open_dataset(f"parquet:{tmp_path / 'c.parquet'}")) == all_images(bare)
 
 
 def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> None:
@@ -254,6 +260,15 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
     write_folder(root / "other-classes" / "train", {"cat": 3, "dog": 3})
     write_folder(root / "other-classes" / "test", {"cat": 3, "cow": 3})
     (root / "text.npz").write_bytes(b"hello")
+    numbers = pa.table({"image": two, "fine": [0, 1], "coarse": [0, 1]})
+    pq.write_table(numbers, root / "two-labels.parquet")
+    words = pa.table({"image": two, "label": ["cat", "dog"]})
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(words.replace_schema_metadata(about), root / "words.parquet")
+    for configuration in ("fine", "coarse"):
+        (root / "several" / configuration).mkdir(parents=True)
+        write_parquet(root / "several" / configuration / "train.parquet")
     x, y = np.stack(pictures(10)), np.arange(10) % 2
     return {
         "one class only": (f"parquet:{root}/one-class.parquet", "all 17 training images are of one class"),
@@ -265,6 +280,18 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         "no parquet": (f"parquet:{root}/text.parquet", "not a readable parquet file"),
         "no rows": (f"parquet:{root}/empty.parquet", "holds no image"),
         "no training part": (f"parquet:{root}/no-split", "has no training file"),
+        "two label columns": (
+            f"parquet:{root}/two-labels.parquet",
+            r"class-label columns \['fine', 'coarse'\] among image \(binary\), fine \(int64\), coarse \(int64\); expected one",
+        ),
+        "words for labels": (f"parquet:{root}/words.parquet", "column 'label' holds string, expected integers"),
+        "several configurations": (f"parquet:{root}/several", r"several configurations \(coarse, fine\); download one"),
+        "file for a folder": (f"folder:{root}/text.npz", "text.npz is a file, expected a folder"),
+        "far label": (write_npz(root / "i.npz", images=x, labels=y * 5000), "label 5000 without class names"),
+        "parts of two sizes": (
+            write_npz(root / "j.npz", x_train=x, y_train=y, x_test=x[:, :4], y_test=y),
+            "the splits differ in shape .*arrays before they are saved",
+        ),
         "empty class folder": (f"folder:{root}/empty-class", "empty-class/dog holds no PNG"),
         "one class folder": (f"folder:{root}/one-folder", "has 1 class folders"),
         "different sizes": (f"folder:{root}/mixed", r"images of 6x6 \(15\) and 8x8 \(5\); set data.size=32"),
@@ -292,6 +319,7 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
 
 NAMES_OF_BAD_SETS = [
     "one class only", "missing image", "missing label", "negative label", "label without a class", "truncated parquet",
+    "two label columns", "words for labels", "several configurations", "file for a folder", "far label", "parts of two sizes",
     "no parquet", "no rows", "no training part", "empty class folder", "one class folder", "different sizes",
     "other classes in test", "nothing there", "no npz", "npz without labels", "npz of other names",
     "npz with two trainings", "npz of floats", "npz of odd shape",
@@ -306,6 +334,34 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path, name: str, own_cache: Pa
     with pytest.raises(DataError, match=message):
         open_dataset(dataset)
     assert not [path for path in own_cache.rglob(".*") if path.is_dir()]
+
+
+def test_an_archive_that_unpacks_to_more_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MOST_BYTES", 100)
+    with pytest.raises(DataError, match=r"unpacks to [0-9]+ bytes, more than 100; split it"):
+        open_dataset(write_npz(tmp_path / "a.npz", images=np.stack(pictures(10)), labels=np.arange(10) % 2))
+
+
+def test_metadata_that_is_damaged_costs_the_names_alone(tmp_path: Path) -> None:
+    for written in (b"no json", b"[]", b'{"info": {"features": 3}}'):
+        table = pa.table({"image": [encoded(p) for p in pictures(20)], "label": [i % 2 for i in range(20)]})
+        pq.write_table(table.replace_schema_metadata({"huggingface": written}), tmp_path / "a.parquet")
+        assert open_dataset(f"parquet:{tmp_path}/a.parquet").train.class_names == ("0", "1")
+
+
+def test_an_image_larger_than_its_frame_is_named(tmp_path: Path) -> None:
+    large = [encoded(p) for p in pictures(20, (40, 40))]
+    for split in ("train", "test"):
+        (tmp_path / "mnist").mkdir(exist_ok=True)
+        (tmp_path / "mnist" / f"{split}.parquet").write_bytes(parquet_bytes(large, [0, 1] * 10))
+    with pytest.raises(DataError, match=r"parquet row 0 .*40x40 pixels do not fit into 32x32"):
+        open_dataset("mnist", data_dir=tmp_path)
+
+
+def test_a_strip_is_not_resized_to_more_pixels_than_an_image_may_have(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(parquet_bytes([encoded(np.zeros((1, 9000), np.uint8))] * 2, [0, 1]))
+    with pytest.raises(DataError, match=r"row 0 .*resizing to 9216000x1024 pixels is out of bounds"):
+        open_dataset(f"parquet:{tmp_path}/a.parquet", size=1024)
 
 
 def test_every_bad_set_is_tried(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "odd size": (lambda: MultiScale([Squeeze(), Squeeze()], (2, 5, 4)), "5x4 cannot be halved for 2 levels; use 1 to 1 levels"),
     "classes beyond z": (lambda: SplitPrior(40, 32), "40 classes, but z has 32 in all; use larger images (z of 41 or more)"),
+    "no family": (lambda: ClassMixture(2, 8, family="gausian"), "family 'gausian' is not known; did you mean 'gaussian'"),
+    "smoothed to nothing": (lambda: ClassMixture(2, 8, label_smoothing=1.0), "a probability below 1 and not 1"),
+    "no scale": (lambda: SplitPrior(2, 8, scale=0.0), "has a positive scale and not 0; use one such as 0.3"),
     "nothing to smooth over": (lambda: ClassMixture(1, 8, label_smoothing=0.1), "0.1 needs another class and there is 1"),
 }
 

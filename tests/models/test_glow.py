@@ -193,6 +193,15 @@ def test_the_card_counts_memory_in_the_precision_of_training() -> None:
     assert cards[1].activation_bytes < 0.8 * cards[0].activation_bytes
 
 
+def test_constant_memory_costs_one_more_pass_and_keeps_less() -> None:
+    stored, constant = (tiny_glow(event_shape=(1, 8, 8), blocks=4, constant_memory=constant) for constant in (False, True))
+    usual, frugal = describe(stored), describe(constant)
+    assert frugal.likelihood_flops == usual.likelihood_flops
+    assert frugal.training_flops == usual.training_flops + usual.likelihood_flops
+    assert frugal.activation_bytes < usual.activation_bytes
+    assert describe(constant) == frugal
+
+
 def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> None:
     glow = Glow(ClassMixture(2, 8192), event_shape=(1, 64, 64), levels=2, blocks=1, width=128)
     with machine.alone():

@@ -15,13 +15,13 @@ from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.config import load_preset
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import open_dataset
-from condgen.errors import DataError, RunError
+from condgen.errors import ConfigError, DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.runs import Run
 from condgen.training import loop, progress
 from condgen.training.checkpoints import Checkpoint, epochs_done, load_weights, newest
 from condgen.training.loop import fit
-from condgen.training.objectives import Likelihood, Reweight
+from condgen.training.objectives import Likelihood, Reweight, Split
 from condgen.training.optimiser import NonFiniteLoss, Optimiser
 from tests.conftest import TINY
 
@@ -189,6 +189,20 @@ def test_more_images_than_a_batch_are_needed(tmp_path: Path) -> None:
     classifier = GenerativeClassifier(DiagonalGaussian(torch.rand(10, 1, 8, 8)))
     with pytest.raises(DataError, match="10 training images, fewer than one batch of 64"):
         fit(classifier, Likelihood(), data, data, settings=SETTINGS, directory=tmp_path, quiet=True)
+
+
+def test_images_to_choose_the_best_checkpoint_by_are_needed(tmp_path: Path) -> None:
+    data = open_dataset("digits").train
+    classifier = GenerativeClassifier(DiagonalGaussian(torch.rand(10, 1, 8, 8)))
+    with pytest.raises(DataError, match="no validation images to choose the best checkpoint by; keep at least one"):
+        fit(classifier, Likelihood(), data, data.take(slice(0, 0)), settings=SETTINGS, directory=tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_split_objective_needs_a_subspace() -> None:
+    prediction = Prediction(torch.zeros(1, 2), torch.tensor([0.5, 0.5]).log(), dims=4)
+    with pytest.raises(ConfigError, match=r'needs a model with a class subspace; set model.prior = "split"'):
+        Split(alpha=1.0)(prediction, torch.tensor([0]))
 
 
 def test_reweight_is_likelihood_plus_weighted_cross_entropy() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,12 +83,16 @@ class ParquetTable:
             raise DataError(f"{self.paths[0]} has a damaged schema ({_first_line(error)}); fetch it again.") from error
 
     def _image_and_label(self, file: pq.ParquetFile) -> tuple[str, str]:
-        kinds = {name: feature.get("_type") for name, feature in _features(file).items() if isinstance(feature, dict)}
-        schema = file.schema_arrow
-        images = [name for name, kind in kinds.items() if kind == "Image"] or [f.name for f in schema if _holds_images(f.type)]
-        labels = [name for name, kind in kinds.items() if kind == "ClassLabel"] or [
-            field.name for field in schema if pa.types.is_integer(field.type)
-        ]
+        features, schema = _features(file), file.schema_arrow
+
+        def described(kind: str) -> list[str]:
+            return [name for name, it in features.items() if isinstance(it, dict) and it.get("_type") == kind]
+
+        def of_type(fits: Callable[[pa.DataType], bool]) -> list[str]:
+            return [field.name for field in schema if fits(field.type)]
+
+        images = described("Image") or of_type(_is_struct_of_bytes) or of_type(_is_bytes)
+        labels = described("ClassLabel") or of_type(pa.types.is_integer)
         if len(images) != 1 or len(labels) != 1 or not {images[0], labels[0]} <= set(schema.names):
             columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
             raise DataError(
@@ -163,8 +167,13 @@ def _features(file: pq.ParquetFile) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _holds_images(kind: pa.DataType) -> bool:
+def _is_struct_of_bytes(kind: pa.DataType) -> bool:
+    """As the Hub stores images."""
     return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _encoded(batch: pa.RecordBatch, image: str, label: str, path: Path, row: int) -> list[Encoded]:
