@@ -18,10 +18,16 @@ class Hub:
     repositories: dict[str, dict[str, bytes]]
     break_after: int | None = None  # the first transfer of each file ends after so many bytes
     corrupt: bool = False
+    status: int = 200  # of listings
+    hashes: bool = True  # whether listings promise a sha256, as they do for all but small files
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     url: str = ""
     _broken: set[str] = field(default_factory=set)
+
+
+def promise(content: bytes) -> dict[str, object]:
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
 
 
 @contextmanager
@@ -48,6 +54,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.file(hub.repositories[f"{owner}/{name}"]["/".join(rest)], path, body)
 
         def listing(self, name: str, path: str) -> None:
+            if hub.status != 200:
+                return self.send(hub.status, b"{}", {})
             if name not in hub.repositories:
                 return self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
             if "/revision/" in path and not path.endswith(("/main", COMMIT)):
@@ -56,7 +64,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 {
                     "rfilename": file,
                     "size": len(content),
-                    "lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130},
+                    **({"lfs": promise(content)} if hub.hashes else {}),
                 }
                 for file, content in hub.repositories[name].items()
             ]

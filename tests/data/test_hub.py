@@ -84,6 +84,32 @@ def test_a_repository_without_parquet(monkeypatch: pytest.MonkeyPatch) -> None:
             open_dataset("hub:us/notes")
 
 
+def test_a_server_in_trouble_is_named_and_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Hub({"us/pets": small_hub_set()}, status=403)) as hub:
+        reach(hub, monkeypatch)
+        with pytest.raises(DataError, match=r"hub:us/pets cannot be fetched \(.*403.*try again later"):
+            open_dataset("hub:us/pets")
+        hub.status = 200
+        assert len(open_dataset("hub:us/pets").train) == 36
+
+
+def test_files_without_a_promised_hash_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Hub({"us/pets": small_hub_set()}, hashes=False)) as hub:
+        reach(hub, monkeypatch)
+        assert len(open_dataset("hub:us/pets").train) == 36
+
+
+def test_a_disk_that_takes_no_download_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with serving(Hub({"us/pets": small_hub_set()})) as hub:
+        reach(hub, monkeypatch)
+        with pytest.raises(DataError, match=r"hub:us/pets cannot be fetched \(.*check network and disk"):
+            open_dataset("hub:us/pets")
+
+
 def test_no_network_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataError, match="--data-dir or CONDGEN_DATA"):
