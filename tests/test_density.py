@@ -75,7 +75,7 @@ BAD_IMAGES = {
 @pytest.mark.parametrize("name", BAD_IMAGES)
 def test_bad_images_are_refused_with_a_way_out(name: str) -> None:
     x, message = BAD_IMAGES[name]
-    with pytest.raises(CondgenError, match=message):
+    with pytest.raises(ImageError, match=message):
         GenerativeClassifier(DiagonalGaussian(MEAN))(x)
 
 
@@ -87,12 +87,12 @@ def test_bad_labels_are_refused(label: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("label", [[0, 1], np.array([0, 1]), 0], ids=str)
 def test_labels_that_are_no_tensor_are_refused_with_a_way_out(label: object) -> None:
-    with pytest.raises(CondgenError, match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one"):
+    with pytest.raises(ImageError, match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one"):
         check_labels(label, num_classes=2)
 
 
 def test_a_prior_that_is_no_tensor_is_refused_with_a_way_out() -> None:
-    with pytest.raises(CondgenError, match=r"prior: found a list, expected a tensor; torch.as_tensor\(prior\) makes one"):
+    with pytest.raises(CondgenError, match="prior is a list, expected a tensor of 2 numbers"):
         GenerativeClassifier(DiagonalGaussian(MEAN), [0.5, 0.5])
 
 

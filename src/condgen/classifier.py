@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model, check_tensor
+from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model
 from condgen.errors import CondgenError
 
 
@@ -94,7 +94,8 @@ class GenerativeClassifier(nn.Module):
         self.density = density
         if prior is None:
             prior = torch.full((density.num_classes,), 1 / density.num_classes)
-        check_tensor(prior, "prior")
+        if not isinstance(prior, Tensor):
+            raise CondgenError(f"prior is a {type(prior).__name__}, expected a tensor of {density.num_classes} numbers.")
         if prior.shape != (density.num_classes,) or not (prior > 0).all() or not math.isclose(prior.sum(), 1, abs_tol=1e-5):
             raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
         self.register_buffer("log_prior", prior.log())

@@ -102,8 +102,18 @@ def check_model(density: object) -> None:
         raise CondgenError(f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class.")
 
 
-def _counts(value: object) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1  # NumPy's whole numbers too
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Refuse what is no number of things.
+
+    Raises:
+        CondgenError: If it is no whole number from ``least`` on.
+    """
+    if not _counts(value, least):
+        raise CondgenError(f"{name} is {value!r}, expected a whole number from {least} on.")
+
+
+def _counts(value: object, least: int = 1) -> bool:
+    return isinstance(value, Integral) and int(value) >= least  # NumPy's whole numbers too
 
 
 def check_answer(answer: object, number: int, density: ClassConditionalDensity) -> None:
@@ -129,18 +139,18 @@ def check_tensor(value: object, name: str) -> None:
     """Refuse arrays and lists, which only look as if they would do.
 
     Raises:
-        CondgenError: Naming what to write.
+        ImageError: Naming what to write.
     """
     if not isinstance(value, Tensor):
-        raise CondgenError(f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one.")
+        raise ImageError(f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one.")
 
 
 def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
     """Refuse what no model should be asked about.
 
     Raises:
-        CondgenError: If ``x`` is no tensor.
-        ImageError: If ``x`` is not floating point, has another shape than the model, holds a NaN, or leaves ``bounds``.
+        ImageError: If ``x`` is no tensor, is not floating point, has another shape than the model, holds a NaN, or leaves
+            ``bounds``.
     """
     check_tensor(x, "images")
     if not x.is_floating_point():
@@ -164,7 +174,6 @@ def check_labels(label: Tensor, num_classes: int) -> None:
     """Refuse labels that name no class of the model.
 
     Raises:
-        CondgenError: If ``label`` is no tensor.
         ImageError: If ``label`` is not a vector of integers in ``[0, num_classes)``.
     """
     check_tensor(label, "labels")

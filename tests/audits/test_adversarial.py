@@ -353,7 +353,7 @@ def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
         ({"attacks": {"mine": CarliniWagner}}, r"the attack 'mine' is <class .*>, expected an object such as Carlini"),
     ],
 )
-def test_what_can_not_be_done_is_an_error(settings: dict, said: str) -> None:
+def test_attacks_that_cannot_be_made_are_refused(settings: dict, said: str) -> None:
     with pytest.raises(CondgenError, match=said):
         audited(**settings)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from condgen.attacks.goals import Goal, check_goal
 from condgen.attacks.search import BATCH, Search, spread
 from condgen.classifier import GenerativeClassifier, check_classifier
-from condgen.density import check_images
+from condgen.density import check_count, check_images
 from condgen.errors import CondgenError
 
 REACHED, NOT_REACHED = "reached", "not reached"
@@ -115,8 +115,7 @@ class Attack(abc.ABC):
         check_images(x, classifier.density)
         check_goal(goal)
         goal.check(classifier.density.num_classes, len(x))
-        if not isinstance(batch, int) or batch < 1:
-            raise CondgenError(f"batch is {batch!r}, expected a whole number of images from 1 on.")
+        check_count("batch", batch)
         x = x.detach().cpu()
         generator = generator or torch.Generator().manual_seed(0)
         with frozen(classifier):

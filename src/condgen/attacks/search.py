@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class Search:
     @property
     def each_margin(self) -> list[Loss]:
         """One loss for each margin."""
-        return [lambda margins, k=k: margins[:, k] for k in range(self.conditions)]  # type: ignore[misc]
+        return [partial(torch.select, dim=1, index=k) for k in range(self.conditions)]
 
     @torch.no_grad()
     def margins(self, perturbed: Tensor, index: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, check_count, check_numbers, predict
+from condgen.audits.predictions import check_auditable, check_numbers, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
+from condgen.density import check_count
 from condgen.detectors import Detector, flagged, score
 from condgen.randomness import stream
 
@@ -29,7 +30,7 @@ def classification(
     other audits, whose bits/dim compare with ``bits_per_dim_deployed``.
     """
     check_auditable(classifier, data)
-    check_count("noise_draws", noise_draws, 1)
+    check_count("noise_draws", noise_draws)
     x, label = data.batch(slice(None))
     prediction = predict(classifier, x)
     check_numbers(prediction)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, check_count, check_numbers, predict
+from condgen.audits.predictions import check_auditable, check_numbers, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
+from condgen.density import check_count
 from condgen.detectors import Detector, flagged
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream

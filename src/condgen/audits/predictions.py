@@ -1,6 +1,5 @@
 """Predictions for more images than fit one batch, and what an audit can be made of."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,12 +25,6 @@ def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classe
         raise DataError(f"{data.name} has {len(data)} image(s); intervals come from their spread: use 2 or more.")
     if classifier.density.num_classes < classes:
         raise DataError(f"the model knows {classifier.density.num_classes} class, and this audit asks about a wrong one.")
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Refuse a number of something that an audit cannot be made with."""
-    if not isinstance(value, (int, np.integer)) or value < least:
-        raise CondgenError(f"{name} is {value!r}, expected a whole number from {least} on.")
 
 
 def check_numbers(prediction: Prediction) -> None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Record:
         """Write ``<audit>.npz`` and ``<audit>.json``, both or neither: the former pair stays until the new one is written."""
         summary, arrays = (directory / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
         with written_whole(summary) as to_summary, written_whole(arrays) as to_arrays:
-            np.savez_compressed(to_arrays, **self.arrays)  # type: ignore[arg-type]
+            np.savez_compressed(to_arrays, **cast(dict[str, Any], self.arrays))
             to_summary.write_text(json.dumps({**self.summary, "origin": self.origin}, indent=1) + "\n")
 
     @classmethod

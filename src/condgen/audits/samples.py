@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from condgen.audits.predictions import check_count
 from condgen.audits.records import Record
-from condgen.density import ClassConditionalDensity
+from condgen.density import ClassConditionalDensity, check_count
 from condgen.randomness import stream
 
 

@@ -1,5 +1,7 @@
 """Actnorm: a per-channel affine map that starts out normalising the data."""
 
+from typing import cast
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -65,4 +67,4 @@ class ActNorm(Bijection):
 
 def _unsettle(module: nn.Module, _: object) -> None:
     """Loaded weights may or may not be initialised."""
-    module.settled = False  # type: ignore[assignment]
+    cast(ActNorm, module).settled = False

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +54,12 @@ class Compose(Bijection):
     def __init__(self, bijections: Iterable[Bijection], constant_memory: bool = False):
         super().__init__()
         self.constant_memory = constant_memory
-        self.steps: Sequence[Bijection] = nn.ModuleList(bijections)  # type: ignore[assignment]
+        self.steps = cast(Sequence[Bijection], nn.ModuleList(bijections))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.constant_memory and torch.is_grad_enabled():
-            return _Recomputed.apply(x, self, *self.parameters())  # type: ignore[no-any-return]
+            found: tuple[Tensor, Tensor] = _Recomputed.apply(x, self, *self.parameters())
+            return found
         return self.run(x)
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,7 +150,7 @@ class MultiScale(Bijection):
 
     def __init__(self, levels: Iterable[Bijection], event_shape: tuple[int, int, int]):
         super().__init__()
-        self.levels: Sequence[Bijection] = nn.ModuleList(levels)  # type: ignore[assignment]
+        self.levels = cast(Sequence[Bijection], nn.ModuleList(levels))
         check_levels(event_shape, len(self.levels))
         if len(self.levels) > 1 and event_shape[0] % 2:
             raise ConfigError(f"half of the channels leave a level and there are {event_shape[0]}; use {event_shape[0] + 1}.")

@@ -67,8 +67,8 @@ class CouplingNetwork(nn.Module):
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)
         self.last = nn.Conv2d(width, channels_out, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
         self.log_gain = nn.Parameter(torch.zeros(channels_out, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:

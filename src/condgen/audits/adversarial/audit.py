@@ -21,10 +21,11 @@ from condgen.audits.adversarial.scene import Scene, draw
 from condgen.audits.adversarial.shards import SHARD, Arrays, Shards, fingerprint
 from condgen.audits.adversarial.summary import summarise
 from condgen.audits.checks import FAIL, Check
-from condgen.audits.predictions import check_auditable, check_count, predict
+from condgen.audits.predictions import check_auditable, predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
+from condgen.density import check_count
 from condgen.detectors import Detector, flagged
 from condgen.errors import CondgenError
 from condgen.randomness import stream
@@ -95,7 +96,7 @@ def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | N
     if not 0 < epsilon < math.inf:
         raise CondgenError(f"epsilon is {epsilon}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
     if images is not None:
-        check_count("images", images, 1)
+        check_count("images", images)
     if attacks is None:
         return
     if not isinstance(attacks, Mapping) or not attacks:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class Shards:
                 Console(stderr=True).print(f"{path} is damaged ({error}); it is made again.", markup=False, style="yellow")
         made = compute()
         with written_whole(path) as work, work.open("wb") as written:
-            np.savez_compressed(written, **made)  # type: ignore[arg-type]
+            np.savez_compressed(written, **cast(dict[str, Any], made))
         return made
 
 
