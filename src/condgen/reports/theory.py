@@ -69,7 +69,8 @@ def notes(example: Counterexample) -> list[str]:
 def words(example: Counterexample) -> str:
     """The counterexample in a paragraph."""
     unmet = [str(line.number) for line in conditions(example) if not line.holds]
-    exception = f" Condition {', '.join(unmet)} does not hold as the paper writes it; see the note below." if unmet else ""
+    numbers = ", ".join(unmet)
+    exception = f" Condition {numbers} does not hold as the paper writes it; see note {numbers}." if unmet else ""
     return (
         f"In {example.dimension} dimensions there is a model q that differs from the data p by {example.kl_p_q:.3g} and"
         f" {example.kl_q_p:.3g} nats only, and yet {100 * example.attackable:.1f} % of the samples of p can be moved by less"
