@@ -1,10 +1,19 @@
 """Audit a model of your own: here the smallest there is, one Gaussian per class, on the embedded digits. Runs in seconds."""
 
 import math
+import tempfile
 
 import torch
 
-from condgen import ClassConditionalDensity, GenerativeClassifier, LikelihoodThreshold, audits, open_dataset
+from condgen import (
+    AuditedModel,
+    ClassConditionalDensity,
+    GenerativeClassifier,
+    LikelihoodThreshold,
+    audits,
+    open_dataset,
+    write_report,
+)
 
 
 class ClassGaussian(ClassConditionalDensity):
@@ -29,11 +38,17 @@ classifier = GenerativeClassifier(ClassGaussian(*splits.train.batch(slice(None))
 held_out, _ = splits.validation.batch(slice(None))
 detector = LikelihoodThreshold.at_quantile(classifier(held_out).bits_per_dim, quantile=0.99)
 
-table = audits.classification(classifier, splits.test, detector=detector).summary
+classification = audits.classification(classifier, splits.test, detector=detector)
+table = classification.summary
 print(f"accuracy {table['accuracy']:.1%} at {table['bits_per_dim']:.2f} bits/dim on {table['n']} test images")
 
-labels = audits.membership(classifier, splits.test).summary
-print(f"wrong labels are noticed with an AUROC of {labels['auroc']:.2f}")
+membership = audits.membership(classifier, splits.test)
+print(f"wrong labels are noticed with an AUROC of {membership.summary['auroc']:.2f}")
 
-ways = audits.interpolation(classifier, splits.test, detector=detector, pairs=200, quiet=True).summary
+interpolation = audits.interpolation(classifier, splits.test, detector=detector, pairs=200, quiet=True)
+ways = interpolation.summary
 print(f"{ways['accepted_all_along']:.1%} of {ways['pairs']} ways between two classes pass the detector all along")
+
+model = AuditedModel("class-gaussian", [classification, membership, interpolation], splits.test.class_names)
+page = write_report([model], tempfile.mkdtemp())
+print(f"all of it, with figures: {page}")

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from condgen.models.glow import Glow
     from condgen.models.priors import ClassMixture, SplitPrior
     from condgen.reports import write_report
+    from condgen.reports.audited import AuditedModel
     from condgen.runs import Run
     from condgen.training.loop import fit
 
 HOMES = {
+    "AuditedModel": "reports.audited",
     "ClassConditionalDensity": "density",
     "CondgenError": "errors",
     "Config": "config",
@@ -43,6 +45,7 @@ HOMES = {
 }
 
 __all__ = [
+    "AuditedModel",
     "ClassConditionalDensity",
     "ClassMixture",
     "CondgenError",

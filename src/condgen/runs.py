@@ -27,12 +27,13 @@ class Run:
     config: Config
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> "Run":
+    def create(cls, path: Path | str, config: Config) -> "Run":
         """Start a run in a new directory; writes the fully resolved configuration with versions.
 
         Raises:
             RunError: If something is there already.
         """
+        path = Path(path)
         if path.exists():
             raise RunError(f"{path} exists already; choose another --run, remove it, or go on with --resume.")
         config = config.model_copy(update={"versions": installed_versions()})
@@ -42,12 +43,13 @@ class Run:
         return cls(path, config)
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: Path | str) -> "Run":
         """Open what :meth:`create` made.
 
         Raises:
             RunError: If ``path`` is no run directory.
         """
+        path = Path(path)
         if not (path / "config.toml").is_file():
             found = "has no config.toml" if path.exists() else "does not exist"
             raise RunError(f"{path} is not a run directory: it {found}. `condgen train PRESET --run {path}` makes one.")

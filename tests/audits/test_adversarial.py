@@ -228,7 +228,7 @@ def test_a_senseless_epsilon_is_refused(epsilon: float) -> None:
 
 
 def test_pieces_are_reused_and_those_of_another_plan_are_not(tmp_path: Path) -> None:
-    first = audited(directory=tmp_path)
+    first = audited(directory=str(tmp_path))
     pieces = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.npz")}
     assert len(pieces) == 4
     again = audited(directory=tmp_path, attacks={**ATTACKS})

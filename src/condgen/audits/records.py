@@ -28,20 +28,21 @@ class Record:
     arrays: dict[str, NDArray[Any]]
     origin: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: Path | str) -> None:
         """Write ``<audit>.npz`` and ``<audit>.json``, both or neither: the former pair stays until the new one is written."""
-        summary, arrays = (directory / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
+        summary, arrays = (Path(directory) / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
         with written_whole(summary) as to_summary, written_whole(arrays) as to_arrays:
             np.savez_compressed(to_arrays, **cast(dict[str, Any], self.arrays))
             to_summary.write_text(json.dumps({**self.summary, "origin": self.origin}, indent=1) + "\n")
 
     @classmethod
-    def load(cls, directory: Path, audit: str) -> "Record":
+    def load(cls, directory: Path | str, audit: str) -> "Record":
         """Read what :meth:`save` wrote.
 
         Raises:
             RunError: If it is missing or damaged.
         """
+        directory = Path(directory)
         try:
             summary = json.loads((directory / f"{audit}.json").read_text())
             with (directory / f"{audit}.npz").open("rb") as file, np.load(file) as arrays:

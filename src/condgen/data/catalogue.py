@@ -39,7 +39,7 @@ def dataset_names() -> list[str]:
     return sorted([*EMBEDDED, *KNOWN, *BACKGROUND_MNIST])
 
 
-def open_dataset(name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0) -> Splits:
+def open_dataset(name: str, *, data_dir: Path | str | None = None, size: int | None = None, seed: int = 0) -> Splits:
     """A data set with its train, validation and test parts.
 
     Args:
@@ -56,7 +56,7 @@ def open_dataset(name: str, *, data_dir: Path | None = None, size: int | None = 
         >>> [len(part) for _, part in open_dataset("digits").items()]
         [1257, 180, 360]
     """
-    return find_source(name, data_dir=data_dir, size=size, seed=seed).open()
+    return find_source(name, data_dir=None if data_dir is None else Path(data_dir), size=size, seed=seed).open()
 
 
 def find_source(name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0) -> Source:

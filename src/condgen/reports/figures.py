@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from condgen.audits.adversarial.summary import WORST, by_attack, curve
+from condgen.reports.audited import Audited
 from condgen.reports.images import draw_image, image_grid
-from condgen.runs import Run
 
 BLUE, ORANGE, GREY, RED = "#0b6aa8", "#d9750b", "#6b6b6b", "#b3261e"
 CYCLE = (BLUE, ORANGE, "#2a7f4f", "#8a4fa3", RED)
@@ -23,16 +23,16 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def interpolation_examples(run: Run) -> Figure:
+def interpolation_examples(model: Audited) -> Figure:
     """Fig. 1: single interpolations, images below, bits/dim above."""
-    record = run.record("interpolation")
+    record = model.record("interpolation")
     alpha, threshold = record.arrays["alpha"], record.summary["threshold"]
     strips = record.arrays["strips"][:EXAMPLES]
     figure = Figure(figsize=(5.2, 1.9 * len(strips) + 0.4), layout="constrained")
     panels = figure.subplots(2 * len(strips), 1, height_ratios=[2.6, 1] * len(strips), squeeze=False)[:, 0]
     for number, strip in enumerate(strips):
         axes = panels[2 * number]
-        start, end = (_class_name(run, label) for label in record.arrays["label"][number])
+        start, end = (_class_name(model, label) for label in record.arrays["label"][number])
         axes.plot(alpha, record.arrays["bits_per_dim"][number], color=BLUE)
         axes.axhline(threshold, color=RED, linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
         axes.set(ylabel="bits/dim", xlim=(0, 1), xticks=[], title=f"from class {start} to class {end}")
@@ -41,9 +41,9 @@ def interpolation_examples(run: Run) -> Figure:
     return figure
 
 
-def membership_histogram(run: Run) -> Figure:
+def membership_histogram(model: Audited) -> Figure:
     """Fig. 3: bits/dim under the right class against the likeliest wrong one."""
-    record = run.record("membership")
+    record = model.record("membership")
     right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
     low, high = np.quantile(np.concatenate([right, wrong]), [0.002, 0.998])
     bins = np.linspace(low, high, 40).tolist()
@@ -52,22 +52,22 @@ def membership_histogram(run: Run) -> Figure:
     axes.hist(right, bins=bins, color=BLUE, alpha=0.65, label="right class")
     axes.hist(wrong, bins=bins, color=ORANGE, alpha=0.65, label="likeliest wrong class")
     auroc = record.summary["auroc"]
-    axes.set(xlabel="bits/dim", ylabel="test images", title=f"{run.name}\nAUROC {auroc:.2f} (positive: wrong label)")
+    axes.set(xlabel="bits/dim", ylabel="test images", title=f"{model.name}\nAUROC {auroc:.2f} (positive: wrong label)")
     axes.margins(y=0.25)  # so that the legend stands above the bars
     axes.legend(fontsize=7, loc="upper right", ncols=2)
     return figure
 
 
-def interpolation_means(run: Run) -> Figure:
+def interpolation_means(model: Audited) -> Figure:
     """Fig. 4: mean bits/dim and class posteriors along the line."""
-    summary = run.record("interpolation").summary
+    summary = model.record("interpolation").summary
     alpha, (low, high) = summary["alpha"], np.transpose(summary["bits_per_dim_ci"])
     figure = Figure(figsize=(5.6, 2.5), layout="constrained")
     likelihood, posterior = figure.subplots(1, 2)
     likelihood.plot(alpha, summary["bits_per_dim"], color=BLUE, label="mean, 95 % interval")
     likelihood.fill_between(alpha, low, high, color=BLUE, alpha=0.2, linewidth=0)
     likelihood.axhline(summary["threshold"], color=RED, linestyle="--", linewidth=1, label="detector's threshold")
-    likelihood.set(xlabel="interpolation α", ylabel="bits/dim", xlim=(0, 1), title=f"{run.name}: {summary['pairs']} pairs")
+    likelihood.set(xlabel="interpolation α", ylabel="bits/dim", xlim=(0, 1), title=f"{model.name}: {summary['pairs']} pairs")
     likelihood.margins(y=0.25)
     likelihood.legend(fontsize=7)
     posterior.plot(alpha, summary["posterior_0"], color=BLUE, label="class at α = 0")
@@ -77,9 +77,9 @@ def interpolation_means(run: Run) -> Figure:
     return figure
 
 
-def attack_curves(run: Run) -> Figure:
+def attack_curves(model: Audited) -> Figure:
     """Success against distance, for attacks on the classifier and for attacks on classifier and detector."""
-    record = run.record("adversarial")
+    record = model.record("adversarial")
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     cells = {knows: by_attack(record.arrays, knows) for knows in (False, True)}
@@ -94,7 +94,7 @@ def attack_curves(run: Run) -> Figure:
             if not knows:
                 _steps(axes, each["any"], ends, linestyle=":", **look)
         axes.axvline(record.summary["epsilon"], color=GREY, linestyle="--", linewidth=0.8)
-        axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103), title=f"{run.name}\n{title}")
+        axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103), title=f"{model.name}\n{title}")
     panels[0].set_ylabel("images turned, %")
     panels[0].plot([], [], color=GREY, linestyle=":", label="noticed or not")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
@@ -107,9 +107,9 @@ def _steps(axes: Any, found: Any, ends: list[float], **look: Any) -> None:
     axes.step([ends[0], *distance, ends[1]], 100 * np.concatenate([[0], share, last]), where="post", **look)
 
 
-def attack_gallery(run: Run) -> Figure:
+def attack_gallery(model: Audited) -> Figure:
     """Original, perturbed, and the difference with grey as zero: the nearest success of each attack on each goal."""
-    arrays = run.record("adversarial").arrays
+    arrays = model.record("adversarial").arrays
     cells = [(arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]]
     shown = [number for number, cell in enumerate(cells) if cell not in cells[:number]]
     width, height = 6.2, 0.95 * max(1, len(shown)) + 0.3
@@ -126,19 +126,19 @@ def attack_gallery(run: Run) -> Figure:
         shift = perturbed - original
         for place, image in enumerate((original, perturbed, 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6))):
             draw_image(axes, image, cell=(0.95 * place + 0.05, top, 0.9))
-        axes.text(3, top + 0.45, _gallery_words(run, arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
+        axes.text(3, top + 0.45, _gallery_words(model, arrays, arrays["gallery_row"][number]), va="center", fontsize=7.5)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
-def _class_name(run: Run, label: int) -> str:
+def _class_name(model: Audited, label: int) -> str:
     """As text of a figure, where dollar signs would begin a formula."""
-    return run.class_name(label).replace("$", r"\$")
+    return model.class_name(label).replace("$", r"\$")
 
 
-def _gallery_words(run: Run, arrays: Any, row: int) -> str:
+def _gallery_words(model: Audited, arrays: Any, row: int) -> str:
     knows, noticed = arrays["knows_detector"][row], arrays["flagged"][row]
-    label, predicted = (_class_name(run, arrays[key][row]) for key in ("label", "predicted"))
+    label, predicted = (_class_name(model, arrays[key][row]) for key in ("label", "predicted"))
     return (
         f"{arrays['attack'][row]}, {'knows' if knows else 'ignores'} the detector: {'noticed' if noticed else 'unnoticed'}\n"
         f"{label} taken for {predicted}, L2 {arrays['l2'][row]:.2g},"
@@ -147,7 +147,7 @@ def _gallery_words(run: Run, arrays: Any, row: int) -> str:
     )
 
 
-def class_samples(run: Run) -> Figure:
+def class_samples(model: Audited) -> Figure:
     """Fig. 5, bottom: samples, a row for each class."""
-    arrays = run.record("samples").arrays
-    return image_grid(arrays["images"], [run.class_name(y) for y in range(arrays["label"].max() + 1)])
+    arrays = model.record("samples").arrays
+    return image_grid(arrays["images"], [model.class_name(y) for y in range(arrays["label"].max() + 1)])

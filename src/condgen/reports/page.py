@@ -12,10 +12,11 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
+from condgen.config import AUDITS
 from condgen.errors import CondgenError, RunError
 from condgen.files import written_whole
 from condgen.reports import figures, origins, tables, theory, theory_figures, words
-from condgen.runs import Run
+from condgen.reports.audited import Audited
 from condgen.theory import conditions, counterexample
 
 DOTS_PER_INCH = 200
@@ -23,39 +24,36 @@ ENTRIES = ("figures", "tables", "index.html")
 METADATA = {"Date": None}  # so that the same records give the same file
 
 
-def write_report(runs: Sequence[Run], directory: Path) -> Path:
+def write_report(models: Sequence[Audited], directory: Path | str) -> Path:
     """Write ``index.html``, ``figures/`` (SVG and PNG) and ``tables/`` (CSV and JSON).
 
     Args:
-        runs: Audited runs, in the order in which they are shown.
+        models: Audited runs (:class:`condgen.Run`) and models of your own (:class:`condgen.AuditedModel`), in the order
+            in which they are shown. A section shows those that have been so audited.
         directory: Made if missing; of what is in it, only these three are replaced.
 
     Returns:
         The path of the page.
 
     Raises:
-        CondgenError: If there is something of these names that no report wrote.
-        RunError: If a record is missing or damaged, or records of one run are of different weights or detectors; nothing is
+        CondgenError: If there is something of these names that no report wrote, or no model.
+        RunError: If a record is missing or damaged, or records of one model are of different weights or detectors; nothing is
             written then.
     """
+    directory = Path(directory)
+    _check_models(models)
     _check_free(directory)
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        raise CondgenError(f"two of the runs have the same name ({', '.join(names)}); report them apart.")
     with _records_of_this_version():
-        for run in runs:
-            origins.check_records(run)
-    ways = {run.name: run.record("interpolation").summary for run in runs}
+        for model in models:
+            origins.check_records(model)
     with _records_of_this_version(), tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
         work = Path(temporary)
         page = (
             _environment()
             .get_template("page.html.j2")
             .render(
-                verdict=words.verdict(ways, _summaries(runs, "adversarial")),
-                sections=_sections(runs, work),
-                runs=runs,
-                weights={run.name: origins.weights_of(run.record("classification")) for run in runs},
+                verdict=words.verdict(_summaries(models, "interpolation"), _summaries(models, "adversarial")),
+                sections=_sections(models, work),
             )
         )
         (work / "index.html").write_text(page)
@@ -63,6 +61,19 @@ def write_report(runs: Sequence[Run], directory: Path) -> Path:
             with written_whole(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
+
+
+def _check_models(models: Sequence[Audited]) -> None:
+    if not isinstance(models, Sequence) or not all(isinstance(model, Audited) for model in models):
+        raise CondgenError(
+            "expected a list of audited models; use Run.open(path) for a run, and AuditedModel(name, records) for a model of"
+            " your own."
+        )
+    if not models:
+        raise CondgenError("a report needs at least one audited model.")
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise CondgenError(f"two of the models have the same name ({', '.join(names)}); report them apart.")
 
 
 def _check_free(directory: Path) -> None:
@@ -81,74 +92,92 @@ def _records_of_this_version() -> Iterator[None]:
         raise RunError(f"a record has no {error}: it is damaged, or of another version; audit the run again.") from error
 
 
-def _sections(runs: Sequence[Run], work: Path) -> list[dict[str, object]]:
-    attacked = [run for run in runs if run.has("adversarial")]
+def _sections(models: Sequence[Audited], work: Path) -> list[dict[str, object]]:
+    of = {audit: [model for model in models if model.has(audit)] for audit in AUDITS}
+    tabled = (
+        ("Classification and likelihood", "classification", tables.classification_table, words.classification, None),
+        ("Label membership", "membership", tables.membership_table, words.membership, figures.membership_histogram),
+        ("Between classes", "interpolation", tables.interpolation_table, words.interpolation, figures.interpolation_means),
+    )
+    drawn = (
+        ("Single interpolations", "Fig. 1", "interpolation", figures.interpolation_examples),
+        ("Samples per class", "Fig. 5", "samples", figures.class_samples),
+    )
     return [
-        _section("Classification and likelihood", tables.classification_table, words.classification, None, runs, work),
-        _section("Label membership", tables.membership_table, words.membership, figures.membership_histogram, runs, work),
-        _section("Between classes", tables.interpolation_table, words.interpolation, figures.interpolation_means, runs, work),
-        *(_attacks(attacked, work) if attacked else []),
-        _gallery("Single interpolations", "Fig. 1", figures.interpolation_examples, runs, work),
-        _gallery("Samples per class", "Fig. 5", figures.class_samples, runs, work),
+        *(
+            _section(title, audit, make(of[audit]), say, draw, of[audit], work)
+            for title, audit, make, say, draw in tabled
+            if of[audit]
+        ),
+        *(_attacks(of["adversarial"], work) if of["adversarial"] else []),
+        *(_gallery(title, caption, draw, of[audit], work) for title, caption, audit, draw in drawn if of[audit]),
         _no_guarantee(work),
+        _origins(models, work),
     ]
 
 
 def _section(
     title: str,
-    make_table: Callable[[Sequence[Run]], tables.Table],
+    audit: str,
+    table: tables.Table,
     say: Callable[[str, tables.Summary], str],
-    draw: Callable[[Run], Figure] | None,
-    runs: Sequence[Run],
+    draw: Callable[[Audited], Figure] | None,
+    models: Sequence[Audited],
     directory: Path,
 ) -> dict[str, object]:
-    table = make_table(runs)
     table.save(directory / "tables")
-    audit = {"table1": "classification"}.get(table.name, table.name)
     return {
         "title": title,
         "table": table,
         "panels": [
             {
-                "words": say(run.name, run.record(audit).summary),
-                "svg": _save(draw, run, directory) if draw else "",
-                "name": run.name,
+                "words": say(model.name, model.record(audit).summary),
+                "svg": _save(draw, model, directory) if draw else "",
+                "name": model.name,
             }
-            for run in runs
+            for model in models
         ],
     }
 
 
-def _summaries(runs: Sequence[Run], audit: str) -> dict[str, tables.Summary]:
+def _origins(models: Sequence[Audited], directory: Path) -> dict[str, object]:
+    table = origins.origins_table(models)
+    table.save(directory / "tables")
+    return {"title": table.title, "table": table, "panels": []}
+
+
+def _summaries(models: Sequence[Audited], audit: str) -> dict[str, tables.Summary]:
     """Of the runs that have been so audited."""
-    return {run.name: run.record(audit).summary for run in runs if run.has(audit)}
+    return {model.name: model.record(audit).summary for model in models if model.has(audit)}
 
 
-def _attacks(runs: Sequence[Run], directory: Path) -> list[dict[str, object]]:
+def _attacks(models: Sequence[Audited], directory: Path) -> list[dict[str, object]]:
     """Table 2, success against distance, images, and whether to believe it."""
-    summaries = _summaries(runs, "adversarial")
+    summaries = _summaries(models, "adversarial")
     table, checks = tables.attacks_table(summaries), tables.checks_table(summaries)
     for made in (table, checks):
         made.save(directory / "tables")
     panels = [
         {
-            "words": words.attacks(run.name, summaries[run.name]),
-            "svg": _save(figures.attack_curves, run, directory),
-            "name": run.name,
+            "words": words.attacks(model.name, summaries[model.name]),
+            "svg": _save(figures.attack_curves, model, directory),
+            "name": model.name,
         }
-        for run in runs
+        for model in models
     ]
     return [
         {"title": "Attacks", "table": table, "panels": panels},
         {"title": "Does the evaluation of attacks deserve belief?", "table": checks, "panels": []},
-        _gallery("Perturbed images", "The nearest success of each attack on", figures.attack_gallery, runs, directory),
+        _gallery("Perturbed images", "The nearest success of each attack on", figures.attack_gallery, models, directory),
     ]
 
 
 def _gallery(
-    title: str, caption: str, draw: Callable[[Run], Figure], runs: Sequence[Run], directory: Path
+    title: str, caption: str, draw: Callable[[Audited], Figure], models: Sequence[Audited], directory: Path
 ) -> dict[str, object]:
-    panels = [{"words": f"{caption}: {run.name}", "svg": _save(draw, run, directory), "name": run.name} for run in runs]
+    panels = [
+        {"words": f"{caption}: {model.name}", "svg": _save(draw, model, directory), "name": model.name} for model in models
+    ]
     return {"title": title, "table": None, "panels": panels}
 
 
@@ -184,8 +213,8 @@ def _no_guarantee(directory: Path) -> dict[str, object]:
     return {"title": "No guarantee can be given", "table": table, "panels": panels}
 
 
-def _save(draw: Callable[[Run], Figure], run: Run, directory: Path) -> str:
-    return _save_figure(draw(run), f"{draw.__name__.replace('_', '-')}-{run.name}", directory)
+def _save(draw: Callable[[Audited], Figure], model: Audited, directory: Path) -> str:
+    return _save_figure(draw(model), f"{draw.__name__.replace('_', '-')}-{model.name}", directory)
 
 
 def _save_figure(figure: Figure, stem: str, directory: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from condgen.audits.checks import FAIL, Check
 from condgen.files import written_whole
-from condgen.runs import Run
+from condgen.reports.audited import Audited
 
 Summary = Mapping[str, Any]
 
@@ -33,10 +33,10 @@ class Table:
             path.write_text(json.dumps(self.numbers, indent=1) + "\n")
 
 
-def classification_table(runs: Sequence[Run]) -> Table:
+def classification_table(models: Sequence[Audited]) -> Table:
     """Table 1."""
     return _table(
-        runs,
+        models,
         "classification",
         "table1",
         "Table 1: classification and likelihood",
@@ -63,10 +63,10 @@ def _subspace(summary: dict[str, Any]) -> str:
     return percent(summary["subspace_accuracy"], summary["subspace_accuracy_ci"])
 
 
-def membership_table(runs: Sequence[Run]) -> Table:
+def membership_table(models: Sequence[Audited]) -> Table:
     """The numbers of Fig. 3."""
     return _table(
-        runs,
+        models,
         "membership",
         "membership",
         "Label membership (numbers of Fig. 3)",
@@ -83,10 +83,10 @@ def membership_table(runs: Sequence[Run]) -> Table:
     )
 
 
-def interpolation_table(runs: Sequence[Run]) -> Table:
+def interpolation_table(models: Sequence[Audited]) -> Table:
     """The numbers of Fig. 4."""
     return _table(
-        runs,
+        models,
         "interpolation",
         "interpolation",
         "Interpolations (numbers of Fig. 4)",
@@ -164,10 +164,15 @@ def checks_table(summaries: Mapping[str, Summary]) -> Table:
 
 
 def _table(
-    runs: Sequence[Run], audit: str, name: str, title: str, caption: str, columns: dict[str, Callable[[dict[str, Any]], str]]
+    models: Sequence[Audited],
+    audit: str,
+    name: str,
+    title: str,
+    caption: str,
+    columns: dict[str, Callable[[dict[str, Any]], str]],
 ) -> Table:
     """A row for each run, a cell for each column from the audit's summary."""
-    summaries = {run.name: run.record(audit).summary for run in runs}
+    summaries = {model.name: model.record(audit).summary for model in models}
     rows = tuple((model, *(cell(summary) for cell in columns.values())) for model, summary in summaries.items())
     numbers = tuple({"model": model, **summary} for model, summary in summaries.items())
     return Table(name, title, caption, ("model", *columns), rows, numbers)

@@ -86,7 +86,8 @@ def attacks(name: str, summary: Summary) -> str:
 
 def verdict(interpolations: Mapping[str, Summary], attacked: Mapping[str, Summary]) -> str:
     """The report's first sentences: can the likelihood be trusted as an outlier detector?"""
-    return " ".join([_of_ways(interpolations), *(_of_attacks(name, summary) for name, summary in attacked.items())])
+    said = [*([_of_ways(interpolations)] if interpolations else []), *(_of_attacks(*each) for each in attacked.items())]
+    return " ".join(said) or "Neither ambiguous images nor attacks were tried: whether the likelihood can be trusted is open."
 
 
 def _of_ways(summaries: Mapping[str, Summary]) -> str:

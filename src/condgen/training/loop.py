@@ -56,7 +56,7 @@ def fit(
     validation: ImageDataset,
     *,
     settings: config.Training,
-    directory: Path,
+    directory: Path | str,
     augmentation: Augmentation | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -86,7 +86,7 @@ def fit(
         RunError: If ``directory`` holds checkpoints and ``resume`` is false.
         NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
     """
-    density = classifier.density
+    directory, density = Path(directory), classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     check_batches(train, settings)
     if not len(validation):

@@ -46,7 +46,7 @@ def adversarial(
     epsilon: float = 1.5,
     targeted: bool = False,
     seed: int = 0,
-    directory: Path | None = None,
+    directory: Path | str | None = None,
     quiet: bool = False,
 ) -> Record:
     """Table 2 and more: what every attack does to test images that are classified correctly and accepted.

@@ -26,9 +26,9 @@ class Shards:
         plan: All that the results depend on; JSON.
     """
 
-    def __init__(self, directory: Path | None, plan: dict[str, Any]):
+    def __init__(self, directory: Path | str | None, plan: dict[str, Any]):
         text = json.dumps(plan, indent=1, sort_keys=True)
-        self.folder = directory / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
+        self.folder = Path(directory) / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
         if self.folder and not (self.folder / "plan.json").exists():
             with written_whole(self.folder / "plan.json") as path:
                 path.write_text(text + "\n")
