@@ -5,7 +5,7 @@ import torch
 from torch.autograd.functional import jacobian
 
 from condgen.models.actnorm import SMALLEST_STD, ActNorm
-from condgen.models.bijections import Compose, MultiScale, Squeeze
+from condgen.models.bijections import Compose, MultiScale, Squeeze, channels_first, images_first
 from condgen.models.convolution import Invertible1x1Convolution
 from condgen.models.coupling import AffineCoupling
 from tests.conftest import shaken
@@ -89,3 +89,29 @@ def test_convolution_inverts_float32_as_exactly_as_float64_with_spread_scales() 
     x, _ = convolution.inverse(z)
     exact = torch.linalg.solve(convolution.double().weight(), z.double().flatten(2)).view_as(z)
     assert ((x - exact).norm() / exact.norm()).item() < 1e-6
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_frozen_map_is_forward_without_a_graph(name: str, number: int) -> None:
+    bijection, x = make(name), torch.randn(number, *SHAPE, dtype=torch.float64)
+    z, log_det = bijection(x)
+    frozen_z, frozen_log_det = bijection.frozen()(x)
+    torch.testing.assert_close(frozen_z, z, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(frozen_log_det.expand(number), log_det, rtol=1e-12, atol=1e-12)
+
+
+def test_a_frozen_map_leaves_its_input_and_the_next_call_alone() -> None:
+    bijection, x = make("multi-scale"), torch.randn(3, *SHAPE, dtype=torch.float64)
+    before, frozen = x.clone(), bijection.frozen()
+    first = frozen(x)[0].clone()
+    assert torch.equal(x, before)
+    assert torch.equal(frozen(x)[0], first)
+
+
+def test_steps_keep_the_images_innermost() -> None:
+    """Else channels would be copied with strides: the same numbers, several times slower."""
+    x = images_first(torch.randn(*SHAPE, 5, dtype=torch.float64))
+    for name in NAMES[:-1]:
+        assert channels_first(make(name)(x)[0]).is_contiguous(), name
+        assert channels_first(make(name).frozen()(x)[0]).is_contiguous(), name

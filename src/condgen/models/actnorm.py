@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from condgen.models.bijections import Bijection
+from condgen.models.bijections import Bijection, Map
 
 SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
 
@@ -46,6 +46,10 @@ class ActNorm(Bijection):
                 self.initialise(x)
             self.settled = bool(self.initialised)
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
+
+    def frozen(self) -> Map:
+        scale, of_a_pixel = self.log_scale.exp(), self.log_scale.sum()
+        return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * of_a_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)

@@ -1,7 +1,8 @@
 """Bijections: invertible maps that know the log-determinant of their Jacobian."""
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -9,6 +10,33 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condgen.errors import ConfigError
+
+Map = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """``(C, H, W, N)`` from ``(N, C, H, W)``, a view; whole where :func:`images_first` made ``x``, as every step here does.
+
+    With the images innermost in memory, a channel is one long run: neighbours of all pixels are copied, channels joined and
+    mixed, without a stride. Shapes stay ``(N, C, H, W)`` for all who look from outside.
+    """
+    return x.permute(1, 2, 3, 0)
+
+
+def images_first(channels: Tensor) -> Tensor:
+    """``(N, C, H, W)`` from ``(C, H, W, N)``, a view."""
+    return channels.permute(3, 0, 1, 2)
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The channels in two; the backward pass joins them with the images innermost, as :func:`joined` does."""
+    first, second = channels_first(x).chunk(2)
+    return images_first(first), images_first(second)
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """The channels of both."""
+    return images_first(torch.cat((channels_first(first), channels_first(second))))
 
 
 class Bijection(nn.Module, abc.ABC):
@@ -24,6 +52,13 @@ class Bijection(nn.Module, abc.ABC):
     @abc.abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
+
+    def frozen(self) -> Map:
+        """:meth:`forward` with what depends on the parameters alone worked out, once for many calls that record no graph.
+
+        The log-determinant may be one number for all examples. A subclass that can save work overrides it.
+        """
+        return self.forward
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """``x`` from ``z``, in one or more groups of channels, and ``forward(x)`` as a graph that starts there.
@@ -60,15 +95,10 @@ class Compose(Bijection):
         if self.constant_memory and torch.is_grad_enabled():
             found: tuple[Tensor, Tensor] = _Recomputed.apply(x, self, *self.parameters())
             return found
-        return self.run(x)
+        return one_after_the_other(self.steps, x)
 
-    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """All steps, in the ordinary way."""
-        total = x.new_zeros(len(x))
-        for bijection in self.steps:
-            x, log_det = bijection(x)
-            total = total + log_det
-        return x, total
+    def frozen(self) -> Map:
+        return partial(one_after_the_other, [step.frozen() for step in self.steps])
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         total = z.new_zeros(len(z))
@@ -78,12 +108,21 @@ class Compose(Bijection):
         return z, total
 
 
+def one_after_the_other(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
+    """All maps, and the sum of their log-determinants."""
+    total = x.new_zeros(len(x))
+    for each in maps:
+        x, log_det = each(x)
+        total = total + log_det
+    return x, total
+
+
 class _Recomputed(torch.autograd.Function):
     """The steps of a :class:`Compose`, keeping only their common output for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, composed: Compose, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = composed.run(x)
+        z, log_det = one_after_the_other(composed.steps, x)
         ctx.composed = composed
         ctx.save_for_backward(z, *parameters)  # so that weights changed in between are an error
         return z, log_det
@@ -124,14 +163,14 @@ class Squeeze(Bijection):
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        number, channels, height, width = x.shape  # PyTorch's pixel_unshuffle leaves a batch of no images as it is
-        windows = x.reshape(number, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
-        return windows.reshape(number, 4 * channels, height // 2, width // 2), x.new_zeros(number)
+        number, channels, height, width = x.shape
+        windows = channels_first(x).reshape(channels, height // 2, 2, width // 2, 2, number).permute(0, 2, 4, 1, 3, 5)
+        return images_first(windows.reshape(4 * channels, height // 2, width // 2, number)), x.new_zeros(number)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         number, channels, height, width = z.shape
-        pixels = z.reshape(number, channels // 4, 2, 2, height, width).permute(0, 1, 4, 2, 5, 3)
-        return pixels.reshape(number, channels // 4, 2 * height, 2 * width), z.new_zeros(number)
+        pixels = channels_first(z).reshape(channels // 4, 2, 2, height, width, number).permute(0, 3, 1, 4, 2, 5)
+        return images_first(pixels.reshape(channels // 4, 2 * height, 2 * width, number)), z.new_zeros(number)
 
 
 class MultiScale(Bijection):
@@ -158,11 +197,17 @@ class MultiScale(Bijection):
         self.squeeze = Squeeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._through(self.levels, x)
+
+    def frozen(self) -> Map:
+        return partial(self._through, [level.frozen() for level in self.levels])
+
+    def _through(self, levels: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
         parts: list[Tensor] = []
         total = x.new_zeros(len(x))
-        for depth, level in enumerate(self.levels):
+        for depth, level in enumerate(levels):
             if depth > 0:
-                left, x = x.chunk(2, dim=1)
+                left, x = halves(x)
                 parts.append(left.flatten(1))
                 x, _ = self.squeeze(x)
             x, log_det = level(x)

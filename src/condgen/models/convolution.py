@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from condgen.models.bijections import Bijection
+from condgen.models.bijections import Bijection, Map, channels_first, images_first
 
 
 class Invertible1x1Convolution(Bijection):
@@ -36,15 +36,19 @@ class Invertible1x1Convolution(Bijection):
         self.register_buffer("sign", scale.sign().float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.bmm(self.weight().expand(len(x), -1, -1), x.flatten(2)).view_as(x), self._log_det(x)
+        return _mixed(self.weight(), x), self._log_det(x)
+
+    def frozen(self) -> Map:
+        weight, of_a_pixel = self.weight(), self.log_scale.sum()
+        return lambda x: (_mixed(weight, x), x.shape[-2] * x.shape[-1] * of_a_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = (triangle.double() for triangle in self._triangles())
-        channels_first = z.double().transpose(0, 1)
-        columns = self.permutation.T.double() @ channels_first.flatten(1)
+        channels = channels_first(z).double()
+        columns = self.permutation.T.double() @ channels.flatten(1)
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
-        return columns.view_as(channels_first).transpose(0, 1).to(z.dtype).contiguous(), -self._log_det(z)
+        return images_first(columns.view_as(channels).to(z.dtype)), -self._log_det(z)
 
     def weight(self) -> Tensor:
         """W, shape ``(C, C)``."""
@@ -57,3 +61,8 @@ class Invertible1x1Convolution(Bijection):
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
+
+
+def _mixed(weight: Tensor, x: Tensor) -> Tensor:
+    channels = channels_first(x)
+    return images_first((weight @ channels.flatten(1)).view_as(channels))

@@ -1,11 +1,14 @@
 """Affine coupling: half of the channels decide how the other half is scaled and shifted."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from condgen.errors import ConfigError
-from condgen.models.bijections import Bijection
+from condgen.models.bijections import Bijection, Map, halves, joined
 from condgen.models.coupling_network import CouplingNetwork
 
 OPEN = 2.0  # scales start at sigmoid(2) = 0.88 and never exceed 1, which keeps deep flows finite
@@ -35,25 +38,33 @@ class AffineCoupling(Bijection):
         self.network = CouplingNetwork(channels // 2, channels, width, precision)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = x.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(kept)
-        return torch.cat([kept, (changed + shift) * log_scale.exp()], dim=1), log_scale.flatten(1).sum(1)
+        return _coupled(self.network, x)
+
+    def frozen(self) -> Map:
+        return partial(_coupled, self.network.frozen())
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = z.chunk(2, dim=1)
-        shift, log_scale = self._shift_and_log_scale(kept)
-        return torch.cat([kept, changed * (-log_scale).exp() - shift], dim=1), -log_scale.flatten(1).sum(1)
+        kept, changed = halves(z)
+        shift, log_scale = _shift_and_log_scale(self.network, kept)
+        return joined(kept, changed * (-log_scale).exp() - shift), -log_scale.flatten(1).sum(1)
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """One pass through the network serves the inverse and the graph: it reads the half that stays as it is."""
-        kept, changed = z.chunk(2, dim=1)
+        kept, changed = halves(z)
         kept = kept.detach().requires_grad_()
         with torch.enable_grad():
-            shift, log_scale = self._shift_and_log_scale(kept)
+            shift, log_scale = _shift_and_log_scale(self.network, kept)
             before = (changed * (-log_scale).exp() - shift).detach().requires_grad_()
-            again = torch.cat([kept, (before + shift) * log_scale.exp()], dim=1)
+            again = joined(kept, (before + shift) * log_scale.exp())
             return (kept, before), again, log_scale.flatten(1).sum(1)
 
-    def _shift_and_log_scale(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        shift, raw = self.network(kept).chunk(2, dim=1)
-        return shift, logsigmoid(raw + OPEN)
+
+def _coupled(network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    kept, changed = halves(x)
+    shift, log_scale = _shift_and_log_scale(network, kept)
+    return joined(kept, (changed + shift) * log_scale.exp()), log_scale.flatten(1).sum(1)
+
+
+def _shift_and_log_scale(network: Callable[[Tensor], Tensor], kept: Tensor) -> tuple[Tensor, Tensor]:
+    shift, raw = halves(network(kept))
+    return shift, logsigmoid(raw + OPEN)

@@ -7,7 +7,7 @@ does. Of the wide middle the second layer is kept for the backward pass of a tra
 where only the image asks for a gradient, as in an attack on many images at once, both are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from torch.nn.functional import conv2d, relu
 
 from condgen import machine
 from condgen.errors import ConfigError
+from condgen.models.bijections import channels_first, images_first, joined
 
 BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that gain from the blocked path
 BLOCK_BYTES = 1 << 22  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
@@ -73,15 +74,30 @@ class CouplingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(N, channels_out, H, W)``."""
-        parameters = [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
+        parameters = self._convolved
         precision = self.precision if self.training else None
         if x.device.type in BLOCKED_ON:
             keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
             out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep)
         else:
-            tensors = (*_in_parts(x, parameters[0], precision or x.dtype), *parameters[1:])
+            first = _for_parts(parameters[0], precision or x.dtype)
+            tensors = (_in_parts(x, precision or x.dtype), first, *parameters[1:])
             out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in tensors)).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
+
+    def frozen(self) -> Callable[[Tensor], Tensor]:
+        """:meth:`forward` of the weights as they are, made ready for many calls that record no graph."""
+        if self.log_gain.device.type not in BLOCKED_ON:
+            return self.forward
+        gain = (GAIN * self.log_gain).exp()
+        w1, b1, w2, b2, w3, b3 = self._convolved
+        matrices = _matrices(w1, b1, w2, b2, w3 * gain[:, None], (self.precision if self.training else None) or gain.dtype)
+        bias = b3[:, None, None] * gain
+        return lambda x: _through(x, matrices, keep=False)[0] + bias
+
+    @property
+    def _convolved(self) -> list[Tensor]:
+        return [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
 
 
 def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
@@ -114,20 +130,11 @@ class _Blocked(torch.autograd.Function):
         precision: torch.dtype,
         keep: bool,
     ) -> Tensor:
-        w1, b1, w2, b2, w3 = (matrix.to(precision) for matrix in (w1.flatten(1), b1, w2.flatten(1), b2, _last_matrix(w3)))
-        parts, w1_of_parts = _in_parts(x, w1, precision)
-        columns, w1_and_b1 = _neighbours(parts, precision, ones=1), torch.cat((w1_of_parts, b1[:, None]), 1)
-        to_out = _thin(len(w3), columns.shape[1], columns)
-
-        def fill(block: slice) -> Tensor | None:
-            second = _linear_relu(_linear_relu(columns[:, block].t(), w1_and_b1), w2, b2)
-            _product(w3, second.t(), out=to_out[:, block])
-            return second if keep else None
-
-        kept = machine.spread(fill, _blocks(columns, len(w1)))
+        matrices = _matrices(w1, b1, w2, b2, w3, precision)
+        out, seen, kept = _through(x, matrices, keep)
         ctx.channels = x.shape[1]
-        ctx.save_for_backward(columns if keep else parts, w1_and_b1, w2, b2, w3, *(kept if keep else ()))
-        return _scatter(to_out, (len(x), len(b3), *x.shape[2:]), x.dtype) + b3[:, None, None]
+        ctx.save_for_backward(seen, *matrices, *kept)
+        return out + b3[:, None, None]
 
     @staticmethod
     @once_differentiable
@@ -161,7 +168,30 @@ class _Blocked(torch.autograd.Function):
         return to_x, to_w1, to_b1, to_w2[:, :, None, None], to_b2, _last_weight(to_w3), gradient.sum((0, 2, 3)), None, None
 
 
-def _in_parts(x: Tensor, w1: Tensor, precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def _matrices(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
+    """What the blocks are multiplied by: the first layer with its bias, the second, its bias, and the last."""
+    first = torch.cat((_for_parts(w1.flatten(1), precision), b1[:, None]), 1)
+    return tuple(matrix.to(precision) for matrix in (first, w2.flatten(1), b2, _last_matrix(w3)))
+
+
+def _through(x: Tensor, matrices: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The output less its bias; for a backward pass also what the first layer saw and, if kept, the second's outputs."""
+    w1_and_b1, w2, b2, w3 = matrices
+    parts = _in_parts(x, w2.dtype)
+    columns = _neighbours(parts, w2.dtype, ones=1)
+    to_out = _thin(len(w3), columns.shape[1], columns)
+
+    def fill(block: slice) -> Tensor | None:
+        second = _linear_relu(_linear_relu(columns[:, block].t(), w1_and_b1), w2, b2)
+        _product(w3, second.t(), out=to_out[:, block])
+        return second if keep else None
+
+    kept = machine.spread(fill, _blocks(columns, len(w2)))
+    out = _scatter(to_out, (len(x), len(w3) // 9, *x.shape[2:]), x.dtype)
+    return out, columns if keep else parts, [second for second in kept if second is not None]
+
+
+def _in_parts(x: Tensor, precision: torch.dtype) -> Tensor:
     """What the first layer sees: in a lower ``precision`` the input and, beside it, what rounding takes from it.
 
     Both meet the same weights, so that their sum counts; gradients are those of the first part alone. A coupling can predict a
@@ -169,9 +199,13 @@ def _in_parts(x: Tensor, w1: Tensor, precision: torch.dtype) -> tuple[Tensor, Te
     all other rounding together.
     """
     if precision == x.dtype:
-        return x, w1
+        return x
     lost = x - x.to(precision).to(x.dtype)
-    return torch.cat((x, lost.detach()), 1), torch.cat((w1, w1.detach()), 1)
+    return joined(x, lost.detach())
+
+
+def _for_parts(w1: Tensor, precision: torch.dtype) -> Tensor:
+    return w1 if precision == w1.dtype else torch.cat((w1, w1.detach()), 1)
 
 
 def _blocks(columns: Tensor, width: int) -> list[slice]:
@@ -221,7 +255,7 @@ def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
     """
     number, channels, height, width = x.shape
     padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
-    padded[:, 1:-1, 1:-1] = x.permute(1, 2, 3, 0)
+    padded[:, 1:-1, 1:-1] = channels_first(x)
     channel, row, column, _ = padded.stride()
     windows = padded.as_strided((channels, 3, 3, height, width * number), (channel, row, column, row, 1))
     columns = _thin(9 * channels + ones, height * width * number, padded)
@@ -239,8 +273,7 @@ def _scatter(columns: Tensor, shape: tuple[int, int, int, int], precision: torch
     for position, window in enumerate(windows.unbind(1)):
         start = position // 3 * row + position % 3 * number
         padded.as_strided(window.shape, (channel, row, 1), start).add_(window)
-    inside = padded.view(channels, height + 2, width + 2, number)[:, 1:-1, 1:-1]
-    return inside.permute(3, 0, 1, 2).contiguous()
+    return images_first(padded.view(channels, height + 2, width + 2, number)[:, 1:-1, 1:-1])
 
 
 def _thin(channels: int, pixels: int, like: Tensor) -> Tensor:

@@ -114,8 +114,10 @@ class Glow(ClassConditionalDensity):
         noisy = self.noisy(x, self.noise_generator)
         if self.training and not self._settled:
             z, log_det = self.flow.forward(noisy)  # actnorm looks at the batch as a whole
-        else:  # a flow that is called may be compiled
-            z, log_det = machine.by_pieces(self.flow if self.training else self.flow.forward, noisy)
+        elif torch.is_grad_enabled():  # a flow that is called may be compiled
+            z, log_det = self.flow(noisy) if self.training else self.flow.forward(noisy)
+        else:
+            z, log_det = machine.by_pieces(self.flow.frozen(), noisy)
         return z, log_det + self.noisy.log_volume
 
     def decode(self, z: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ def fit(
         RunError: If ``directory`` holds checkpoints and ``resume`` is false.
         NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
     """
-    directory, density = Path(directory), classifier.density
+    density = classifier.density
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     check_batches(train, settings)
     if not len(validation):
@@ -94,7 +94,7 @@ def fit(
     for data in (train, validation):
         check_fits(data, density)
     optimiser = Optimiser(density.named_parameters(), settings, len(loader))
-    start, best = 0, {"loss": float("inf")}
+    directory, start, best = Path(directory), 0, {"loss": float("inf")}
     if checkpoints.begun(directory / "checkpoint"):
         if not resume:
             raise RunError(f"{directory} holds checkpoints of another training; use resume=True or another directory.")
