@@ -101,8 +101,9 @@ def test_a_frozen_map_is_forward_without_a_graph(name: str, number: int) -> None
     torch.testing.assert_close(frozen_log_det.expand(number), log_det, rtol=1e-12, atol=1e-12)
 
 
-def test_a_frozen_map_leaves_its_input_and_the_next_call_alone() -> None:
-    bijection, x = make("multi-scale"), torch.randn(3, *SHAPE, dtype=torch.float64)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_frozen_map_leaves_its_input_and_the_next_call_alone(name: str) -> None:
+    bijection, x = make(name), torch.randn(3, *SHAPE, dtype=torch.float64)
     before, frozen = x.clone(), bijection.frozen()
     first = frozen(x)[0].clone()
     assert torch.equal(x, before)

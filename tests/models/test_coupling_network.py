@@ -100,6 +100,20 @@ def test_bfloat16_sees_differences_of_pixels_that_rounding_them_would_drown(
         torch.testing.assert_close(found, expected, rtol=2**-6, atol=1e-2)
 
 
+@pytest.mark.parametrize("blocked_on", [("cpu",), ()], ids=["blocked", "library"])
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+def test_frozen_weights_give_what_forward_gives(
+    precision: torch.dtype | None, blocked_on: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coupling_network, "BLOCKED_ON", blocked_on)
+    network, x = shaken(CouplingNetwork(2, 4, width=32, precision=precision)), torch.randn(8, 2, 6, 6)
+    with torch.no_grad():
+        exact = network.eval()(x)
+        torch.testing.assert_close(network.frozen()(x), exact)
+        usual = (network.train()(x) - exact).norm()  # rounded products in training mode only
+        assert (network.frozen()(x) - exact).norm() <= 1.5 * usual + 1e-6 * exact.norm()
+
+
 def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coupling_network, "_has_bfloat16", lambda: False)
     left, right, bias = (torch.randn(*shape).bfloat16() for shape in ((50, 300), (300, 20), (20,)))
