@@ -34,9 +34,9 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return images_first(first), images_first(second)
 
 
-def joined(first: Tensor, second: Tensor) -> Tensor:
-    """The channels of both."""
-    return images_first(torch.cat((channels_first(first), channels_first(second))))
+def joined(*groups: Tensor) -> Tensor:
+    """The channels of all."""
+    return images_first(torch.cat([channels_first(group) for group in groups]))
 
 
 class Bijection(nn.Module, abc.ABC):
@@ -139,7 +139,7 @@ class _Recomputed(torch.autograd.Function):
             outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
             graph, incoming = zip(*outputs, strict=True)
             gradients = torch.autograd.grad(graph, [*x, *own], incoming)
-            to_z, z = torch.cat(gradients[: len(x)], dim=1), torch.cat(x, dim=1)
+            to_z, z = joined(*gradients[: len(x)]), joined(*x)
             for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
                 to_parameters[parameter].copy_(gradient)
         return to_z, None, *(to_parameters.get(parameter) for parameter in parameters)
@@ -223,7 +223,7 @@ class MultiScale(Bijection):
             if depth > 0:
                 x, _ = self.squeeze.inverse(x)
                 channels, height, width = self.shapes[depth - 1]
-                x = torch.cat([parts[depth - 1].unflatten(1, (channels // 2, height, width)), x], dim=1)
+                x = joined(parts[depth - 1].unflatten(1, (channels // 2, height, width)), x)
         return x, total
 
     def _part_sizes(self) -> list[int]:
