@@ -65,6 +65,7 @@ def test_a_page_shows_own_models_beside_runs(trained: Run, records: dict[str, Re
 def test_classes_have_the_names_that_are_given(records: dict[str, Record], tmp_path: Path) -> None:
     names = [f"the {y}" for y in range(10)]
     write_report([AuditedModel("mine", [records["interpolation"]], names)], tmp_path)
+    assert AuditedModel("mine", [records["interpolation"]], range(10, 20)).class_name(3) == "13"
     first, second = records["interpolation"].arrays["label"][0]
     drawn = (tmp_path / "figures" / "interpolation-examples-mine.svg").read_text()
     assert f"from class the {first} to class the {second}" in drawn
@@ -77,7 +78,7 @@ def test_two_detectors_are_not_shown_together(records: dict[str, Record], tmp_pa
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", 3, np.str_("a\nb")])
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", 3, np.str_("a\nb"), "a\0b", "$_$"])
 def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: str, records: dict[str, Record]) -> None:
     with pytest.raises(CondgenError, match="cannot be part of a file name; name the model in letters"):
         AuditedModel(name, [records["membership"]])

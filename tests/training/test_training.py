@@ -39,7 +39,7 @@ def train(
         splits.train.take(slice(0, 256)),
         splits.validation,
         settings=SETTINGS.model_copy(update={"epochs": epochs}),
-        directory=directory,
+        directory=str(directory),
         augmentation=Augmentation(crop_padding=1),
         seed=seed,
         resume=resume,

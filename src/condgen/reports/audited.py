@@ -8,6 +8,8 @@ from condgen.config import AUDITS
 from condgen.errors import CondgenError, RunError
 from condgen.runs import Run
 
+NOT_IN_NAMES = frozenset('/\\:*?"<>|$')  # of files on any system; a dollar sign would begin a formula in a figure
+
 
 @dataclass(frozen=True)
 class AuditedModel:
@@ -34,7 +36,12 @@ class AuditedModel:
     class_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
+        if (
+            not isinstance(self.name, str)
+            or not self.name.strip(". ")
+            or not self.name.isprintable()
+            or NOT_IN_NAMES & {*self.name}
+        ):
             raise CondgenError(f"{self.name!r} cannot be part of a file name; name the model in letters, digits, - and _.")
         if not isinstance(self.records, Sequence) or not all(isinstance(record, Record) for record in self.records):
             raise CondgenError(f"records of {self.name} are expected as a list of what audits return.")
@@ -48,7 +55,7 @@ class AuditedModel:
 
     def class_name(self, label: int) -> str:
         """The number where no names were given."""
-        return self.class_names[label] if label < len(self.class_names) else str(label)
+        return str(self.class_names[label]) if label < len(self.class_names) else str(label)
 
     def has(self, audit: str) -> bool:
         """Whether a record of that audit was given."""
