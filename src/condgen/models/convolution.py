@@ -53,11 +53,11 @@ class Invertible1x1Convolution(Bijection):
     def weight(self) -> Tensor:
         """W, shape ``(C, C)``."""
         lower, upper = self._triangles()
-        return self.permutation @ lower @ upper
+        return self.permutation @ torch.addmm(upper, lower, upper)
 
     def _triangles(self) -> tuple[Tensor, Tensor]:
-        lower = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
-        return lower, self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
+        """L less its diagonal of ones, and U with that of the scales."""
+        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))

@@ -10,7 +10,7 @@ where only the image asks for a gradient, as in an attack on many images at once
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,8 @@ class CouplingNetwork(nn.Module):
 
     @property
     def _convolved(self) -> list[Tensor]:
-        return [parameter for layer in (self.first, self.middle, self.last) for parameter in layer.parameters()]
+        first, middle, last = self.first, self.middle, self.last
+        return cast(list[Tensor], [first.weight, first.bias, middle.weight, middle.bias, last.weight, last.bias])
 
 
 def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
@@ -200,8 +201,8 @@ def _in_parts(x: Tensor, precision: torch.dtype) -> Tensor:
     """
     if precision == x.dtype:
         return x
-    lost = x - x.to(precision).to(x.dtype)
-    return joined(x, lost.detach())
+    rounded = x.to(precision)
+    return joined(rounded, (x - rounded).detach().to(precision))
 
 
 def _for_parts(w1: Tensor, precision: torch.dtype) -> Tensor:
