@@ -28,17 +28,6 @@ def images_first(channels: Tensor) -> Tensor:
     return channels.permute(3, 0, 1, 2)
 
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The channels in two; the backward pass joins them with the images innermost, as :func:`joined` does."""
-    first, second = channels_first(x).chunk(2)
-    return images_first(first), images_first(second)
-
-
-def joined(*groups: Tensor) -> Tensor:
-    """The channels of all."""
-    return images_first(torch.cat([channels_first(group) for group in groups]))
-
-
 class Bijection(nn.Module, abc.ABC):
     r"""An invertible :math:`z = f(x)` on batches, with :math:`\log |\det \partial z / \partial x|` per example.
 
@@ -61,15 +50,15 @@ class Bijection(nn.Module, abc.ABC):
         return self.forward
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """``x`` from ``z``, in one or more groups of channels, and ``forward(x)`` as a graph that starts there.
+        """``x`` from ``z``, in one or more groups of channels ``(C, H, W, N)``, and ``forward(x)`` as a graph from there.
 
         This is what a backward pass without stored activations needs; a subclass that can share work overrides it.
         """
         with torch.no_grad():
-            x, _ = self.inverse(z)
+            x = channels_first(self.inverse(z)[0])
         x.requires_grad_()
         with torch.enable_grad():
-            return (x,), *self(x)
+            return (x,), *self(images_first(x))
 
 
 class Compose(Bijection):
@@ -139,7 +128,7 @@ class _Recomputed(torch.autograd.Function):
             outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
             graph, incoming = zip(*outputs, strict=True)
             gradients = torch.autograd.grad(graph, [*x, *own], incoming)
-            to_z, z = joined(*gradients[: len(x)]), joined(*x)
+            to_z, z = (images_first(torch.cat(groups)) for groups in (gradients[: len(x)], x))
             for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
                 to_parameters[parameter].copy_(gradient)
         return to_z, None, *(to_parameters.get(parameter) for parameter in parameters)
@@ -207,9 +196,9 @@ class MultiScale(Bijection):
         total = x.new_zeros(len(x))
         for depth, level in enumerate(levels):
             if depth > 0:
-                left, x = halves(x)
-                parts.append(left.flatten(1))
-                x, _ = self.squeeze(x)
+                left, right = channels_first(x).chunk(2)
+                parts.append(images_first(left).flatten(1))
+                x, _ = self.squeeze(images_first(right))
             x, log_det = level(x)
             total = total + log_det
         return torch.cat([*parts, x.flatten(1)], dim=1), total
@@ -223,7 +212,8 @@ class MultiScale(Bijection):
             if depth > 0:
                 x, _ = self.squeeze.inverse(x)
                 channels, height, width = self.shapes[depth - 1]
-                x = joined(parts[depth - 1].unflatten(1, (channels // 2, height, width)), x)
+                left = parts[depth - 1].unflatten(1, (channels // 2, height, width))
+                x = images_first(torch.cat([channels_first(left), channels_first(x)]))
         return x, total
 
     def _part_sizes(self) -> list[int]:

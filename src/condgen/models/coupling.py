@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from condgen.errors import ConfigError
-from condgen.models.bijections import Bijection, Map, halves, joined
+from condgen.models.bijections import Bijection, Map, channels_first, images_first
 from condgen.models.coupling_network import CouplingNetwork
 
 OPEN = 2.0  # scales start at sigmoid(2) = 0.88 and never exceed 1, which keeps deep flows finite
@@ -44,27 +44,38 @@ class AffineCoupling(Bijection):
         return partial(_coupled, self.network.frozen())
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = halves(z)
+        kept, changed = channels_first(z).chunk(2)
         shift, log_scale = _shift_and_log_scale(self.network, kept)
-        return joined(kept, changed * (-log_scale).exp() - shift), -log_scale.flatten(1).sum(1)
+        x = torch.cat([kept, changed * (-log_scale).exp() - shift])
+        return images_first(x), -_of_each_image(log_scale)
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """One pass through the network serves the inverse and the graph: it reads the half that stays as it is."""
-        kept, changed = halves(z)
+        kept, changed = channels_first(z).chunk(2)
         kept = kept.detach().requires_grad_()
         with torch.enable_grad():
             shift, log_scale = _shift_and_log_scale(self.network, kept)
             before = (changed * (-log_scale).exp() - shift).detach().requires_grad_()
-            again = joined(kept, (before + shift) * log_scale.exp())
-            return (kept, before), again, log_scale.flatten(1).sum(1)
+            again = torch.cat([kept, (before + shift) * log_scale.exp()])
+            return (kept, before), images_first(again), _of_each_image(log_scale)
 
 
 def _coupled(network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    kept, changed = halves(x)
+    kept, changed = channels_first(x).chunk(2)
     shift, log_scale = _shift_and_log_scale(network, kept)
-    return joined(kept, (changed + shift) * log_scale.exp()), log_scale.flatten(1).sum(1)
+    return images_first(torch.cat([kept, (changed + shift) * log_scale.exp()])), _of_each_image(log_scale)
 
 
 def _shift_and_log_scale(network: Callable[[Tensor], Tensor], kept: Tensor) -> tuple[Tensor, Tensor]:
-    shift, raw = halves(network(kept))
+    """Each ``(C, H, W, N)``, as is ``kept``."""
+    shift, raw = channels_first(network(images_first(kept))).chunk(2)
     return shift, logsigmoid(raw + OPEN)
+
+
+def _of_each_image(log_scale: Tensor) -> Tensor:
+    """The log-determinant, shape ``(N,)``.
+
+    Images are made the outermost first: summed side by side in a vector unit, the order of a sum, and so its last bits, would
+    depend on how many images there are.
+    """
+    return images_first(log_scale).contiguous().flatten(1).sum(1)

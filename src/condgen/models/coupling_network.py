@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d, relu
 
 from condgen import machine
 from condgen.errors import ConfigError
-from condgen.models.bijections import channels_first, images_first, joined
+from condgen.models.bijections import channels_first, images_first
 
 BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that gain from the blocked path
 BLOCK_BYTES = 1 << 22  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
@@ -81,7 +81,7 @@ class CouplingNetwork(nn.Module):
             out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep)
         else:
             first = _for_parts(parameters[0], precision or x.dtype)
-            tensors = (_in_parts(x, precision or x.dtype), first, *parameters[1:])
+            tensors = (torch.cat(_in_parts(x, precision or x.dtype), 1), first, *parameters[1:])
             out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in tensors)).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 
@@ -143,7 +143,8 @@ class _Blocked(torch.autograd.Function):
         seen, w1_and_b1, w2, b2, w3, *kept = ctx.saved_tensors
         w1 = w1_and_b1[:, : 9 * ctx.channels]
         columns = seen if kept else _neighbours(seen, w1.dtype, ones=1)
-        from_out = _neighbours(gradient, w1.dtype)
+        to_out = channels_first(gradient)
+        from_out = _neighbours(to_out, w1.dtype)
         to_columns = _thin(w1.shape[1], columns.shape[1], columns)
         trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
         blocks = _blocks(columns, len(w1))
@@ -161,7 +162,7 @@ class _Blocked(torch.autograd.Function):
             return _product(of_columns, to_first), to_w2, to_second.sum(0), _product(of_out, second)
 
         shares = machine.spread(fill, range(len(blocks)))
-        to_x = _scatter(to_columns, (len(gradient), ctx.channels, *gradient.shape[2:]), gradient.dtype)
+        to_x = images_first(_scatter(to_columns, (ctx.channels, *to_out.shape[1:]), gradient.dtype))
         if not trained:
             return to_x, *[None] * 8
         of_first, to_w2, to_b2, to_w3 = (torch.stack(parts).sum(0, dtype=to_x.dtype) for parts in zip(*shares, strict=True))
@@ -178,7 +179,7 @@ def _matrices(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, precis
 def _through(x: Tensor, matrices: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
     """The output less its bias; for a backward pass also what the first layer saw and, if kept, the second's outputs."""
     w1_and_b1, w2, b2, w3 = matrices
-    parts = _in_parts(x, w2.dtype)
+    parts = torch.cat(_in_parts(channels_first(x), w2.dtype))
     columns = _neighbours(parts, w2.dtype, ones=1)
     to_out = _thin(len(w3), columns.shape[1], columns)
 
@@ -188,11 +189,11 @@ def _through(x: Tensor, matrices: tuple[Tensor, ...], keep: bool) -> tuple[Tenso
         return second if keep else None
 
     kept = machine.spread(fill, _blocks(columns, len(w2)))
-    out = _scatter(to_out, (len(x), len(w3) // 9, *x.shape[2:]), x.dtype)
-    return out, columns if keep else parts, [second for second in kept if second is not None]
+    out = _scatter(to_out, (len(w3) // 9, *parts.shape[1:]), x.dtype)
+    return images_first(out), columns if keep else parts, [second for second in kept if second is not None]
 
 
-def _in_parts(x: Tensor, precision: torch.dtype) -> Tensor:
+def _in_parts(x: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
     """What the first layer sees: in a lower ``precision`` the input and, beside it, what rounding takes from it.
 
     Both meet the same weights, so that their sum counts; gradients are those of the first part alone. A coupling can predict a
@@ -200,9 +201,9 @@ def _in_parts(x: Tensor, precision: torch.dtype) -> Tensor:
     all other rounding together.
     """
     if precision == x.dtype:
-        return x
+        return (x,)
     rounded = x.to(precision)
-    return joined(rounded, (x - rounded).detach().to(precision))
+    return rounded, (x - rounded).detach().to(precision)
 
 
 def _for_parts(w1: Tensor, precision: torch.dtype) -> Tensor:
@@ -249,37 +250,39 @@ def _has_bfloat16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
-    """``(N, C, H, W)`` to ``(9 C + ones, H W N)``: what a 3x3 convolution sees at each pixel, zeros outside, and ones.
+def _neighbours(channels: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
+    """``(C, H, W, N)`` to ``(9 C + ones, H W N)``: what a 3x3 convolution sees at each pixel, zeros outside, and ones.
 
     Images are the innermost, so that long runs are copied whatever the size of an image.
     """
-    number, channels, height, width = x.shape
-    padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
-    padded[:, 1:-1, 1:-1] = channels_first(x)
+    number, height, width, images = channels.shape
+    padded = channels.new_zeros(number, height + 2, width + 2, images, dtype=precision)
+    padded[:, 1:-1, 1:-1] = channels
     channel, row, column, _ = padded.stride()
-    windows = padded.as_strided((channels, 3, 3, height, width * number), (channel, row, column, row, 1))
-    columns = _thin(9 * channels + ones, height * width * number, padded)
-    columns[: 9 * channels].view(windows.shape).copy_(windows)
-    columns[9 * channels :].fill_(1)
+    windows = padded.as_strided((number, 3, 3, height, width * images), (channel, row, column, row, 1))
+    columns = _thin(9 * number + ones, height * width * images, padded)
+    columns[: 9 * number].view(windows.shape).copy_(windows)
+    columns[9 * number :].fill_(1)
     return columns
 
 
-def _scatter(columns: Tensor, shape: tuple[int, int, int, int], precision: torch.dtype) -> Tensor:
-    """The adjoint of :func:`_neighbours`, ``(N, C, H, W)`` from ``shape``: every pixel adds to its nine neighbours."""
-    number, channels, height, width = shape
-    windows = columns.view(channels, 9, height, width * number)
-    padded = columns.new_zeros(channels, height + 2, (width + 2) * number, dtype=precision)
-    channel, row, _ = padded.stride()
-    for position, window in enumerate(windows.unbind(1)):
-        start = position // 3 * row + position % 3 * number
-        padded.as_strided(window.shape, (channel, row, 1), start).add_(window)
-    return images_first(padded.view(channels, height + 2, width + 2, number)[:, 1:-1, 1:-1])
+def _scatter(columns: Tensor, shape: tuple[int, ...], precision: torch.dtype) -> Tensor:
+    """The adjoint of :func:`_neighbours`, ``(C, H, W, N)`` as given by ``shape``: every pixel adds to its nine neighbours.
+
+    The nine are added in one call. Threads that share an interpreter meet at every call, however little it does.
+    """
+    number, height, width, images = shape
+    padded = columns.new_zeros(number, height + 2, width + 2, images, dtype=precision)
+    channel, row, column, _ = padded.stride()
+    places = padded.as_strided((3, 3, number, height, width * images), (row, column, channel, row, 1))
+    windows = columns.view(number, 9, height, width * images)
+    torch._foreach_add_([place for line in places.unbind() for place in line.unbind()], windows.unbind(1))
+    return padded[:, 1:-1, 1:-1]
 
 
 def _thin(channels: int, pixels: int, like: Tensor) -> Tensor:
     """Room for ``(channels, pixels)``; rows a power of 2 apart would contend for the same lines of the cache."""
-    return like.new_empty(channels, pixels + 64)[:, :pixels]
+    return like.new_empty_strided((channels, pixels), (pixels + 64, 1))
 
 
 def _last_matrix(weight: Tensor) -> Tensor:
