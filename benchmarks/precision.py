@@ -66,7 +66,8 @@ def differences(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
             values = np.array([rows[kind][key] - rows["float32"][key] for rows in both])
             results[f"{name}_{key}_difference"] = mean = float(values.mean())
             half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else None
-            results[f"{name}_{key}_difference_ci"] = half and (mean - half, mean + half)
+            # seeds that differ alike have an interval as well: of no width
+            results[f"{name}_{key}_difference_ci"] = None if half is None else (mean - half, mean + half)
     return results
 
 

@@ -75,3 +75,10 @@ def test_where_bfloat16_cannot_be_trained_nothing_is_begun(tmp_path: Path, monke
     assert done.exit_code == 1
     assert "has no tensor cores for it" in done.output
     assert not list(tmp_path.iterdir())
+
+
+def test_seeds_that_differ_alike_have_an_interval_of_no_width() -> None:
+    rows = {"float32": {"bits_per_dim": 2.5, "accuracy": 0.5}, "bfloat16": {"bits_per_dim": 2.75, "accuracy": 0.5}}
+    found = precision.differences({"0": rows, "1": rows})
+    assert found["bf16_bits_per_dim_difference_ci"] == (0.25, 0.25)
+    assert found["bf16_accuracy_difference_ci"] == (0.0, 0.0)
