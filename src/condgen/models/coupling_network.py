@@ -250,19 +250,19 @@ def _has_bfloat16() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _neighbours(channels: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
+def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
     """``(C, H, W, N)`` to ``(9 C + ones, H W N)``: what a 3x3 convolution sees at each pixel, zeros outside, and ones.
 
     Images are the innermost, so that long runs are copied whatever the size of an image.
     """
-    number, height, width, images = channels.shape
-    padded = channels.new_zeros(number, height + 2, width + 2, images, dtype=precision)
-    padded[:, 1:-1, 1:-1] = channels
+    channels, height, width, number = x.shape
+    padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
+    padded[:, 1:-1, 1:-1] = x
     channel, row, column, _ = padded.stride()
-    windows = padded.as_strided((number, 3, 3, height, width * images), (channel, row, column, row, 1))
-    columns = _thin(9 * number + ones, height * width * images, padded)
-    columns[: 9 * number].view(windows.shape).copy_(windows)
-    columns[9 * number :].fill_(1)
+    windows = padded.as_strided((channels, 3, 3, height, width * number), (channel, row, column, row, 1))
+    columns = _thin(9 * channels + ones, height * width * number, padded)
+    columns[: 9 * channels].view(windows.shape).copy_(windows)
+    columns[9 * channels :].fill_(1)
     return columns
 
 
@@ -271,11 +271,11 @@ def _scatter(columns: Tensor, shape: tuple[int, ...], precision: torch.dtype) ->
 
     The nine are added in one call. Threads that share an interpreter meet at every call, however little it does.
     """
-    number, height, width, images = shape
-    padded = columns.new_zeros(number, height + 2, width + 2, images, dtype=precision)
+    channels, height, width, number = shape
+    padded = columns.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
     channel, row, column, _ = padded.stride()
-    places = padded.as_strided((3, 3, number, height, width * images), (row, column, channel, row, 1))
-    windows = columns.view(number, 9, height, width * images)
+    places = padded.as_strided((3, 3, channels, height, width * number), (row, column, channel, row, 1))
+    windows = columns.view(channels, 9, height, width * number)
     torch._foreach_add_([place for line in places.unbind() for place in line.unbind()], windows.unbind(1))
     return padded[:, 1:-1, 1:-1]
 
