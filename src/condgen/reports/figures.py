@@ -36,6 +36,7 @@ def interpolation_examples(model: Audited) -> Figure:
         axes.plot(alpha, record.arrays["bits_per_dim"][number], color=BLUE)
         axes.axhline(threshold, color=RED, linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
         axes.set(ylabel="bits/dim", xlim=(0, 1), xticks=[], title=f"from class {start} to class {end}")
+        axes.yaxis.set_major_formatter("{x:.2f}")  # of one width, whatever ticks the layout settles on: the label stays whole
         axes.legend(loc="best", fontsize=7)
         draw_image(panels[2 * number + 1], np.concatenate(strip, axis=-1))
     return figure
