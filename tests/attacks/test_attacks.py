@@ -21,6 +21,7 @@ from condgen.attacks import (
 )
 from condgen.attacks import attack as base
 from condgen.attacks.search import Search
+from condgen.classifier import Prediction
 from condgen.testing import check_attack
 from tests.attacks.models import Broken, Sick, distance_to_boundary, images, two_gaussians
 from tests.conftest import tiny_glow
@@ -210,7 +211,7 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     classifier.register_forward_pre_hook(count)
     result = attack(classifier, x, Misclassify(label))
     assert int(result.forward.sum()) == asked
-    assert result.forward.max() <= attack.queries + len(base.STRETCHES) + len(base.STEADY) + 2
+    assert result.forward.max() <= attack.queries + len(base.STRETCHES) + len(base.STRIDES) + len(base.INWARD) + 2
     assert result.backward.sum() == 0
 
 
@@ -399,6 +400,53 @@ def test_a_success_that_is_gone_when_asked_again_is_none() -> None:
     assert not result.reached.any()
     assert torch.equal(result.perturbed, x)
     assert torch.isinf(result.l2).all()
+
+
+class Corner(ClassConditionalDensity):
+    """Class 1 to the right of zero, the detector's limit on the diagonal: asked about one image alone, both are a hair away."""
+
+    num_classes, event_shape, bounds = 2, (2,), (-1.0, 1.0)
+    threshold = 0.0
+
+    def __init__(self, pixel_levels: int | None):
+        super().__init__()
+        self.pixel_levels = pixel_levels
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        hair = 1e-3 * (len(x) == 1)
+        first = 10 * (x[:, 0] - x[:, 1]) + hair
+        return torch.stack([first, first + 10 * x[:, 0] - hair], dim=1)
+
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.class_log_prob[:, 0]
+
+
+class IntoTheCorner(Attack):
+    """Two successes: one deep inside, one a hair from both boundaries."""
+
+    def perturb(self, search, index, generator):
+        for place in ([0.2, 0.8], [1e-6, 2e-6]):
+            search.margins(torch.tensor(place).expand_as(search.x[index]), index)
+
+
+def into_the_corner(pixel_levels: int | None) -> base.AttackResult:
+    density = Corner(pixel_levels)
+    x, goal = torch.tensor([[-1.0, -0.5]] * 3), Evade(Misclassify(torch.zeros(3, dtype=torch.long)), density)
+    return IntoTheCorner()(GenerativeClassifier(density), x, goal)
+
+
+def test_a_success_in_a_corner_is_handed_out_a_hair_further_inside() -> None:
+    """Further along the line the detector would refuse it."""
+    result = into_the_corner(None)
+    assert set(result.status) == {base.REACHED}
+    assert ((result.l2 > 1.25**0.5) & (result.l2 < 1.001 * 1.25**0.5)).all()
+
+
+def test_a_stored_success_may_lie_where_the_line_does_not_lead() -> None:
+    result = into_the_corner(17)
+    assert result.reached_rounded.all()
+    assert torch.equal(result.rounded * 8, (result.rounded * 8).round())
+    assert (result.rounded - torch.tensor([0.125, 0.25])).abs().max() < 0.3
 
 
 def test_success_cannot_be_claimed() -> None:

@@ -25,8 +25,9 @@ VANISHED = "reached, but not when asked again"
 
 COUNT, SHARE, POSITIVE = (1, math.inf), (0.0, 1.0), (1e-6, 1.0)  # limits of settings
 
-STEADY = (1.0, 1.0005, 1.002)  # of the perturbation: where an image is asked about alone, sums may round the other way
-STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal
+INWARD = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0)  # of the way to the surest success: alone, sums may round otherwise
+STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal;
+STRIDES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # then of the way to the surest success, since further on a detector may wait
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class AttackResult:
         perturbed: The nearest images that reached the goal, within the model's bounds, shape ``(N, *event_shape)``; the
             original where none did.
         rounded: The same as stored, rounded to the data's levels; where the goal is lost by that, the first image further along
-            the line that keeps it. Equal to ``perturbed`` for continuous data.
+            the line that keeps it, or else on the way to the surest success. Equal to ``perturbed`` for continuous data.
         reached: Whether ``perturbed`` reaches the goal, asked anew after the search, shape ``(N,)``.
         reached_rounded: The same for ``rounded``.
         l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite where the goal was not reached.
@@ -161,10 +162,10 @@ def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
     """Success is asked for anew, of each image alone, on what is handed out."""
     met = torch.isfinite(search.distance)
     rounded, stored = _stored(search, torch.nonzero(met).flatten())
-    shift, perturbed, now = search.best - search.x, search.best.clone(), torch.zeros_like(met)
-    for stretch in STEADY:
+    perturbed, now = search.best.clone(), torch.zeros_like(met)
+    for share in INWARD:
         left = torch.nonzero(met & ~now).flatten()
-        perturbed[left] = search.clip(search.x[left] + stretch * shift[left]) if stretch > 1 else search.best[left]
+        perturbed[left] = search.best[left].lerp(search.surest[left], share)
         now[left] = _alone(search, perturbed[left], left)
     perturbed = torch.where(spread(now, perturbed), perturbed, search.x)
     moved = (perturbed - search.x).flatten(1)
@@ -198,12 +199,13 @@ def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int,
 
 def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     """Images as stored, and whether they reach the goal: a point on the boundary may fall back, one further along does not."""
-    levels, bounds = search.classifier.density.pixel_levels, search.bounds
-    shift, rounded = search.best - search.x, round_to_levels(search.best, levels, bounds)
-    keeps = torch.zeros(len(shift), dtype=torch.bool)
-    for stretch in STRETCHES:
+    levels, bounds, shift = search.classifier.density.pixel_levels, search.bounds, search.best - search.x
+    onward = (search.clip(search.x + stretch * shift) for stretch in STRETCHES)
+    inward = (search.best.lerp(search.surest, share) for share in STRIDES)
+    rounded, keeps = round_to_levels(search.best, levels, bounds), torch.zeros(len(shift), dtype=torch.bool)
+    for images in chain(onward, inward):
         left = met[~keeps[met]]
-        stored = round_to_levels(search.clip(search.x[left] + stretch * shift[left]), levels, bounds)
+        stored = round_to_levels(images[left], levels, bounds)
         good = search.reached(stored, left)
         rounded[left[good]], keeps[left[good]] = stored[good], True
         if levels is None:

@@ -30,6 +30,8 @@ class Search:
     Attributes:
         best: Closest images that reached the goal, shape of ``x``; the original where none has.
         distance: Their L2 distances, shape ``(N,)``; infinite where none has.
+        surest: Images that reached the goal with the most to spare, however far; the original where none has.
+        excess: Their largest margins, shape ``(N,)``; infinite where none has.
         forward, backward: Passes per image, shape ``(N,)``, int64.
         broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
     """
@@ -38,6 +40,7 @@ class Search:
         self.classifier, self.x, self.goal, self.batch = classifier, x, goal, batch
         self.bounds = classifier.density.bounds
         self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
+        self.surest, self.excess = x.clone(), x.new_full((len(x),), torch.inf)
         self.conditions = 0  # margins per image, known after the first question
         self.forward = torch.zeros(len(x), dtype=torch.int64)
         self.backward = torch.zeros(len(x), dtype=torch.int64)
@@ -125,11 +128,19 @@ class Search:
         hit = reached(margins)
         if not hit.any():
             return
-        distance = self.l2(perturbed, index).masked_fill(~hit, torch.inf)
-        closest = self.distance.scatter_reduce(0, index, distance, "amin")
-        better = torch.nonzero((distance < self.distance[index]) & (distance == closest[index])).flatten()
-        self.best[index[better]] = perturbed.detach()[better]
-        self.distance = closest
+        images = perturbed.detach()
+        values = self.l2(images, index), margins.amax(-1).to(self.excess)
+        distance, excess = (value.masked_fill(~hit, torch.inf) for value in values)
+        self.distance = _least(self.best, self.distance, images, index, distance)
+        self.excess = _least(self.surest, self.excess, images, index, excess)
+
+
+def _least(kept: Tensor, record: Tensor, images: Tensor, index: Tensor, value: Tensor) -> Tensor:
+    """Put images whose value is below the record of theirs in place of those ``kept``; returns the new records."""
+    lowest = record.scatter_reduce(0, index, value, "amin")
+    better = torch.nonzero((value < record[index]) & (value == lowest[index])).flatten()
+    kept[index[better]] = images[better]
+    return lowest
 
 
 def _gradient(loss: Tensor, images: Tensor, keep: bool) -> Tensor | None:
