@@ -171,9 +171,11 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
     """Median over rounds and calls, by process time on one thread and by the clock on more; one process works at a time."""
     spawn = get_context("spawn")
     connections: dict[str, Connection] = {}
+    processes = []
     for name in contenders():
         connections[name], theirs = spawn.Pipe()
-        spawn.Process(target=serve, args=(theirs, name, threads), daemon=True).start()
+        processes.append(spawn.Process(target=serve, args=(theirs, name, threads), daemon=True))
+        processes[-1].start()
         theirs.close()  # so that the end of a process is an error here and no endless wait
     times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in connections}
     for number in range(WARM_UP + ROUNDS):
@@ -185,6 +187,8 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
                     times[name][kind] += [BATCH / of_call for of_call in taken]
     for connection in connections.values():
         connection.send("")
+    for process in processes:
+        process.join()  # gigabytes given back would slow what is measured next
     return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 
@@ -248,7 +252,8 @@ def main(out: Path) -> None:
     """Images per second of condgen, normflows and FrEIA, and the memory of deep models."""
     speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
     machine.prepare(threads=1)
-    limits = {name: matrix_limit(precision, torch.device("cpu"), 2048) for name, precision in precisions().items()}
+    here = torch.device("cpu")
+    limits = {name: matrix_limit(precision, here, 2048, time.process_time) for name, precision in precisions().items()}
     gflops = {name: speeds[1][f"condgen {name}"]["training"] * describe(ours(None)).training_flops / 1e9 for name in limits}
     fastest = f"condgen {list(limits)[-1]}"
     results: dict[str, object] = {
