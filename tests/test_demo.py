@@ -22,6 +22,8 @@ def test_the_demo_reports_all_presets_and_goes_on_where_it_stopped(tmp_path: Pat
     printed = capsys.readouterr().out
     assert "Table 1" in printed
     assert all(preset in printed for preset in PRESETS)
+    assert "Carlini-Wagner" in printed
+    assert "knows detector: unnoticed %" in printed
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")}
     assert run_demo(tmp_path, TINY) == page
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")} == before

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-WIDTH = 120
+WIDTH = 160
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = ()) -> None:

@@ -14,11 +14,11 @@ from condgen.reports.tables import Table, attacks_table, checks_table
 
 def print_table(table: Table) -> None:
     """A table of the report, as text: words to the left, numbers to the right, and no column without content."""
-    rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD)
+    rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD, collapse_padding=True)
     kept = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
     for number in kept:
         words = any(row[number][:1].isalpha() for row in table.rows)
-        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
+        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0, overflow="fold")
     for row in table.rows:
         rich.add_row(*(escape(row[number]) for number in kept))
     show(rich)
