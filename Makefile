@@ -45,6 +45,7 @@ bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, a
 bench-attacks: setup  ## speed and strength of the attacks beside foolbox and ART, on MNIST; CONDGEN_DATA names the real data
 	$(INSTALL) adversarial-robustness-toolbox==1.20.1
 	$(BIN)/python -m benchmarks.attacks
+	$(BIN)/python -m benchmarks.readme
 
 bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small, three runs of 20 minutes; goes on after a stop
 	$(BIN)/python -m benchmarks.precision

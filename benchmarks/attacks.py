@@ -8,7 +8,7 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import art.attacks.evasion
@@ -47,23 +47,35 @@ Images = tuple[Tensor, Tensor]  # as found, and as stored in 8 bits
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call of one attack gave. Stored: the image that the attack hands out for storing, or else the rounded one."""
+    """What calls of one attack gave; distances are infinite where the class is as before.
+
+    Stored: the image that the attack hands out for storing, or else the rounded one.
+    """
 
     seconds: float
     l2: Tensor
     l2_stored: Tensor
-    success: float
-    stored: float
 
     @property
     def figures(self) -> dict[str, float | None]:
+        fooled, stored = self.l2.isfinite(), self.l2_stored.isfinite()
+        share = (fooled & stored).double().sum() / fooled.double().sum().clamp_min(1)
         return {
             "seconds": round(self.seconds, 3),
             "median_l2": _finite(self.l2.median().item()),
             "median_l2_stored": _finite(self.l2_stored.median().item()),
-            "success": round(self.success, 4),
-            "success_after_rounding": round(self.stored, 4),
+            "success": round(fooled.double().mean().item(), 4),
+            "success_after_rounding": round(share.item(), 4),
         }
+
+
+def pooled(rounds: Sequence[Outcome]) -> Outcome:
+    """The images of all rounds and the median of the seconds; ART draws its first images without a seed, anew in each."""
+    return Outcome(
+        statistics.median(one.seconds for one in rounds),
+        torch.cat([one.l2 for one in rounds]),
+        torch.cat([one.l2_stored for one in rounds]),
+    )
 
 
 def main() -> None:
@@ -78,7 +90,7 @@ def main() -> None:
         "gaussian": on_log_likelihoods(gaussian, *usable(gaussian, x, label)),
     }
     libraries = {"foolbox": foolbox.__version__, "adversarial-robustness-toolbox": art.__version__}
-    settings = {"threads": 1, "images": {"gradient-based": MANY, "decision-based": FEW}, "queries": QUERIES}
+    settings = {"threads": 1, "images": {"gradient-based": MANY, "decision-based": FEW}, "queries": QUERIES, "rounds": ROUNDS}
     record = {**about(), "libraries": libraries, **settings, **headline(results), "attacks": results}
     keep(RESULTS / "attacks.json", record)
     print(json.dumps(record, indent=1))
@@ -116,7 +128,7 @@ def usable(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> tuple[
 
 
 def compare(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[str, dict[str, float | None]]:
-    """All contenders in alternating rounds; medians of the seconds."""
+    """All contenders in alternating rounds."""
     few = x[:FEW], label[:FEW]
     contenders: dict[str, tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Images]]] = {
         "condgen CarliniWagner": ((x, label), ours(classifier, CarliniWagner())),
@@ -133,10 +145,7 @@ def compare(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[
         "condgen HopSkipJump": (few, ours(classifier, HopSkipJump(queries=QUERIES))),
     }
     rounds = [{name: timed(classifier, *data, attack) for name, (data, attack) in contenders.items()} for _ in range(ROUNDS)]
-    return {
-        name: {**rounds[0][name].figures, "seconds": round(statistics.median(r[name].seconds for r in rounds), 3)}
-        for name in contenders
-    }
+    return {name: pooled([one[name] for one in rounds]).figures for name in contenders}
 
 
 def on_log_likelihoods(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[str, dict[str, float | None]]:
@@ -198,9 +207,7 @@ def timed(classifier: GenerativeClassifier, x: Tensor, label: Tensor, attack: Ca
         fooled = classifier(perturbed).label != label
         stored = classifier(rounded).label != label
     distance, far = ((images - x).flatten(1).norm(dim=1) for images in (perturbed, rounded))
-    share = (fooled & stored).double().sum() / fooled.double().sum().clamp_min(1)
-    l2, l2_stored = distance.masked_fill(~fooled, torch.inf), far.masked_fill(~stored, torch.inf)
-    return Outcome(seconds, l2, l2_stored, fooled.double().mean().item(), share.item())
+    return Outcome(seconds, distance.masked_fill(~fooled, torch.inf), far.masked_fill(~stored, torch.inf))
 
 
 def headline(results: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:

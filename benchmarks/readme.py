@@ -1,6 +1,7 @@
-"""The README's tables of speeds, one for each machine measured; rewrites what stands between two comments."""
+"""The README's tables of what was measured; rewrites what stands between two comments."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ from benchmarks.evidence import RESULTS
 from condgen.files import written_whole
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- flow.json: begin -->", "<!-- flow.json: end -->"
 NAMES = {
     "condgen bfloat16": "**condgen**, bfloat16 products",
     "condgen float32": "**condgen**, float32",
@@ -33,8 +33,11 @@ def table(results: dict[str, Any]) -> str:
         for key, name in NAMES.items()
         if key in speeds[threads[0]]
     ]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n\n" + about(results)
+    return in_markdown(head, rows) + "\n\n" + about(results)
+
+
+def in_markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))
 
 
 def about(results: dict[str, Any]) -> str:
@@ -75,19 +78,62 @@ def times(results: dict[str, Any], kind: str, suffix: str) -> str:
     return f"{results[installed]:.1f} times ({tuned} with the allocator settings)" if installed in results else tuned
 
 
-def measured() -> list[dict[str, Any]]:
+def attacks(results: dict[str, Any]) -> str:
+    """What was compared, then seconds, distances and successes of each library on the small network."""
+    images, libraries = results["images"], results["libraries"]
+    head = ["", "seconds", "median L2", "success", "of these stored in 8 bits, median L2"]
+    rows = [
+        [
+            name,
+            f"{cell['seconds']:.2f}",
+            length(cell["median_l2"]),
+            f"{cell['success']:.0%}",
+            f"{cell['success_after_rounding']:.0%}, {length(cell['median_l2_stored'])}",
+        ]
+        for name, cell in results["attacks"]["cnn"].items()
+    ]
+    said = (
+        f"Attacks on a small CNN and {images['gradient-based']} MNIST images, the boundary attacks and HopSkipJump on"
+        f" {images['decision-based']} with {results['queries']} queries, one thread.\n"
+        f"`make bench-attacks` on {results['device']}; foolbox {libraries['foolbox']}, ART"
+        f" {libraries['adversarial-robustness-toolbox']}; commit {results['commit'][:7]}. The seconds are medians of"
+        f" {results['rounds']} alternating rounds.\n"
+        f"ART draws its first images without a seed, so that its row pools {results['rounds']} draws; all others repeat"
+        " themselves."
+    )
+    return said + "\n\n" + in_markdown(head, rows)
+
+
+def length(value: float | None) -> str:
+    """None where more than half of the images keep their class."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def flows() -> list[dict[str, Any]]:
     """What ``make bench-flow`` wrote: ``flow.json``, then ``flow-MACHINE.json`` from others."""
     return [json.loads(path.read_text()) for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))]
 
 
-def rewritten(text: str, records: list[dict[str, Any]]) -> str:
+def measured() -> dict[str, str]:
+    """What stands in the README under each record's name."""
+    of_flow = flows()
+    of_attacks = json.loads((RESULTS / "attacks.json").read_text())
+    return {
+        "flow.json": "\n\n".join([*map(table, of_flow), cost(of_flow[0])]),
+        "attacks.json": attacks(of_attacks),
+    }
+
+
+def rewritten(text: str, sections: Mapping[str, str]) -> str:
     """The README with its tables made anew."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"README.md has no '{BEGIN}' and '{END}'; put them where the table belongs.")
-    tables = "\n\n".join([*map(table, records), cost(records[0])])
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    for name, section in sections.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"README.md has no '{begin}' and '{end}'; put them where the table belongs.")
+        text = f"{before}{begin}\n{section}\n{end}{after}"
+    return text
 
 
 def main() -> None:

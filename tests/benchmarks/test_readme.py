@@ -1,18 +1,25 @@
 """The README says what was measured, and nothing else."""
 
+import json
+
 import pytest
 
 from benchmarks import readme
 
 
 def test_the_readme_agrees_with_the_measurements() -> None:
-    records = readme.measured()
     text = readme.README.read_text()
-    assert readme.rewritten(text, records) == text, "run `python -m benchmarks.readme`"
-    slower = {**records[-1], "fraction_of_limit": {"float32": 0.001}}
-    assert readme.rewritten(text, [*records[:-1], slower]) != text
+    assert readme.rewritten(text, readme.measured()) == text, "run `python -m benchmarks.readme`"
+    slower = {**readme.flows()[-1], "fraction_of_limit": {"float32": 0.001}}
+    assert readme.rewritten(text, {"flow.json": readme.table(slower)}) != text
+
+
+def test_an_attack_that_fails_on_most_images_has_no_median() -> None:
+    record = json.loads((readme.RESULTS / "attacks.json").read_text())
+    cell = {"seconds": 1.0, "median_l2": None, "median_l2_stored": None, "success": 0.25, "success_after_rounding": 0.5}
+    assert "| one | 1.00 | – | 25% | 50%, – |" in readme.attacks({**record, "attacks": {"cnn": {"one": cell}}})
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(SystemExit, match="put them where the table belongs"):
-        readme.rewritten("# condgen", [])
+        readme.rewritten("# condgen", {"flow.json": ""})
