@@ -21,6 +21,11 @@ NAMES = {
 }
 
 
+def speeds(records: list[dict[str, Any]]) -> str:
+    """A table for each machine, and what bfloat16 costs."""
+    return "\n\n".join([*map(table, records), cost(records[0])])
+
+
 def table(results: dict[str, Any]) -> str:
     """Images per second of each library, then what they were measured on."""
     speeds = results["images_per_second"]
@@ -98,8 +103,8 @@ def attacks(results: dict[str, Any]) -> str:
         f"`make bench-attacks` on {results['device']}; foolbox {libraries['foolbox']}, ART"
         f" {libraries['adversarial-robustness-toolbox']}; commit {results['commit'][:7]}. The seconds are medians of"
         f" {results['rounds']} alternating rounds.\n"
-        f"ART draws its first images without a seed, so that its row pools {results['rounds']} draws; all others repeat"
-        " themselves."
+        f"ART draws its first images without a seed, so that its row pools {results['rounds']} draws; the others find"
+        " the same in each round."
     )
     return said + "\n\n" + in_markdown(head, rows)
 
@@ -114,30 +119,25 @@ def flows() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))]
 
 
-def measured() -> dict[str, str]:
+def sections() -> dict[str, str]:
     """What stands in the README under each record's name."""
-    of_flow = flows()
-    of_attacks = json.loads((RESULTS / "attacks.json").read_text())
-    return {
-        "flow.json": "\n\n".join([*map(table, of_flow), cost(of_flow[0])]),
-        "attacks.json": attacks(of_attacks),
-    }
+    return {"flow.json": speeds(flows()), "attacks.json": attacks(json.loads((RESULTS / "attacks.json").read_text()))}
 
 
-def rewritten(text: str, sections: Mapping[str, str]) -> str:
+def rewritten(text: str, contents: Mapping[str, str]) -> str:
     """The README with its tables made anew."""
-    for name, section in sections.items():
+    for name, content in contents.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise SystemExit(f"README.md has no '{begin}' and '{end}'; put them where the table belongs.")
-        text = f"{before}{begin}\n{section}\n{end}{after}"
+        text = f"{before}{begin}\n{content}\n{end}{after}"
     return text
 
 
 def main() -> None:
-    text = rewritten(README.read_text(), measured())
+    text = rewritten(README.read_text(), sections())
     with written_whole(README) as work:
         work.write_text(text)
 

@@ -8,10 +8,13 @@ from benchmarks import readme
 
 
 def test_the_readme_agrees_with_the_measurements() -> None:
-    text = readme.README.read_text()
-    assert readme.rewritten(text, readme.measured()) == text, "run `python -m benchmarks.readme`"
-    slower = {**readme.flows()[-1], "fraction_of_limit": {"float32": 0.001}}
-    assert readme.rewritten(text, {"flow.json": readme.table(slower)}) != text
+    text, (*others, last) = readme.README.read_text(), readme.flows()
+    assert readme.rewritten(text, readme.sections()) == text, "run `python -m benchmarks.readme`"
+    assert readme.rewritten(text, {"flow.json": readme.speeds([*others, last])}) == text
+    slower = {**last, "fraction_of_limit": {"float32": 0.001}}
+    assert readme.rewritten(text, {"flow.json": readme.speeds([*others, slower])}) != text
+    record = json.loads((readme.RESULTS / "attacks.json").read_text())
+    assert readme.rewritten(text, {"attacks.json": readme.attacks({**record, "queries": 1})}) != text
 
 
 def test_an_attack_that_fails_on_most_images_has_no_median() -> None:

@@ -20,5 +20,7 @@ def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[st
 
 
 def show(table: RichTable) -> None:
-    """At the terminal's width; wide enough for every table where the output goes elsewhere."""
+    """At the terminal's width, long words folded; wide enough for every table where the output goes elsewhere."""
+    for column in table.columns:
+        column.overflow = "fold"
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

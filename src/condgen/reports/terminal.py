@@ -18,7 +18,7 @@ def print_table(table: Table) -> None:
     kept = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
     for number in kept:
         words = any(row[number][:1].isalpha() for row in table.rows)
-        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0, overflow="fold")
+        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
     for row in table.rows:
         rich.add_row(*(escape(row[number]) for number in kept))
     show(rich)
