@@ -100,6 +100,7 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained:
     assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
     assert table.rows[-1][-1] == str(summary["n"])
     assert {row[3] for row in table.rows} == {f"{summary['threshold']:.2f}"}
+    assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == ["model", "attack"]
     assert len(checks_table({"m": summary}).rows) == len(summary["checks"])
 
 
@@ -108,6 +109,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     text = page.read_text()
     assert "<script" not in text
     assert 'src="data:image/svg+xml;base64,' in text
+    assert '<td class="words">Carlini-Wagner</td>' in text
     assert 'href="http' not in text
     rows = list(csv.reader((tmp_path / "tables" / "table1.csv").read_text().splitlines()))
     numbers = json.loads((tmp_path / "tables" / "table1.json").read_text())

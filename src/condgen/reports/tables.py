@@ -25,6 +25,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[dict[str, Any], ...]
 
+    @property
+    def of_words(self) -> tuple[bool, ...]:
+        """Which columns hold words, that stand to the left, and not numbers."""
+        return tuple(any(row[number][:1].isalpha() for row in self.rows) for number in range(len(self.columns)))
+
     def save(self, directory: Path) -> None:
         """Write ``<name>.csv`` (cells as shown) and ``<name>.json`` (numbers)."""
         with written_whole(directory / f"{self.name}.csv") as path, path.open("w", newline="") as file:

@@ -17,7 +17,7 @@ def print_table(table: Table) -> None:
     rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD, collapse_padding=True)
     kept = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
     for number in kept:
-        words = any(row[number][:1].isalpha() for row in table.rows)
+        words = table.of_words[number]
         rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
     for row in table.rows:
         rich.add_row(*(escape(row[number]) for number in kept))
