@@ -16,13 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from condgen import load_preset, machine, open_dataset
-from condgen.builders import build_classifier, build_objective
+from condgen import experiments, load_preset, machine, open_dataset
 from condgen.data.augmentation import Augmentation
 from condgen.randomness import stream
 from condgen.runs import installed_versions
-from condgen.training.loop import Loader
-from condgen.training.optimiser import Optimiser
+from condgen.training.loader import Loader
 
 PRESET, ROUNDS = "digits-base", 40
 OPEN = (
@@ -41,18 +39,14 @@ def median_ms(call: Callable[[], object]) -> float:
 
 def augmentation_share() -> dict[str, float]:
     config, splits = load_preset(PRESET), open_dataset("digits")
-    classifier, objective = build_classifier(config, splits.train).train(), build_objective(config)
+    step = experiments.build(config, splits).step
     loader = Loader(splits.train, config.training.batch_size, Augmentation(config.data.crop_padding, flip=True), seed=0)
-    optimiser = Optimiser(classifier.density.named_parameters(), config.training, len(loader))
     x, label = splits.train.batch(slice(0, config.training.batch_size))
     generator = stream(0, "benchmark")
 
-    def step() -> None:
-        with classifier.density.fresh_noise(generator):
-            optimiser.step_on(objective(classifier(x), label).mean())
-
-    step()
-    of_step, of_augmentation = median_ms(step), median_ms(lambda: loader.augmentation(x, generator))
+    step.step(x, label, generator)
+    of_step = median_ms(lambda: step.step(x, label, generator))
+    of_augmentation = median_ms(lambda: loader.augmentation(x, generator))
     return {"step_ms": of_step, "augmentation_ms": of_augmentation, "augmentation_share": of_augmentation / of_step}
 
 

@@ -25,16 +25,21 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit
-from condgen import ClassMixture, Glow, machine
-from condgen.models import coupling_network
-from condgen.models.card import describe
+from condgen import ClassMixture, GenerativeClassifier, Glow, machine
+from condgen.config import Training
+from condgen.models.glow import coupling_network
+from condgen.models.summary import describe
+from condgen.randomness import stream
 from condgen.runs import installed_versions
+from condgen.training.maximum_likelihood import MaximumLikelihood
+from condgen.training.objectives import Likelihood
 
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
 WARM_UP, ROUNDS, CALLS = 1, 3, 2  # the first rounds of each library are slower by up to a third
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
 KINDS = ("training", "likelihood")
+LEARNING_RATE, CLIP_NORM = 1e-4, 50.0
 
 Calls = dict[str, Callable[[], object]]
 
@@ -101,16 +106,25 @@ def precisions() -> dict[str, torch.dtype]:
 
 
 def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> Callable[[], None]:
-    adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    """A training step of a peer; ours is the library's own, see :func:`training_step`."""
+    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def step() -> None:
         adam.zero_grad()
         loss = negative_log_likelihood()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 50.0)
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         adam.step()
 
     return step
+
+
+def training_step(glow: Glow) -> Callable[[Tensor, Tensor], object]:
+    """The step that training takes, on images and labels."""
+    settings = Training(batch_size=BATCH, learning_rate=LEARNING_RATE, clip_norm=CLIP_NORM, warm_up_steps=0)
+    step = MaximumLikelihood(GenerativeClassifier(glow), Likelihood(), settings, steps_per_epoch=1000)
+    noise = stream(0, "noise")
+    return lambda x, label: step.step(x, label, noise)
 
 
 def ours_timed(precision: str, library: bool = False) -> Calls:
@@ -118,9 +132,9 @@ def ours_timed(precision: str, library: bool = False) -> Calls:
     if library:
         coupling_network.BLOCKED_ON = ()
     image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
-    glow = ours(precisions()[precision]).train()
-    step = step_of(glow, lambda: -glow.class_log_prob(image).gather(1, label[:, None]).mean() / DIMS)
-    return {"training": step, "likelihood": lambda: glow.class_log_prob(image)}
+    glow = ours(precisions()[precision])
+    step = training_step(glow)
+    return {"training": lambda: step(image, label), "likelihood": lambda: glow.class_log_prob(image)}
 
 
 def normflows_timed() -> Calls:
@@ -196,17 +210,15 @@ PEAK = """
 import time
 from pathlib import Path
 import torch
-from benchmarks.flow import ours
+from benchmarks.flow import BATCH, CLASSES, ours, training_step
 from condgen import machine
 machine.prepare(1)
-glow = ours(None, blocks={blocks}, constant_memory={constant}).train()
-adam = torch.optim.Adam(glow.parameters(), fused=True)
+glow = ours(None, blocks={blocks}, constant_memory={constant})
+step, label = training_step(glow), torch.arange(BATCH) % CLASSES
 times = []
 for _ in range(3):
     start = time.process_time()
-    adam.zero_grad()
-    glow.class_log_prob(torch.rand(64, 1, 32, 32)).sum().backward()
-    adam.step()
+    step(torch.rand(BATCH, 1, 32, 32), label)
     times.append(time.process_time() - start)
 own = 4 * sum(p.nbytes for p in glow.parameters())  # weights, gradients and two moments
 # not ru_maxrss, which a child inherits from the process that started it
@@ -216,7 +228,7 @@ print(int(high.split()[1]) * 1024 - own, min(times))
 
 
 def peak(blocks: int, constant: bool) -> tuple[float, float]:
-    """Peak bytes beyond parameters and optimiser of a training process, and seconds per step."""
+    """Peak bytes beyond parameters and optimizer of a training process, and seconds per step."""
     code = PEAK.format(blocks=blocks, constant=constant)
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

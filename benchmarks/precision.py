@@ -20,7 +20,7 @@ from condgen import experiments, machine
 from condgen.cli.options import data_dir_option, device_option, overrides_option, threads_option
 from condgen.config import Config, load_preset
 from condgen.errors import CondgenError
-from condgen.models import coupling_network
+from condgen.models.glow import coupling_network
 
 AGAIN = "float32 again"
 PRECISION = {"float32": "float32", "bfloat16": "bfloat16", AGAIN: "float32"}

@@ -9,14 +9,12 @@ import statistics
 import time
 from pathlib import Path
 
-from condgen import config, load_preset, machine, open_dataset
-from condgen.builders import build_classifier, build_objective
-from condgen.data.augmentation import Augmentation
-from condgen.experiments import resolved
+from condgen import config, experiments, load_preset, machine, open_dataset
+from condgen.experiments.training import resolved
 from condgen.randomness import stream
 from condgen.runs import installed_versions
-from condgen.training.loop import EVALUATION_BATCH, Loader
-from condgen.training.optimiser import Optimiser
+from condgen.training.loader import Loader
+from condgen.training.maximum_likelihood import EVALUATION_BATCH
 
 WARM_UP, STEPS = 5, 30
 
@@ -25,20 +23,17 @@ def minutes(name: str) -> float:
     """Training and validation of all epochs, from the median step and the time of one evaluation batch."""
     page = resolved(load_preset(name))
     splits = open_dataset(page.data.name)
-    classifier, objective = build_classifier(page, splits.train).train(), build_objective(page)
-    augmentation = Augmentation(page.data.crop_padding, page.data.flip)
-    loader = Loader(splits.train, page.training.batch_size, augmentation, seed=0)
-    optimiser = Optimiser(classifier.density.named_parameters(), page.training, len(loader))
-    noise, times, batches = stream(0, "benchmark"), [], loader.epoch(0)
+    built = experiments.build(page, splits)
+    loader = Loader(splits.train, page.training.batch_size, built.augmentation, seed=0)
+    noise, times, batches = stream(0, "noise"), [], loader.epoch(0)
     for _ in range(WARM_UP + STEPS):
         start = time.perf_counter()
         x, label = next(batches)
-        with classifier.density.fresh_noise(noise):
-            optimiser.step_on(objective(classifier(x), label).mean())
+        built.step.step(x, label, noise)
         times.append(time.perf_counter() - start)
     x, _ = splits.validation.batch(slice(0, EVALUATION_BATCH))
     start = time.perf_counter()
-    classifier.eval()(x)
+    built.classifier.eval()(x)
     evaluation = (time.perf_counter() - start) * len(splits.validation) / len(x)
     return page.training.epochs * (statistics.median(times[WARM_UP:]) * len(loader) + evaluation) / 60
 

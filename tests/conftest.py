@@ -9,19 +9,19 @@ import torch
 from condgen import experiments, machine
 from condgen.config import load_preset
 from condgen.models.glow import Glow
-from condgen.models.priors import ClassMixture, SplitPrior
+from condgen.models.glow.priors import ClassMixture, SplitPrior
 from condgen.runs import Run
 
 TINY = (
     "model.blocks=1",
     "model.width=8",
     "training.epochs=2",
-    "audit.pairs=6",
-    "audit.alphas=5",
-    "audit.samples=2",
-    "audit.budget=smoke",
-    "audit.attacked=30",
-    "detector.quantile=1.0",
+    "audit.interpolation.pairs=6",
+    "audit.interpolation.alphas=5",
+    "audit.samples.count=2",
+    "audit.adversarial.budget=smoke",
+    "audit.adversarial.attacked=30",
+    "detector.threshold.quantile=1.0",
 )
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from condgen.classifier import GenerativeClassifier, Prediction
-from condgen.density import ClassConditionalDensity, check_labels
+from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold, flagged
 from condgen.errors import CondgenError, ImageError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.validation import check_labels
 
 MEAN = torch.tensor([[0.25], [0.75]])
 

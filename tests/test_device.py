@@ -10,14 +10,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from condgen import builders, experiments, machine
 from condgen import classifier as classifiers
-from condgen.audits.predictions import predict
+from condgen.classifier import predict
 from condgen.classifier import GenerativeClassifier
 from condgen.config import load_preset
 from condgen.data.catalogue import open_dataset
 from condgen.errors import ConfigError
-from condgen.models import coupling_network
-from condgen.models.actnorm import ActNorm
-from condgen.models.coupling_network import CouplingNetwork, convolutions
+from condgen.models.glow import coupling_network
+from condgen.models.glow.actnorm import ActNorm
+from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import TINY, shaken, tiny_glow
 
 ELSEWHERE = torch.device("meta")  # the one other device that a CPU build of torch computes gradients on
@@ -92,7 +92,7 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(prior: str, monkey
 
     gradients()  # the first step initialises actnorm
     plain = gradients()
-    glow.compile_flow(backend="aot_eager", mode=None)
+    glow.compile_for_training(backend="aot_eager", mode=None)
     for compiled, expected in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-4)
     other = copy.deepcopy(glow)

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from condgen.data.catalogue import open_dataset
     from condgen.data.dataset import ImageDataset, Splits
     from condgen.density import ClassConditionalDensity
-    from condgen.detectors import Detector, LikelihoodThreshold
+    from condgen.detectors import Detector, LikelihoodThreshold, Typicality
     from condgen.errors import CondgenError
+    from condgen.experiments.fitting import fit
     from condgen.models.gaussian import DiagonalGaussian
     from condgen.models.glow import Glow
-    from condgen.models.priors import ClassMixture, SplitPrior
+    from condgen.models.glow.priors import ClassMixture, SplitPrior
     from condgen.reports import write_report
     from condgen.reports.audited import AuditedModel
     from condgen.runs import Run
-    from condgen.training.loop import fit
 
 HOMES = {
     "AuditedModel": "reports.audited",
@@ -38,7 +38,8 @@ HOMES = {
     "Run": "runs",
     "SplitPrior": "models.priors",
     "Splits": "data.dataset",
-    "fit": "training.loop",
+    "Typicality": "detectors",
+    "fit": "experiments.fitting",
     "load_preset": "config",
     "open_dataset": "data.catalogue",
     "write_report": "reports",
@@ -60,6 +61,7 @@ __all__ = [
     "Run",
     "SplitPrior",
     "Splits",
+    "Typicality",
     "fit",
     "load_preset",
     "open_dataset",

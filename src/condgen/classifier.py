@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from condgen.density import ClassConditionalDensity, check_answer, check_images, check_model
+from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError
+from condgen.validation import check_answer, check_images, check_model
+
+BATCH = 256  # images in one pass through the model
 
 
 def check_classifier(classifier: object) -> None:
@@ -28,6 +31,7 @@ class Prediction:
     log_prior: Tensor  # (C,), nats
     dims: int
     subspace_log_prob: Tensor | None = None  # (N, C), nats: log p(z_s | y), where the model has a class subspace
+    x: Tensor | None = None  # the images, (N, *event_shape): some detectors look at them
 
     @property
     def log_joint(self) -> Tensor:
@@ -61,8 +65,8 @@ class Prediction:
 
     def cpu(self) -> "Prediction":
         """The same in the CPU's memory, where goals, attacks and audits work."""
-        subspace = None if self.subspace_log_prob is None else self.subspace_log_prob.cpu()
-        return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace)
+        subspace, x = (None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x))
+        return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace, x)
 
 
 class GenerativeClassifier(nn.Module):
@@ -114,4 +118,19 @@ class GenerativeClassifier(nn.Module):
             raise CondgenError(f"{type(self.density).__name__} has a `forward` of its own; name it `class_log_prob`.")
         class_log_prob, subspace_log_prob = answer
         check_answer(class_log_prob, len(x), self.density)
-        return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob)
+        return Prediction(class_log_prob, self.log_prior, self.density.dims, subspace_log_prob, x)
+
+
+@torch.no_grad()
+def predict(classifier: GenerativeClassifier, x: Tensor, batch: int = BATCH) -> Prediction:
+    """One :class:`Prediction` for all of ``x``, computed ``batch`` images at a time, in evaluation mode; on the CPU."""
+    classifier.eval()
+    parts = [classifier(part).cpu() for part in x.split(batch)]
+    subspaces = [part.subspace_log_prob for part in parts if part.subspace_log_prob is not None]
+    return Prediction(
+        torch.cat([part.class_log_prob for part in parts]),
+        parts[0].log_prior,
+        classifier.density.dims,
+        torch.cat(subspaces) if subspaces else None,
+        x.cpu(),
+    )

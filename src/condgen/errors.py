@@ -37,3 +37,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is over: PyTorch has a class of its own for a GPU's and none for the CPU's."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

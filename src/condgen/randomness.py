@@ -1,13 +1,15 @@
-"""Random streams from one integer seed: a stream for each purpose and each epoch, none of which disturbs another."""
+"""Random streams: one for each purpose, epoch and step, none of which disturbs another."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 
 def stream(seed: int, *path: str | int) -> torch.Generator:
-    """A generator that depends on ``seed`` and ``path`` alone.
+    """A generator that depends on ``seed`` and ``path`` alone, such as ``("noise", epoch, step)``.
 
     >>> first, again, other = stream(0, "noise", 3), stream(0, "noise", 3), stream(0, "noise", 4)
     >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=again))
@@ -20,3 +22,35 @@ def numpy_stream(seed: int, *path: str | int) -> np.random.Generator:
     """The same for NumPy."""
     words = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in path]
     return np.random.default_rng([seed, *words])
+
+
+@contextmanager
+def seeded(generator: torch.Generator, device: torch.device | None = None) -> Iterator[None]:
+    """Within this context PyTorch's global generators continue from one number of ``generator``.
+
+    Dropout and other code that takes no generator of its own becomes reproducible. Afterwards the
+    global generators are as they were.
+
+    Args:
+        generator: Gives one number.
+        device: Where the work is done; the CPU's global generator is always seeded.
+
+    >>> with seeded(stream(0, "dropout")):
+    ...     first = torch.rand(1)
+    >>> with seeded(stream(0, "dropout")):
+    ...     bool(torch.rand(1) == first)
+    True
+    """
+    generators = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        torch.cuda.init()
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    before = [each.get_state() for each in generators]
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    for each in generators:
+        each.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for each, state in zip(generators, before, strict=True):
+            each.set_state(state)

@@ -1,4 +1,4 @@
-"""A run directory: the configuration, the metrics, the checkpoints and the records of one trained model."""
+"""Folders with the records of one model: a run that condgen trained, or a model from elsewhere."""
 
 import importlib.metadata
 import platform
@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Self
 
 import tomli_w
 from filelock import FileLock, Timeout
 
-from condgen.audits.records import Record
-from condgen.config import Config, load_config
+from condgen.audits.records import Record, records_in
+from condgen.config import Config, SubjectConfig, load_config
 from condgen.errors import RunError
 from condgen.files import written_whole
 from condgen.training.checkpoints import epochs_done, weights_sha256
@@ -20,40 +21,50 @@ VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-ima
 
 
 @dataclass(frozen=True)
-class Run:
-    """``config.toml``, ``metrics.jsonl``, ``checkpoint/`` and ``records/`` under one path."""
+class RecordFolder:
+    """``subject.toml`` and ``records/``: the audits of a model that condgen did not train."""
 
     path: Path
-    config: Config
+    config: SubjectConfig
+
+    page: ClassVar[str] = "subject.toml"
+    kind: ClassVar[type[SubjectConfig]] = SubjectConfig
+    advice: ClassVar[str] = "`condgen audit --model package.module:factory --data NAME --out {path}` makes one."
 
     @classmethod
-    def create(cls, path: Path | str, config: Config) -> "Run":
-        """Start a run in a new directory; writes the fully resolved configuration with versions.
+    def create(cls, path: Path | str, config: SubjectConfig) -> Self:
+        """Start a folder; writes the fully resolved configuration with versions.
 
         Raises:
             RunError: If something is there already.
         """
         path = Path(path)
         if path.exists():
-            raise RunError(f"{path} exists already; choose another --run, remove it, or go on with --resume.")
+            raise RunError(f"{path} exists already; choose another place, remove it, or continue with --resume.")
         config = config.model_copy(update={"versions": installed_versions()})
         with written_whole(path) as work:
             work.mkdir()
-            (work / "config.toml").write_text(tomli_w.dumps(config.model_dump(exclude_none=True)))
+            (work / cls.page).write_text(_toml(config))
         return cls(path, config)
 
     @classmethod
-    def open(cls, path: Path | str) -> "Run":
+    def open(cls, path: Path | str) -> Self:
         """Open what :meth:`create` made.
 
         Raises:
-            RunError: If ``path`` is no run directory.
+            RunError: If ``path`` is no such folder.
         """
         path = Path(path)
-        if not (path / "config.toml").is_file():
-            found = "has no config.toml" if path.exists() else "does not exist"
-            raise RunError(f"{path} is not a run directory: it {found}. `condgen train PRESET --run {path}` makes one.")
-        return cls(path, load_config(path / "config.toml"))
+        if not (path / cls.page).is_file():
+            found = f"has no {cls.page}" if path.exists() else "does not exist"
+            raise RunError(f"{path} is not a run directory: it {found}. {cls.advice.format(path=path)}")
+        return cls(path, load_config(path / cls.page, cls.kind))
+
+    def with_config(self, config: SubjectConfig) -> Self:
+        """The same folder with another page."""
+        with written_whole(self.path / self.page) as work:
+            work.write_text(_toml(config))
+        return type(self)(self.path, config)
 
     @property
     def name(self) -> str:
@@ -61,9 +72,41 @@ class Run:
         return self.path.resolve().name
 
     def class_name(self, label: int) -> str:
-        """What its data calls a class; the number where the run has not noted it."""
+        """What its data calls a class; the number where the folder has not noted it."""
         names = self.config.images.class_names if self.config.images else []
         return names[label] if names else str(label)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the weights that records must be of; empty where only the records know."""
+        return ""
+
+    @property
+    def records(self) -> Path:
+        return self.path / "records"
+
+    def audits_made(self) -> list[str]:
+        """Audits with a record, those that the registry knows first and in its order."""
+        return records_in(self.records)
+
+    def has(self, audit: str) -> bool:
+        """Whether that audit has been made."""
+        return (self.records / f"{audit}.json").is_file()
+
+    def record(self, audit: str) -> Record:
+        """The saved record of an audit."""
+        return Record.load(self.records, audit)
+
+
+@dataclass(frozen=True)
+class Run(RecordFolder):
+    """``config.toml``, ``metrics.jsonl``, ``checkpoint/`` and ``records/``: a model that condgen trained."""
+
+    config: Config
+
+    page: ClassVar[str] = "config.toml"
+    kind: ClassVar[type[SubjectConfig]] = Config
+    advice: ClassVar[str] = "`condgen train PRESET --run {path}` makes one."
 
     @property
     def best(self) -> Path:
@@ -99,17 +142,14 @@ class Run:
         except Timeout as error:
             raise RunError(f"{self.path} is being trained by another process; wait for it, or choose another --run.") from error
 
-    @property
-    def records(self) -> Path:
-        return self.path / "records"
 
-    def has(self, audit: str) -> bool:
-        """Whether that audit has been made."""
-        return (self.records / f"{audit}.json").is_file()
+def open_folder(path: Path | str) -> RecordFolder:
+    """A run, or the records of a model from elsewhere.
 
-    def record(self, audit: str) -> Record:
-        """The saved record of an audit."""
-        return Record.load(self.records, audit)
+    Raises:
+        RunError: If ``path`` is neither.
+    """
+    return RecordFolder.open(path) if (Path(path) / RecordFolder.page).is_file() else Run.open(path)
 
 
 def installed_versions() -> dict[str, str]:
@@ -121,3 +161,7 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def _toml(config: SubjectConfig) -> str:
+    return tomli_w.dumps(config.model_dump(exclude_none=True))

@@ -10,11 +10,12 @@ from condgen.attacks import Attack, AttackResult, Evade, Goal, Misclassify
 from condgen.attacks.goals import reached
 from condgen.audits.checks import Check
 from condgen.classifier import GenerativeClassifier
-from condgen.density import ClassConditionalDensity, check_images, check_model
+from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.randomness import stream
+from condgen.validation import check_images, check_model
 
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
 GRADIENT_STEP = 1e-7  # in float64; a longer one crosses the kinks of ReLUs, and a model that is right fails

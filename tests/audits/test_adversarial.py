@@ -17,7 +17,7 @@ from condgen import CondgenError, GenerativeClassifier, ImageDataset, Likelihood
 from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Misclassify, Starts
 from condgen.audits import Record, adversarial
 from condgen.audits.adversarial.shards import fingerprint
-from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarise
+from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarize
 from tests.attacks.models import Broken, images, two_gaussians
 
 ATTACKS = {"Carlini-Wagner": CarliniWagner(searches=2, steps=30), "Boundary": Boundary(queries=150)}
@@ -144,7 +144,7 @@ def test_an_attack_that_has_not_arrived_is_reported() -> None:
 
 def test_another_epsilon_needs_no_new_attack() -> None:
     arrays = audited().arrays
-    shares = [summarise(arrays, epsilon)["cells"][0]["unnoticed_within"] for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)]
+    shares = [summarize(arrays, epsilon)["cells"][0]["unnoticed_within"] for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -187,7 +187,7 @@ def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
     assert worst[False]["unnoticed"].tolist() == [4.0, inf, 9.0]
     assert worst[True]["unnoticed"].tolist() == [4.0, 7.0, 9.0]
     assert worst[True]["any"].tolist() == [4.0, 7.0, 9.0]
-    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in summarise(arrays, 1.5)["cells"]}
+    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in summarize(arrays, 1.5)["cells"]}
     assert cells[WORST, False]["fooled_within"] == pytest.approx(2 / 3)
     assert cells["near", True]["median_l2_unnoticed"] is None
     assert cells["far", False]["median_l2"] == 4.0

@@ -9,7 +9,7 @@ import torch
 
 from condgen import audits
 from condgen.audits import intervals
-from condgen.audits.predictions import predict
+from condgen.classifier import predict
 from condgen.audits.records import Record
 from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset

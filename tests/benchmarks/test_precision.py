@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks import precision
 from condgen import machine
-from condgen.models import coupling_network
+from condgen.models.glow import coupling_network
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY

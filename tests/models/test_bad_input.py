@@ -12,11 +12,11 @@ from condgen.config import Training
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
-from condgen.models.bijections import MultiScale, Squeeze
-from condgen.models.coupling import AffineCoupling
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.models.glow import Glow
-from condgen.models.priors import ClassMixture, SplitPrior
+from condgen.models.glow.bijections import MultiScale, Squeeze
+from condgen.models.glow.coupling import AffineCoupling
+from condgen.models.glow.priors import ClassMixture, SplitPrior
 from condgen.training.loop import fit
 from condgen.training.objectives import Likelihood
 

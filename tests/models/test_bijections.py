@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from condgen.models.actnorm import SMALLEST_STD, ActNorm
-from condgen.models.bijections import Compose, MultiScale, Squeeze, channels_first, images_first
-from condgen.models.convolution import Invertible1x1Convolution
-from condgen.models.coupling import AffineCoupling
+from condgen.models.glow.actnorm import SMALLEST_STD, ActNorm
+from condgen.models.glow.bijections import Compose, MultiScale, Squeeze, channels_first, images_first
+from condgen.models.glow.convolution import Invertible1x1Convolution
+from condgen.models.glow.coupling import AffineCoupling
 from tests.conftest import shaken
 
 SHAPE = (4, 4, 4)

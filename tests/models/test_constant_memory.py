@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from condgen.models.glow import Glow
-from condgen.models.priors import ClassMixture
+from condgen.models.glow.priors import ClassMixture
 from tests.conftest import shaken
 
 

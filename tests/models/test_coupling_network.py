@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from condgen import machine
-from condgen.models import coupling_network
-from condgen.models.coupling_network import CouplingNetwork, convolutions
+from condgen.models.glow import coupling_network
+from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import shaken
 
 SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from condgen.models.families import FAMILIES
-from condgen.models.priors import ClassMixture, SplitPrior
+from condgen.models.distributions import FAMILIES
+from condgen.models.glow.priors import ClassMixture, SplitPrior
 from tests.conftest import shaken
 
 SCIPY = {"gaussian": stats.norm, "laplace": stats.laplace, "cauchy": stats.cauchy}

@@ -1,107 +1,44 @@
-"""Reports: words follow the numbers, tables carry them, and the page holds all of it."""
+"""The page: what it shows of which records, what it says was not run, and the files beside it."""
 
 import csv
 import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from condgen import AuditedModel, Run
+from condgen.audits import Record
+from condgen.audits.audit import Audit
+from condgen.config import AuditSettings
 from condgen.data.dataset import ImageDataset
 from condgen.errors import CondgenError
-from condgen.reports import words, write_report
+from condgen.registry import AUDITS
+from condgen.reports import PageSection, sections, write_report
 from condgen.reports.images import image_grid, save_labelled_grid
-from condgen.reports.tables import attacks_table, checks_table
-from condgen.runs import Run
+from condgen.reports.tables import Table
+from condgen.runs import open_folder
 
-MEMBERSHIP = {"gap_nats": 5.0, "gap_nats_ci": (4.0, 6.0), "spread_nats": 11.0, "auroc": 0.6}
-INTERPOLATION = {
-    "bits_per_dim_middle": 3.0,
-    "bits_per_dim_ends": 2.0,
-    "pairs": 10,
-    "accepted_all_along": 0.5,
-    "accepted_all_along_ci": (0.4, 0.6),
-    "middle_minus_ends": 1.0,
-    "middle_minus_ends_ci": (0.9, 1.1),
-}
+SAVED = Path(__file__).parents[2] / "results"
 
 
-@pytest.mark.parametrize(
-    ("interval", "said"),
-    [
-        ((0.45, 0.55), "cannot be told from guessing"),
-        ((0.3, 0.4), "worse than guessing"),
-        ((0.6, 0.7), "little better than guessing"),
-        ((0.8, 0.9), "many wrong labels pass"),
-        ((0.97, 0.99), "does notice wrong labels"),
-    ],
-)
-def test_words_on_membership_follow_the_interval(interval: tuple[float, float], said: str) -> None:
-    assert said in words.membership("m", {**MEMBERSHIP, "auroc_ci": interval})
+def numbers(report: Path, table: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads((report / "tables" / f"{table}.json").read_text())
+    return found
 
 
-@pytest.mark.parametrize(
-    ("rise", "said"),
-    [((0.1, 0.2), "less likely than real"), ((-0.2, -0.1), "more likely than real"), ((-0.1, 0.1), "as likely as")],
-)
-def test_words_on_interpolation_follow_the_rise(rise: tuple[float, float], said: str) -> None:
-    assert said in words.interpolation("m", {**INTERPOLATION, "middle_minus_ends_ci": rise})
-
-
-@pytest.mark.parametrize(
-    ("interval", "said"),
-    [
-        ((0.92, 0.98), "hardly any way"),
-        ((0.02, 0.08), "nearly every way"),
-        ((0.4, 0.6), "some ways"),
-        ((0.85, 0.98), "some ways"),
-        ((0.02, 0.15), "some ways"),
-    ],
-)
-def test_words_on_interpolation_follow_the_interval_of_the_share(interval: tuple[float, float], said: str) -> None:
-    assert said in words.interpolation("m", {**INTERPOLATION, "accepted_all_along_ci": interval})
-
-
-def test_the_verdict_names_who_is_fooled() -> None:
-    summaries = {"a": {"accepted_all_along_ci": (0.8, 0.95)}, "b": {"accepted_all_along_ci": (0.05, 0.2)}}
-    mixed = words.verdict(summaries, {})
-    assert "stopped for b" in mixed
-    assert "unnoticed for a" in mixed
-    assert words.verdict({"b": summaries["b"]}, {}).endswith("stopped for b.")
-
-
-@pytest.mark.parametrize("interval", [(0.44, 0.58), (0.35, 0.5), (0.5, 0.7)])
-def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(interval: tuple[float, float]) -> None:
-    said = words.verdict({"a": {"accepted_all_along_ci": interval}, "b": {"accepted_all_along_ci": (0.05, 0.2)}}, {})
-    assert "stopped for b; whether most pass is open for a." in said
-    assert "mixed worth" not in said
-
-
-def test_the_verdict_ends_with_what_attacks_turn(trained: Run) -> None:
-    said = words.verdict({"b": {"accepted_all_along_ci": (0.05, 0.2)}}, {"b": trained.record("adversarial").summary})
-    assert "stopped for b. Attacks that know the detector turn 100.0 [" in said
-
-
-def test_words_on_attacks_name_the_checks_that_failed(trained: Run) -> None:
-    summary = trained.record("adversarial").summary
-    sentences = {False: "these checks fail: x.", None: "No check of the evaluation fails; not examined: x.", True: "fails."}
-    for passed, sentence in sentences.items():
-        checks = [{"name": "x", "passed": passed, "found": "", "advice": ""}]
-        assert words.attacks("m", {**summary, "checks": checks}).endswith(sentence)
-
-
-def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(trained: Run) -> None:
-    summary = trained.record("adversarial").summary
-    table = attacks_table({"m": summary})
-    assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
-    worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
-    assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
-    assert table.rows[-1][-1] == str(summary["n"])
-    assert {row[3] for row in table.rows} == {f"{summary['threshold']:.2f}"}
-    assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == ["model", "attack"]
-    assert len(checks_table({"m": summary}).rows) == len(summary["checks"])
+@pytest.fixture
+def sixth(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An audit that was registered after every record of the tests was made."""
+    monkeypatch.setattr(AUDITS, "_members", dict(AUDITS._members))
+    AUDITS.register("label-noise")(Audit("label-noise", AuditSettings, lambda *_: Record("label-noise", {}, {})))
+    yield "label-noise"
 
 
 def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_path: Path) -> None:
@@ -111,19 +48,186 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     assert 'src="data:image/svg+xml;base64,' in text
     assert '<td class="words">Carlini-Wagner</td>' in text
     assert 'href="http' not in text
+    assert "What was not run" not in text
     rows = list(csv.reader((tmp_path / "tables" / "table1.csv").read_text().splitlines()))
-    numbers = json.loads((tmp_path / "tables" / "table1.json").read_text())
     summary = trained.record("classification").summary
-    assert numbers[0]["accuracy"] == summary["accuracy"]
+    assert numbers(tmp_path, "table1")[0]["accuracy"] == summary["accuracy"]
     assert rows[1][0] == trained.name
     assert all(cell in text for cell in rows[1])
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 18
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * 6
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
     # not one raster of them all, resampled
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])
+
+
+def test_the_same_records_give_the_same_files(records: dict[str, Record], tmp_path: Path) -> None:
+    for name in "ab":
+        write_report([AuditedModel("m", list(records.values()))], tmp_path / name)
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) > 15
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("audit", AUDITS.names())
+def test_one_record_is_enough_and_the_others_are_listed(audit: str, folder, tmp_path: Path) -> None:
+    text = write_report([folder(audit)], tmp_path / "report").read_text()
+    assert all(part.title in text for part in sections.section_of(audit).parts)
+    (line,) = numbers(tmp_path / "report", "not-run")
+    rest = [name for name in AUDITS.names() if name != audit]
+    assert line["audits"] == rest
+    assert line["reason"] == "no record; add it with: condgen audit RUN " + " ".join(f"--only {name}" for name in rest)
+    assert "What was not run" in text
+
+
+def test_each_model_is_shown_where_it_has_a_record(folder, records: dict[str, Record], tmp_path: Path) -> None:
+    models = [folder("classification", "samples"), AuditedModel("mine", [records["classification"]])]
+    write_report(models, tmp_path / "report")
+    assert [line["model"] for line in numbers(tmp_path / "report", "table1")] == ["run", "mine"]
+    figures = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
+    assert figures == {"class-samples-run"}
+    assert [line["model"] for line in numbers(tmp_path / "report", "not-run")] == ["run", "mine"]
+
+
+def test_a_run_made_before_an_audit_existed_still_reports(sixth: str, trained: Run, tmp_path: Path) -> None:
+    text = write_report([trained], tmp_path).read_text()
+    assert "<h2>Label noise</h2>" not in text
+    assert [(line["model"], line["audits"]) for line in numbers(tmp_path, "not-run")] == [(trained.name, [sixth])]
+
+
+def test_a_registered_audit_is_shown_without_a_section_of_its_own(sixth: str, folder, tmp_path: Path) -> None:
+    run = folder()
+    Record(sixth, {"flipped": 0.125, "flipped_ci": [0.1, 0.2]}, {"x": np.zeros(1)}).save(run.records)
+    text = write_report([run], tmp_path / "report").read_text()
+    assert "<h2>Label noise</h2>" in text
+    assert "0.125 [0.1, 0.2]" in text
+    assert "What was not run" not in text
+    assert numbers(tmp_path / "report", "label-noise") == [{"model": "run", "flipped": 0.125, "flipped_ci": [0.1, 0.2]}]
+
+
+def test_a_section_can_be_registered(sixth: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sections, "_REGISTERED", {})
+    part = sections.Part("How labels flip", words=lambda model: f"{model.name} flips")
+    sections.register(sections.Section(sixth, (part,), lambda models: "Labels flip."))
+    text = write_report([AuditedModel("mine", [Record(sixth, {}, {})])], tmp_path).read_text()
+    assert "<h2>How labels flip</h2>" in text
+    assert "<p>mine flips</p>" in text
+    assert '<p class="verdict">Labels flip.</p>' in text
+
+
+@pytest.mark.parametrize(
+    "summary", [{}, {"threshold": "high"}, {"detector": "mine", "table1": {}, "threshold": None}, {"n": {"m": {"k": 1}}}]
+)
+@pytest.mark.parametrize("audit", ["from-elsewhere", "origins", "table1", "mine.audits:AUDIT", "section"])
+def test_a_record_of_an_unknown_audit_breaks_no_page(
+    audit: str, summary: dict[str, object], records: dict[str, Record], tmp_path: Path
+) -> None:
+    model = AuditedModel("mine", [*records.values(), Record(audit, dict(summary), {})])
+    text = write_report([model], tmp_path).read_text()
+    assert sections.section_of(audit).parts[0].title in text
+    assert numbers(tmp_path, "table1")[0]["accuracy"] == records["classification"].summary["accuracy"]
+    assert numbers(tmp_path, "origins")[0]["model"] == "mine"
+
+
+def test_a_damaged_record_of_an_unknown_audit_is_left_out(folder, tmp_path: Path) -> None:
+    run = folder("samples")
+    (run.records / "from-elsewhere.json").write_text("[]")
+    shutil.copy(run.records / "samples.npz", run.records / "from-elsewhere.npz")
+    write_report([run], tmp_path / "report")
+    line = numbers(tmp_path / "report", "not-run")[-1]
+    assert line["audits"] == ["from-elsewhere"]
+    assert "damaged" in str(line["reason"])
+
+
+def test_a_damaged_record_of_a_known_audit_is_refused(folder, tmp_path: Path) -> None:
+    run = folder("samples", "classification")
+    (run.records / "samples.npz").write_bytes(b"")
+    with pytest.raises(CondgenError, match="samples.json/.npz is damaged"):
+        write_report([run], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_record_that_lacks_a_number_is_one_sentence(records: dict[str, Record], tmp_path: Path) -> None:
+    lacking = {key: value for key, value in records["membership"].summary.items() if key != "auroc"}
+    with pytest.raises(CondgenError, match="a record has no 'auroc': it is damaged, or of another version"):
+        write_report([AuditedModel("m", [replace(records["membership"], summary=lacking)])], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_model_without_records_is_refused(folder, tmp_path: Path) -> None:
+    run = folder("samples")
+    shutil.rmtree(run.records)
+    with pytest.raises(CondgenError, match=r"run has no record; run `condgen audit .*run` first"):
+        write_report([run], tmp_path / "report")
+
+
+def test_another_threshold_recomputes_what_records_allow(folder, records: dict[str, Record], tmp_path: Path) -> None:
+    write_report([folder()], tmp_path / "report", threshold=4.5)
+    accepted = records["classification"].arrays["score"] <= 4.5
+    (line,) = numbers(tmp_path / "report", "table1")
+    assert line["threshold"] == 4.5
+    assert line["accepted"] == accepted.mean() < records["classification"].summary["accepted"]
+    (path,) = numbers(tmp_path / "report", "interpolation")
+    scores = records["interpolation"].arrays["score"]
+    kept = scores[(scores[:, [0, -1]] <= 4.5).all(1)]
+    assert path["accepted_all_along"] == pytest.approx((kept <= 4.5).all(1).mean())
+    assert not (tmp_path / "report" / "tables" / "table2.json").exists()
+    (gone,) = numbers(tmp_path / "report", "not-run")
+    assert gone["audits"] == ["adversarial"]
+    assert gone["reason"] == (
+        "made with the threshold 5.00 bits/dim; another threshold needs a new audit: condgen audit RUN"
+        " --only adversarial --set detector.threshold=4.5"
+    )
+    assert (tmp_path / "report" / "figures" / "membership-histogram-run.svg").exists()
+
+
+def test_the_threshold_that_records_have_leaves_nothing_out(records: dict[str, Record], tmp_path: Path) -> None:
+    write_report([AuditedModel("m", list(records.values()))], tmp_path, threshold=5.0)
+    assert not (tmp_path / "tables" / "not-run.json").exists()
+
+
+def test_a_threshold_that_no_pair_passes_is_said(records: dict[str, Record], tmp_path: Path) -> None:
+    write_report([AuditedModel("m", [records["interpolation"], records["samples"]])], tmp_path, threshold=0.5)
+    reasons = {str(line["audits"]): str(line["reason"]) for line in numbers(tmp_path, "not-run")}
+    assert "accepts the ends of 0 pairs" in reasons["['interpolation']"]
+
+
+def test_the_page_asks_about_the_detector_that_was_used(
+    typical: dict[str, Record], records: dict[str, Record], tmp_path: Path
+) -> None:
+    asked = []
+    for each in (records, typical):
+        text = write_report([AuditedModel("m", list(each.values()))], tmp_path).read_text()
+        asked.append(text.partition("<h1>")[2].partition("</h1>")[0])
+    assert "likelihood" in asked[0]
+    assert "likelihood" not in asked[1]
+
+
+def test_sections_of_the_caller_come_first(records: dict[str, Record], tmp_path: Path) -> None:
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().plot([0, 1], [0, 1])
+    table = Table("table1", "Ours & the paper's", "", ("run", "ours"), (("a", "1"),), ({"run": "a"},))
+    study = PageSection("A study", table, [("sweep", "one metric", figure), ("", "All is done.", None)])
+    text = write_report([AuditedModel("m", [records["classification"]])], tmp_path, extra=[study]).read_text()
+    assert text.index("<h2>A study</h2>") < text.index("<h2>Classification and likelihood</h2>")
+    assert "<figcaption>one metric</figcaption>" in text
+    assert "All is done." in text
+    assert (tmp_path / "figures" / "sweep.svg").exists()
+    assert numbers(tmp_path, "table1") == [{"run": "a"}]
+    assert "accuracy" in numbers(tmp_path, "table1-2")[0]  # of one name, and both are kept
+
+
+@pytest.mark.skipif(not SAVED.exists(), reason="the sources' results are not here")
+def test_records_of_older_versions_are_shown(tmp_path: Path) -> None:
+    runs = [open_folder(path.parent) for path in sorted(SAVED.glob("*/config.toml"))]
+    assert runs
+    text = write_report(runs, tmp_path).read_text()
+    assert "What was not run" not in text
+    assert [line["model"] for line in numbers(tmp_path, "origins")] == [run.name for run in runs]
+    assert {line["model"] for line in numbers(tmp_path, "table2")} == {run.name for run in runs}
 
 
 def test_two_runs_of_one_name_are_reported_apart(trained: Run, tmp_path: Path) -> None:

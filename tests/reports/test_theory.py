@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from condgen.reports import theory, theory_figures, write_report
-from condgen.runs import Run
 from condgen.theory import Counterexample, counterexample
 
 EXAMPLES = [counterexample(1, 0.47, 0.99), counterexample(0.1, 0.01, 0.5), counterexample(0.1, 0.01, 0.5, 10**6)]
@@ -42,9 +41,12 @@ def test_the_words_carry_the_numbers_and_the_exception() -> None:
     assert len(theory.notes(EXAMPLES[1])) == 7
 
 
-def test_the_page_has_a_section_on_it(trained: Run, tmp_path: Path) -> None:
-    text = write_report([trained], tmp_path).read_text()
-    assert "No guarantee can be given" in text
+def test_the_page_has_a_section_on_it_where_it_is_asked_for(folder, tmp_path: Path) -> None:
+    run = folder("samples")
+    assert "Proposition 1" not in write_report([run], tmp_path).read_text()
+    assert not (tmp_path / "figures" / "figure-2.svg").exists()
+    text = write_report([run], tmp_path, counterexample=True).read_text()
+    assert "A good likelihood guarantees nothing" in text
     assert "does not hold" in text
     assert all((tmp_path / "figures" / f"{name}.svg").exists() for name in ("figure-2", "radial-picture", "growth"))
     assert [line["number"] for line in json.loads((tmp_path / "tables" / "theory.json").read_text())] == list(range(1, 8))

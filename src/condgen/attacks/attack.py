@@ -14,8 +14,8 @@ from torch import Tensor
 from condgen.attacks.goals import Goal, check_goal
 from condgen.attacks.search import BATCH, Search, spread
 from condgen.classifier import GenerativeClassifier, check_classifier
-from condgen.density import check_count, check_images
 from condgen.errors import CondgenError
+from condgen.validation import check_count, check_images
 
 REACHED, NOT_REACHED = "reached", "not reached"
 ALREADY = "reached by the original"

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from condgen.classifier import Prediction
-from condgen.density import check_labels, check_tensor
 from condgen.detectors import Detector, score
+from condgen.detectors.base import scale_of
 from condgen.errors import CondgenError
+from condgen.validation import check_labels, check_tensor
 
 
 class Goal(Protocol):
@@ -115,20 +116,22 @@ class Evade:
     Args:
         goal: What else is wanted.
         detector: Must not flag the image.
-        weight: Of the detector's margin, weight * (score - threshold). ``dims * math.log(2)`` turns bits/dim into nats.
+        weight: Of the detector's margin, weight * (score - threshold). Default: the detector's own scale, which turns
+            its unit into nats, like the other margins.
     """
 
     goal: Goal
     detector: Detector
-    weight: float = 1.0
+    weight: float | None = None
 
     def __post_init__(self) -> None:
         check_goal(self.goal)
-        if not (self.weight > 0 and math.isfinite(self.weight)):
+        if self.weight is not None and not (self.weight > 0 and math.isfinite(self.weight)):
             raise CondgenError(f"weight is {self.weight}, expected a positive number.")
 
     def margins(self, prediction: Prediction) -> Tensor:
-        excess = self.weight * (score(self.detector, prediction) - self.detector.threshold)
+        weight = scale_of(self.detector, prediction.dims) if self.weight is None else self.weight
+        excess = weight * (score(self.detector, prediction) - self.detector.threshold)
         return torch.cat([self.goal.margins(prediction), excess[:, None]], dim=-1)
 
     def check(self, num_classes: int, number: int) -> None:

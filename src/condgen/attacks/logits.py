@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from condgen.classifier import GenerativeClassifier
 from condgen.detectors import Detector, flagged, score
+from condgen.detectors.base import scale_of
 
 
 class Logits(nn.Module):
@@ -18,7 +19,8 @@ class Logits(nn.Module):
     Args:
         classifier: The model.
         detector: What refuses images, or ``None`` for C columns.
-        weight: Of the detector's excess. Default: the dimensions times ln 2, which turns bits/dim into nats like other columns.
+        weight: Of the detector's excess. Default: the detector's own scale, which turns its unit into nats like other
+            columns.
 
     Examples:
         >>> from condgen import DiagonalGaussian, LikelihoodThreshold
@@ -30,7 +32,9 @@ class Logits(nn.Module):
     def __init__(self, classifier: GenerativeClassifier, detector: Detector | None = None, weight: float | None = None):
         super().__init__()
         self.classifier, self.detector = classifier, detector
-        self.weight = classifier.density.dims * math.log(2) if weight is None else weight
+        if weight is None:
+            weight = 1.0 if detector is None else scale_of(detector, classifier.density.dims)
+        self.weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Columns of shape ``(N, C)``, or ``(N, C + 1)`` with a detector."""

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from condgen.attacks.attack import NO_START
 from condgen.attacks.search import Search, spread
-from condgen.density import check_images
 from condgen.errors import CondgenError
+from condgen.validation import check_images
 
 BISECTIONS = 12
 

@@ -1,10 +1,21 @@
 """Audits: what a model, its likelihood and its detector are worth, as records."""
 
 from condgen.audits.adversarial import adversarial
+from condgen.audits.audit import Audit
 from condgen.audits.classification import classification
 from condgen.audits.interpolation import interpolation
 from condgen.audits.membership import membership
 from condgen.audits.records import Record
 from condgen.audits.samples import samples
+from condgen.audits.subject import Subject
 
-__all__ = ["Record", "adversarial", "classification", "interpolation", "membership", "samples"]
+__all__ = [
+    "Audit",
+    "Record",
+    "Subject",
+    "adversarial",
+    "classification",
+    "interpolation",
+    "membership",
+    "samples",
+]

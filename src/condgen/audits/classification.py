@@ -1,18 +1,25 @@
 """Table 1: accuracy and bits/dim on the test images."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, check_numbers, predict
+from condgen.audits.audit import Audit
+from condgen.audits.predictions import check_auditable, check_numbers
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier
+from condgen.audits.subject import Subject
+from condgen.classifier import GenerativeClassifier, predict
+from condgen.config import AuditSettings
+from condgen.config.section import Positive
 from condgen.data.dataset import ImageDataset
-from condgen.density import check_count
 from condgen.detectors import Detector, flagged, score
+from condgen.detectors.base import summary_of
 from condgen.randomness import stream
+from condgen.registry import AUDITS
+from condgen.validation import check_count
 
 
 def classification(
@@ -52,10 +59,39 @@ def classification(
     }
     if prediction.subspace_log_prob is not None:
         arrays["predicted_by_subspace"] = prediction.subspace_log_prob.argmax(1).numpy()
-    return Record("classification", summarise(arrays, float(detector.threshold)), arrays)
+    return Record("classification", summarize(arrays, summary_of(detector)), arrays)
 
 
-def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
+class ClassificationSettings(AuditSettings):
+    """``noise_draws``: draws of the noise that bits/dim are averaged over."""
+
+    noise_draws: Positive = 4
+
+
+def make(subject: Subject, settings: ClassificationSettings) -> Record:
+    """The audit of a subject."""
+    return classification(
+        subject.classifier,
+        subject.splits.test,
+        detector=subject.detector,
+        noise_draws=settings.noise_draws,
+        seed=subject.seed,
+    )
+
+
+def at_threshold(record: Record, threshold: float) -> Record:
+    """The record for another threshold of its detector."""
+    arrays = {**record.arrays, "accepted": record.arrays["score"] <= threshold}
+    detector = {"name": "likelihood", "unit": "bits/dim", **record.summary.get("detector", {})}
+    return replace(record, summary=summarize(arrays, {**detector, "threshold": threshold}), arrays=arrays)
+
+
+AUDIT = AUDITS.register("classification")(
+    Audit("classification", ClassificationSettings, make, uses_detector=True, at_threshold=at_threshold)
+)
+
+
+def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any]) -> dict[str, Any]:
     """Table 1's row from the per-image arrays."""
     accuracy, accuracy_ci = intervals.share(arrays["predicted"] == arrays["label"])
     bits, bits_ci = intervals.mean(arrays["bits_per_dim"])
@@ -70,7 +106,8 @@ def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, An
         "bits_per_dim_given_class": intervals.mean(arrays["bits_per_dim_given_class"])[0],
         "bits_per_dim_deployed": deployed,
         "bits_per_dim_deployed_ci": deployed_ci,
-        "threshold": threshold,
+        "threshold": detector["threshold"],
+        "detector": detector,
         "accepted": accepted,
         "accepted_ci": accepted_ci,
     }

@@ -1,21 +1,28 @@
 """Figs. 1, 4 and 6: what the model makes of the straight line between two images of different classes."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from rich.progress import track
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, check_numbers, predict
+from condgen.audits.audit import Audit
+from condgen.audits.predictions import check_auditable, check_numbers
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier
+from condgen.audits.subject import Subject
+from condgen.classifier import GenerativeClassifier, predict
+from condgen.config import AuditSettings
 from condgen.data.dataset import ImageDataset
-from condgen.density import check_count
-from condgen.detectors import Detector, flagged
+from condgen.detectors import Detector, flagged, score
+from condgen.detectors.base import summary_of
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
+from condgen.registry import AUDITS
+from condgen.validation import check_count
 
 STRIPS, STRIP_IMAGES = 4, 11
 
@@ -44,12 +51,13 @@ def interpolation(
     x, label = data.batch(slice(None))
     first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
-    bits, accepted, posterior = [], [], []
+    bits, scores, accepted, posterior = [], [], [], []
     for i, j in track(list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True):
         line = torch.lerp(x[i], x[j], alpha[:, None, None, None])
         prediction = predict(classifier, line)
         check_numbers(prediction)
         bits.append(prediction.bits_per_dim.numpy())
+        scores.append(score(detector, prediction).numpy())
         accepted.append(~flagged(detector, prediction).numpy())
         posterior.append(prediction.log_posterior[:, [label[i], label[j]]].exp().numpy())
     chosen = np.stack([first[:STRIPS], second[:STRIPS]], axis=1)
@@ -58,14 +66,59 @@ def interpolation(
         "label": np.stack([label[first].numpy(), label[second].numpy()], axis=1),
         "alpha": alpha.numpy(),
         "bits_per_dim": np.stack(bits),
+        "score": np.stack(scores),
         "accepted": np.stack(accepted),
         "posterior": np.stack(posterior).astype(np.float16),
         "strips": np.stack([_strip(x[i], x[j]) for i, j in chosen]),
     }
-    return Record("interpolation", summarise(arrays, float(detector.threshold)), arrays)
+    return Record("interpolation", summarize(arrays, summary_of(detector)), arrays)
 
 
-def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, Any]:
+class InterpolationSettings(AuditSettings):
+    """``pairs`` of images, and ``alphas``: steps along each path."""
+
+    pairs: Annotated[int, Field(ge=2)] = 1000
+    alphas: Annotated[int, Field(ge=3)] = 100
+
+
+def make(subject: Subject, settings: InterpolationSettings) -> Record:
+    """The audit of a subject."""
+    return interpolation(
+        subject.classifier,
+        subject.splits.test,
+        detector=subject.detector,
+        pairs=settings.pairs,
+        alphas=settings.alphas,
+        seed=subject.seed,
+        quiet=subject.quiet,
+    )
+
+
+def at_threshold(record: Record, threshold: float) -> Record:
+    """The record for another threshold of its detector, of the pairs whose ends that threshold accepts.
+
+    Raises:
+        CondgenError: If it accepts the ends of fewer than two pairs.
+    """
+    scores = record.arrays.get("score", record.arrays["bits_per_dim"])
+    accepted = scores <= threshold
+    kept = accepted[:, 0] & accepted[:, -1]
+    if kept.sum() < 2:
+        raise CondgenError(f"a threshold of {threshold:g} accepts the ends of {int(kept.sum())} pairs; 2 are needed.")
+    rows = ("index", "label", "bits_per_dim", "posterior")
+    arrays = {**record.arrays, **{key: record.arrays[key][kept] for key in rows}}
+    arrays |= {"score": scores[kept], "accepted": accepted[kept]}
+    arrays["strips"] = arrays["strips"][kept[: len(arrays["strips"])]]  # those of the first pairs
+    detector = {"name": "likelihood", "unit": "bits/dim", **record.summary.get("detector", {})}
+    return replace(record, summary=summarize(arrays, {**detector, "threshold": threshold}), arrays=arrays)
+
+
+AUDIT = AUDITS.register("interpolation")(
+    Audit("interpolation", InterpolationSettings, make, uses_detector=True, at_threshold=at_threshold)
+)
+
+
+def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any]) -> dict[str, Any]:
     """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays."""
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     steps = bits.shape[1]
@@ -84,7 +137,8 @@ def summarise(arrays: dict[str, NDArray[Any]], threshold: float) -> dict[str, An
         "bits_per_dim_ci": spans[:-1].tolist(),
         "posterior_0": arrays["posterior"][..., 0].mean(axis=0, dtype=np.float64).tolist(),
         "posterior_1": arrays["posterior"][..., 1].mean(axis=0, dtype=np.float64).tolist(),
-        "threshold": threshold,
+        "threshold": detector["threshold"],
+        "detector": detector,
         "accepted_all_along": stays,
         "accepted_all_along_ci": list(stays_ci),
         "bits_per_dim_ends": float(ends.mean()),

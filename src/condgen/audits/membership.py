@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.audits import intervals
-from condgen.audits.predictions import check_auditable, check_numbers, predict
+from condgen.audits.audit import Audit
+from condgen.audits.predictions import check_auditable, check_numbers
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier
+from condgen.audits.subject import Subject
+from condgen.classifier import GenerativeClassifier, predict
+from condgen.config import AuditSettings
 from condgen.data.dataset import ImageDataset
+from condgen.registry import AUDITS
 
 
 def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: int = 0) -> Record:
@@ -28,10 +32,18 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset, *, seed: in
     wrong = class_bits.scatter(1, label[:, None], math.inf).amin(1)
     arrays = {"label": label.numpy(), "bits_per_dim_right": right.numpy(), "bits_per_dim_wrong": wrong.numpy()}
     arrays["dims"] = np.array(classifier.density.dims)
-    return Record("membership", summarise(arrays, seed), arrays)
+    return Record("membership", summarize(arrays, seed), arrays)
 
 
-def summarise(arrays: dict[str, NDArray[Any]], seed: int) -> dict[str, Any]:
+def make(subject: Subject, _: AuditSettings) -> Record:
+    """The audit of a subject."""
+    return membership(subject.classifier, subject.splits.test, seed=subject.seed)
+
+
+AUDIT = AUDITS.register("membership")(Audit("membership", AuditSettings, make))
+
+
+def summarize(arrays: dict[str, NDArray[Any]], seed: int) -> dict[str, Any]:
     """Fig. 3's numbers from the per-image arrays."""
     nats = float(arrays["dims"]) * math.log(2)
     right, wrong = arrays["bits_per_dim_right"], arrays["bits_per_dim_wrong"]

@@ -1,13 +1,8 @@
-"""Predictions for more images than fit one batch, and what an audit can be made of."""
-
-import torch
-from torch import Tensor
+"""What an audit can be made of."""
 
 from condgen.classifier import GenerativeClassifier, Prediction, check_classifier
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import CondgenError, DataError
-
-BATCH = 256
 
 
 def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classes: int = 1) -> None:
@@ -34,17 +29,3 @@ def check_numbers(prediction: Prediction) -> None:
         raise CondgenError(
             f"the model's log-likelihood is NaN or +infinity for {senseless} of {len(said)} images; see testing.check_density."
         )
-
-
-@torch.no_grad()
-def predict(classifier: GenerativeClassifier, x: Tensor, batch: int = BATCH) -> Prediction:
-    """One :class:`Prediction` for all of ``x``, computed ``batch`` images at a time, in evaluation mode; on the CPU."""
-    classifier.eval()
-    parts = [classifier(part).cpu() for part in x.split(batch)]
-    subspaces = [part.subspace_log_prob for part in parts if part.subspace_log_prob is not None]
-    return Prediction(
-        torch.cat([part.class_log_prob for part in parts]),
-        parts[0].log_prior,
-        classifier.density.dims,
-        torch.cat(subspaces) if subspaces else None,
-    )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from condgen.errors import RunError
 from condgen.files import written_whole
+from condgen.registry import AUDITS
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,10 @@ class Record:
         except Exception as error:  # on damaged bytes the readers may raise anything
             reason = error or type(error).__name__
             raise RunError(f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again.") from error
+
+
+def records_in(directory: Path) -> list[str]:
+    """Audits with a record in ``directory``, those that the registry knows first and in its order."""
+    found = {path.stem for path in directory.glob("*.json") if path.with_suffix(".npz").is_file()}
+    known = [name for name in AUDITS.names() if name in found]
+    return [*known, *sorted(found - set(known))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from condgen.cli.group import Group
-from condgen.cli.options import Finite, data_dir_option, device_option, overrides_option, run_argument, threads_option
+from condgen.cli.options import (
+    Finite,
+    data_dir_option,
+    device_option,
+    overrides_option,
+    run_argument,
+    seed_option,
+    threads_option,
+)
+from condgen.cli.study import demo, study
+from condgen.errors import ConfigError
+from condgen.registry import AUDITS
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation
     from condgen.audits.counterexample_attacks import Found
-
-# condgen.config.AUDITS and the budgets, without importing them
-AUDIT_NAMES = ("classification", "membership", "interpolation", "samples", "adversarial")
-BUDGET_NAMES = ("smoke", "quick", "standard", "paper")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,12 +37,12 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@click.argument("preset")
+@click.argument("preset", metavar="PRESET|FILE.toml")
 @overrides_option
 @click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of --run.")
-@click.option("--minutes", type=Finite(min=0), help="Stop between two epochs before this is over; at least one is trained.")
+@seed_option
+@click.option("--resume", is_flag=True, help="Continue from the newest checkpoint of --run.")
+@click.option("--minutes", type=Finite(min=0), help="Stop before an epoch that would exceed this; one is trained at least.")
 @data_dir_option
 @device_option
 @threads_option
@@ -49,73 +57,104 @@ def train(
     device: str,
     threads: int | None,
 ) -> None:
-    """Train the model of PRESET into a run directory."""
+    """Train the model of PRESET, or of a page of your own, into a run directory."""
     from condgen import experiments, machine
     from condgen.config import load_preset
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
-    path = path or Path("runs") / preset
+    path = path or Path("runs") / config.preset
     run = experiments.train(config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes)
-    done, epochs = run.epochs_done, config.training.epochs
-    if done < epochs:
-        options = {"--seed": seed, "--minutes": minutes, "--data-dir": data_dir, "--device": device, "--threads": threads}
-        given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
-        words = [str(word) for option, value in given if value is not None for word in (option, value)]
-        click.echo(
-            f"{path} has {done} of {epochs} epochs; go on with: {shlex.join(['condgen', 'train', preset, *words, '--resume'])}"
-        )
-    else:
+    if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
+        return
+    options = {"--seed": seed, "--minutes": minutes, "--data-dir": data_dir, "--device": device, "--threads": threads}
+    given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
+    words = [str(word) for option, value in given if value is not None for word in (option, value)]
+    again = shlex.join(["condgen", "train", preset, *words, "--resume"])
+    click.echo(f"{path} has {run.epochs_done} of {config.training.epochs} epochs; continue with: {again}")
 
 
 @main.command()
-@run_argument
-@click.option("--only", multiple=True, type=click.Choice(AUDIT_NAMES), help="Run this audit; repeatable. Default: all.")
-@click.option("--budget", type=click.Choice(BUDGET_NAMES), help="Of the adversarial audit. Default: the run's, 'quick'.")
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option("--model", metavar="MODULE:FACTORY", help="Audit a model of your own instead of RUN; see docs/extending.md.")
+@click.option("--data", metavar="NAME", help="With --model: the data set.")
+@click.option("--out", type=click.Path(path_type=Path), help="With --model: the folder that takes the records.")
+@click.option("--only", multiple=True, metavar="AUDIT", help=f"Repeatable: {', '.join(AUDITS.names())}. Default: all.")
+@click.option("--budget", metavar="NAME", help="Short for --set audit.budget=NAME: smoke, quick, standard or paper.")
 @overrides_option
+@seed_option
 @data_dir_option
 @device_option
 @threads_option
 def audit(
-    run: Path,
+    run: Path | None,
+    model: str | None,
+    data: str | None,
+    out: Path | None,
     only: tuple[str, ...],
     budget: str | None,
     overrides: tuple[str, ...],
+    seed: int,
     data_dir: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
-    """Audit the model of RUN and save the records in it; --set takes settings of the detector and of audits."""
+    """Audit the model of RUN, or a model of your own, and save the records; --set takes settings of detector and audits."""
     from condgen import experiments, machine
+    from condgen.config import subject_config
     from condgen.reports.terminal import print_record
-    from condgen.runs import Run
+    from condgen.runs import Run, open_folder
 
+    overrides = (*overrides, *((f"audit.budget={budget}",) if budget else ()))
+    if model is not None:
+        if run is not None or data is None or out is None:
+            raise click.UsageError("--model goes with --data NAME and --out DIR, and without RUN.")
+        config = subject_config({"model": {"name": model}, "data": {"name": data}}, overrides, seed=seed)
+        machine.prepare(threads)
+        experiments.audit_model(config, out, only or None, data_dir=data_dir, device=device, done=print_record)
+        click.echo(f"{out} is audited; next: condgen report {out} --out report")
+        return
+    if run is None or data is not None or out is not None:
+        raise click.UsageError("give RUN; --data and --out go with --model.")
     machine.prepare(threads)
-    trained = Run.open(run)
-    if 0 < trained.epochs_done < trained.config.training.epochs:
-        click.echo(f"condgen: {run} has {trained.epochs_done} of {trained.config.training.epochs} epochs so far.", err=True)
-    experiments.audit(
-        trained,
-        only or AUDIT_NAMES,
-        budget=budget,
-        data_dir=data_dir,
-        device=device,
-        overrides=overrides,
-        done=print_record,
-    )
+    folder = open_folder(run)
+    if isinstance(folder, Run) and folder.epochs_done > 0 and not experiments.is_trained(run, folder.config):
+        click.echo(f"condgen: {run} has {folder.epochs_done} of {folder.config.training.epochs} epochs so far.", err=True)
+    experiments.audit(folder, only or None, overrides=overrides, data_dir=data_dir, device=device, done=print_record)
 
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the page, figures and tables.")
-def report(runs: tuple[Path, ...], out: Path) -> None:
+@click.option("--set", "overrides", multiple=True, metavar="detector.threshold=VALUE", help="Recompute the records for it.")
+@click.option("--counterexample", is_flag=True, help="Add the counterexample of Section 2.")
+def report(runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool) -> None:
     """Write a self-contained page from the records of RUNS."""
     from condgen.reports import write_report
-    from condgen.runs import Run
+    from condgen.runs import open_folder
 
-    page = write_report([Run.open(run) for run in runs], out)
+    threshold = _threshold(overrides)
+    page = write_report([open_folder(run) for run in runs], out, counterexample=counterexample, threshold=threshold)
     click.echo(f"{page} is written; open it in a browser.")
+
+
+def _threshold(overrides: tuple[str, ...]) -> float | None:
+    """The one setting that records can be recomputed for."""
+    value = None
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if key.strip() != "detector.threshold":
+            raise ConfigError(f"'--set {override}' needs a new audit: a report recomputes records for detector.threshold only.")
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"detector.threshold = '{text}' does not fit: a report needs a number; a quantile needs a new audit."
+            )
+    return value
 
 
 @main.command()
@@ -123,17 +162,17 @@ def report(runs: tuple[Path, ...], out: Path) -> None:
 @click.option("--label", type=int, help="Class to draw. Default: a row of each.")
 @click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images per class.")
 @click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@seed_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
 @data_dir_option
 def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path, data_dir: Path | None) -> None:
     """Draw images from the model of RUN, a row for each class."""
     from condgen import experiments, machine
     from condgen.reports.images import save_grid
-    from condgen.runs import Run
+    from condgen.runs import open_folder
 
     machine.prepare()
-    images, row_names = experiments.sample(Run.open(run), label, count, temperature, seed, data_dir)
+    images, row_names = experiments.sample(open_folder(run), label, count, temperature, seed, data_dir)
     save_grid(images, row_names, out)
     click.echo(f"{out} is written.")
 
@@ -156,22 +195,22 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
 
 
 @main.command()
-@click.argument("target", metavar="PRESET|RUN")
+@click.argument("target", metavar="PRESET|FILE.toml|RUN")
 @overrides_option
 @data_dir_option
 def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> None:
-    """Print the model card of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
+    """Print the model summary of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
     from condgen import experiments, machine
     from condgen.config import load_preset
     from condgen.reports.console import print_rows
-    from condgen.runs import Run
+    from condgen.runs import open_folder
 
     machine.prepare()
     is_run = Path(target).is_dir()
     if is_run and overrides:
         raise click.UsageError("--set goes with a preset; a run's settings are what they were.")
-    config = Run.open(Path(target)).config if is_run else load_preset(target, overrides)
-    print_rows(config.preset, experiments.describe(config, data_dir).rows())
+    config = open_folder(target).config if is_run else load_preset(target, overrides)
+    print_rows(config.preset or target, experiments.summarize(config, data_dir).rows())
 
 
 @main.command()
@@ -181,10 +220,10 @@ def check(run: Path, data_dir: Path | None) -> None:
     """Check the model of RUN: round trip, log-determinant, float32 beside float64, gradient, determinism."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_checks
-    from condgen.runs import Run
+    from condgen.runs import open_folder
 
     machine.prepare()
-    checks = experiments.check(Run.open(run), data_dir)
+    checks = experiments.check(open_folder(run), data_dir)
     print_checks(checks)
     if any(check.passed is False for check in checks):  # what could not be measured is no failure
         raise SystemExit(1)
@@ -249,11 +288,5 @@ def presets() -> None:
         click.echo(name)
 
 
-@main.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
-def demo(out: Path) -> None:
-    """Train and audit four small models on embedded data and write a report: the paper's question in five minutes."""
-    from condgen.demo import run_demo
-
-    page = run_demo(out)
-    click.echo(f"Open {page} in a browser.")
+main.add_command(study)
+main.add_command(demo)

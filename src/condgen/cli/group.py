@@ -5,13 +5,7 @@ from typing import Any
 
 import click
 
-from condgen.errors import CondgenError, nearest
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class of its own for a GPU's memory and none for the CPU's."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+from condgen.errors import CondgenError, nearest, out_of_memory
 
 
 class Group(click.Group):
@@ -42,19 +36,17 @@ class Group(click.Group):
             )
             sys.exit(2)
         except (MemoryError, RuntimeError) as error:
-            if ctx.params.get("debug") or not _is_out_of_memory(error):
+            if ctx.params.get("debug") or not out_of_memory(error):
                 raise
-            click.echo(
-                "condgen: not enough memory; a smaller training.batch_size, model.width or model.blocks needs less,"
-                ' and so does model.memory = "constant".',
-                err=True,
-            )
+            click.echo("condgen: not enough memory; a smaller training.batch_size or smaller images need less.", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
-            goes_on = {
-                "train": " Add --resume to go on.",
-                "demo": " The same command goes on.",
-                "audit": " The same command goes on.",
+            how_to_continue = {
+                "train": " Add --resume to continue.",
+                "demo": " The same command continues.",
+                "audit": " The same command continues.",
+                "study": " The same command continues.",
             }
-            click.echo(f"condgen: stopped; what was saved is whole.{goes_on.get(ctx.invoked_subcommand or '', '')}", err=True)
+            hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
+            click.echo(f"condgen: stopped; what was saved is complete.{hint}", err=True)
             sys.exit(130)

@@ -24,6 +24,9 @@ overrides_option = click.option(
 )
 
 
+seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+
+
 class Finite(click.FloatRange):
     """A range that "nan" and "inf" are not in."""
 

@@ -1,79 +1,71 @@
-"""The audits of a run, one after the other, and what each was made with."""
+"""Audit a run or a model from elsewhere; each record notes what it was made with."""
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from condgen import audits, machine
+from condgen.audits.audit import Audit
 from condgen.audits.records import Record
-from condgen.builders import build_detector, open_data
+from condgen.audits.subject import Subject
 from condgen.classifier import GenerativeClassifier
-from condgen.config import AUDITS, Config, replaced
+from condgen.config import SubjectConfig, replaced
+from condgen.config.older import upgraded
 from condgen.data.dataset import Splits
-from condgen.detectors import Detector
-from condgen.errors import CondgenError, ConfigError
-from condgen.experiments.models import load_classifier
-from condgen.runs import Run, installed_versions
-from condgen.training.checkpoints import Checkpoint
-
-READ_BY = {
-    f"audit.{key}": name
-    for name, keys in {
-        "classification": ["noise_draws"],
-        "interpolation": ["pairs", "alphas"],
-        "samples": ["samples"],
-        "adversarial": ["budget", "attacked", "epsilon", "targeted"],
-    }.items()
-    for key in keys
-}
+from condgen.density import ClassConditionalDensity
+from condgen.errors import CondgenError, ConfigError, RunError
+from condgen.experiments.building import at_its_place, build_classifier, enough_memory, images_of, open_data
+from condgen.experiments.subjects import subject_of
+from condgen.registry import AUDITS
+from condgen.runs import RecordFolder
 
 
 def audit(
-    run: Run,
-    only: Collection[str] = AUDITS,
+    folder: RecordFolder,
+    only: Collection[str] | None = None,
     *,
-    budget: str | None = None,
+    config: SubjectConfig | None = None,
+    overrides: Collection[str] = (),
+    model: ClassConditionalDensity | GenerativeClassifier | None = None,
+    splits: Splits | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
     quiet: bool = False,
-    overrides: Collection[str] = (),
     done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Run the named audits on the test images and save their records in the run.
+    """Make audits on the test images and save their records in the folder.
 
     Args:
-        run: A trained run.
-        only: Names of audits.
-        budget: Of attacks, instead of the run's.
+        folder: A trained run, or the folder of a model from elsewhere.
+        only: Names of audits. Default: all that the model can be put to.
+        config: Its detector, audits and seed are used instead of the folder's.
+        overrides: ``section.key=value`` of the sections ``detector`` and ``audit``.
+        model: Instead of building it from the folder's page.
+        splits: Instead of opening the data that the folder's page names.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
         quiet: No progress bars.
-        overrides: ``section.key=value`` of the sections ``detector`` and ``audit``, instead of the run's.
         done: Called with each record as soon as it is saved.
 
     Raises:
-        ConfigError: If a setting is given that none of the audits reads.
+        ConfigError: If an audit is not known, or a setting is given that none of the audits reads.
         CondgenError: If an audit cannot be made, after all others have been.
     """
-    config = replaced(run.config, overrides, ("detector", "audit"))
-    _check_read(only, [override.partition("=")[0].strip() for override in overrides] + ["audit.budget"] * bool(budget))
-    splits, checkpoint, place = open_data(config, data_dir), Checkpoint.load(run.best), machine.prepare_device(device)
-    classifier = load_classifier(run, splits, place, checkpoint)
-    detector = build_detector(config, classifier, splits.validation)
-    origin = _origin(config, checkpoint, place)
+    asked = None if only is None else _ordered(only)
+    config = replaced(config or folder.config, overrides, ("detector", "audit"))
+    _check_read(asked, overrides)
+    subject = subject_of(folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet)
     records: list[Record] = []
     failures = []
-    for name in (name for name in AUDITS if name in only):
+    for name in AUDITS.names() if asked is None else asked:
+        if asked is None and not _can_be_put_to(subject, AUDITS.get(name)):
+            continue
         try:
-            made = _record(name, run, config, classifier, splits, detector, budget or config.audit.budget, quiet)
+            records.append(_made(name, subject, config, folder))
         except CondgenError as error:
             failures.append(f"{name}: {error}")
             continue
-        records.append(replace(made, origin=origin))
-        records[-1].save(run.records)
         if done:
             done(records[-1])
     if failures:
@@ -81,52 +73,105 @@ def audit(
     return records
 
 
-def _check_read(only: Collection[str], keys: Collection[str]) -> None:
-    for key in keys:
-        if key in READ_BY and READ_BY[key] not in only:
-            raise ConfigError(f"{key} is read by the audit {READ_BY[key]} alone, which is not made; leave one of them out.")
+def audit_model(
+    config: SubjectConfig,
+    path: Path | str,
+    only: Collection[str] | None = None,
+    *,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+    done: Callable[[Record], None] | None = None,
+) -> list[Record]:
+    """Audit the model that a factory of one's own returns, into a folder that :func:`condgen.write_report` takes.
+
+    Args:
+        config: Its model is ``package.module:factory``.
+        path: Of the folder; one with the same model and data is continued.
+        only: Names of audits. Default: all that the model can be put to.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda", or "auto".
+        quiet: No progress bars.
+        done: Called with each record as soon as it is saved.
+
+    Raises:
+        ConfigError: If the factory cannot be called.
+        RunError: If ``path`` holds something else.
+    """
+    path, config = Path(path), at_its_place(config)
+    splits = open_data(config, data_dir)
+    model = build_classifier(config.model, images_of(splits), config.seed)
+    if path.exists():
+        folder = RecordFolder.open(path)
+        same = {"data", "model", "seed"}
+        if folder.config.model_dump(include=same) != config.model_dump(include=same):
+            raise RunError(f"{path} holds the audits of another model or data set; choose another --out.")
+        folder = folder.with_config(folder.config.model_copy(update={"detector": config.detector, "audit": config.audit}))
+    else:
+        folder = RecordFolder.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
+    return audit(folder, only, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet, done=done)
 
 
-def _origin(config: Config, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
-    """What the records of these audits were made with."""
-    settings = config.model_dump(include={"detector", "audit", "seed"}, exclude_none=True)
-    found = {"weights": checkpoint.weights_sha256, "epoch": checkpoint.epoch, "device": device.type}
-    return {**found, **settings, "versions": installed_versions()}
+def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
+    """Whether the folder has a record of an audit with these settings, detector and seed, of the weights that it has now."""
+    kind: Audit = AUDITS.get(name)
+    if not folder.has(kind.name):
+        return False
+    try:
+        origin = folder.record(kind.name).origin
+    except RunError:
+        return False
+    wanted = _settings_of(kind, name, config) | {"seed": config.seed}
+    weights = folder.weights_sha256 or origin.get("weights")
+    return bool(origin) and origin.get("weights") == weights and all(origin.get(key) == wanted[key] for key in wanted)
 
 
-def _record(
-    name: str,
-    run: Run,
-    config: Config,
-    classifier: GenerativeClassifier,
-    splits: Splits,
-    detector: Detector,
-    budget: str,
-    quiet: bool,
-) -> Record:
-    """One audit with the settings of ``config``."""
-    settings, seed, test = config.audit, config.seed, splits.test
-    match name:
-        case "classification":
-            return audits.classification(classifier, test, detector=detector, noise_draws=settings.noise_draws, seed=seed)
-        case "membership":
-            return audits.membership(classifier, test, seed=seed)
-        case "interpolation":
-            length = {"pairs": settings.pairs, "alphas": settings.alphas}
-            return audits.interpolation(classifier, test, detector=detector, **length, seed=seed, quiet=quiet)
-        case "adversarial":
-            return audits.adversarial(
-                classifier,
-                test,
-                detector=detector,
-                starts=splits.validation,
-                budget=budget,
-                images=settings.attacked,
-                epsilon=settings.epsilon,
-                targeted=settings.targeted,
-                seed=seed,
-                directory=run.records / "adversarial",
-                quiet=quiet,
-            )
-        case _:
-            return audits.samples(classifier.density, count=settings.samples, seed=seed)
+def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFolder) -> Record:
+    """One audit, saved."""
+    kind: Audit = AUDITS.get(name)
+    if not _can_be_put_to(subject, kind):
+        raise CondgenError(f"{type(subject.classifier.density).__name__} cannot be sampled from; give it a `sample` method.")
+    start = time.monotonic()
+    with enough_memory(subject.classifier.density):
+        made = kind.make(replace(subject, directory=folder.records / kind.name), config.audit_settings(name))
+    origin = {**subject.origin, **_settings_of(kind, name, config), "seconds": round(time.monotonic() - start, 1)}
+    record = replace(made, origin=origin)
+    record.save(folder.records)
+    return record
+
+
+def _settings_of(kind: Audit, name: str, config: SubjectConfig) -> dict[str, Any]:
+    """The settings that a record depends on; JSON."""
+    settings = {"settings": config.audit_settings(name).model_dump(mode="json")}
+    return settings | ({"detector": config.detector.model_dump(mode="json")} if kind.uses_detector else {})
+
+
+def _can_be_put_to(subject: Subject, kind: Audit) -> bool:
+    own = type(subject.classifier.density).sample is not ClassConditionalDensity.sample
+    return own or not kind.needs_samples
+
+
+def _ordered(names: Collection[str]) -> list[str]:
+    """Each once, those of condgen first and in their order.
+
+    Raises:
+        ConfigError: If one is not known.
+    """
+    for name in names:
+        AUDITS.get(name)
+    known = [name for name in AUDITS.names() if name in names]
+    return [*known, *(name for name in dict.fromkeys(names) if name not in known)]
+
+
+def _check_read(asked: Collection[str] | None, overrides: Collection[str]) -> None:
+    """Refuse settings of an audit that is not made."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        section, _, rest = key.strip().partition(".")
+        if section != "audit" or asked is None:
+            continue
+        first, _, inner = rest.partition(".")
+        tables = upgraded({"audit": {first: {inner: value} if inner else value}})["audit"]
+        for name in tables:
+            if name not in asked:
+                raise ConfigError(f"{key.strip()} is read by the audit {name} alone, which is not made; leave one of them out.")

@@ -1,22 +1,20 @@
-"""A run from its beginning, or on from its newest checkpoint."""
+"""Train a run from its beginning, or continue it from its newest checkpoint."""
 
 from pathlib import Path
 from typing import Any
 
 from condgen import machine
-from condgen.builders import build_classifier, build_objective, open_data
 from condgen.config import Config
-from condgen.data.augmentation import Augmentation
 from condgen.errors import RunError
-from condgen.experiments.images import check_images_of, images_of
-from condgen.experiments.settings import at_its_place, check_device, resolved, with_precision
+from condgen.experiments.building import Experiment, at_its_place, build, check_images_of, enough_memory, images_of, open_data
 from condgen.runs import Run
-from condgen.training.loop import check_batches, fit
+from condgen.training.loop import fit_step
+from condgen.training.resuming import is_finished
 
 
 def train(
     config: Config,
-    path: Path,
+    path: Path | str,
     *,
     data_dir: Path | None = None,
     device: str = "cpu",
@@ -24,70 +22,112 @@ def train(
     minutes: float | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train a run from its beginning, or on from its newest checkpoint.
+    """Train a run from its beginning, or continue it from its newest checkpoint.
 
     Args:
         config: The experiment.
         path: Of the run directory.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
-        resume: Go on.
-        minutes: Stop between two epochs before this is over; ``run.epochs_done`` says how far it came.
+        resume: Continue the run at ``path``.
+        minutes: Stop before an epoch that would exceed this; ``run.epochs_done`` says how far it came.
         quiet: No progress bar.
 
     Raises:
         ConfigError: If the device cannot do what the configuration asks for.
         RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
     """
-    place, config = machine.prepare_device(device), at_its_place(config)
+    place, path = machine.prepare_device(device), Path(path)
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
-    check_device(config, place.type)
-    objective = build_objective(config)
     splits = open_data(config, data_dir)
     if run:
-        check_images_of(run, splits)
-    classifier = build_classifier(config, splits.train, place)
-    check_batches(splits.train, config.training)
-    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits)}))
-    with run.training():
-        fit(
-            classifier,
-            objective,
-            splits.train,
-            splits.validation,
-            settings=config.training,
+        check_images_of(run.config, splits, run.path)
+    experiment = build(config, splits, place)
+    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
+    run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+    return run
+
+
+def run_training(experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool) -> None:
+    """Train the parts of ``experiment`` into ``run``."""
+    with run.training(), enough_memory(experiment.classifier.density):
+        fit_step(
+            experiment.step,
+            experiment.splits.train,
+            experiment.splits.validation,
+            settings=run.config.training,
             directory=run.path,
-            augmentation=Augmentation(config.data.crop_padding, config.data.flip),
-            seed=config.seed,
+            augmentation=experiment.augmentation,
+            seed=run.config.seed,
             resume=resume,
             minutes=minutes,
             quiet=quiet,
         )
-    return run
+
+
+def resolved(config: Config, device: str = "cpu") -> Config:
+    """``config`` as this machine trains it: data by absolute path, every "auto" replaced."""
+    config = at_its_place(config)
+    return config.model_copy(update={"model": config.model.on(device)})
 
 
 def reopen(path: Path, config: Config) -> Run:
-    """The run at ``path``, to go on with. A ``model.precision`` of "auto" asks for the one that the run began with.
+    """The run at ``path``, to continue; its page takes the detector and audits of ``config``.
 
     Raises:
         RunError: If it was started with other settings than ``config``.
     """
     run = Run.open(path)
-    if config.model.precision == "auto":
-        config = with_precision(config, run.config.model.precision)
-    asked, started = (at_its_place(page).model_dump(exclude={"versions", "images"}) for page in (config, run.config))
-    different = [section for section in asked if asked[section] != started[section]]
+    asked = _as_begun(config, run)
+    different = _differences(asked, run.config)
     if different:
-        changes = ", ".join(_changes(different[0], started[different[0]], asked[different[0]]))
+        _, changes = different[0]
+        sections = " and ".join(dict.fromkeys(section for section, _ in different))
         raise RunError(
-            f"{path} was started with another {' and '.join(different)} ({changes}); give the same settings or another --run."
+            f"{path} was started with another {sections} ({', '.join(changes)}); give the same settings or another --run."
         )
-    return run
+    page = run.config.model_copy(update={"detector": asked.detector, "audit": asked.audit})
+    return run if page == run.config else run.with_config(page)
+
+
+def is_begun(path: Path, config: Config) -> bool:
+    """Whether there is a run at ``path`` that trains as ``config`` does."""
+    if not (path / Run.page).is_file():
+        return False
+    run = Run.open(path)
+    return not _differences(_as_begun(config, run), run.config)
+
+
+def is_trained(path: Path, config: Config) -> bool:
+    """Whether the run at ``path`` was trained as ``config`` says, to its end."""
+    return is_begun(path, config) and training_is_done(Run.open(path))
+
+
+def training_is_done(run: Run) -> bool:
+    """Whether all epochs, or ``training.max_steps`` steps, are trained."""
+    return is_finished(run.path / "checkpoint", run.config.training)
+
+
+def _as_begun(config: Config, run: Run) -> Config:
+    model = config.model.as_begun(run.config.model)
+    return at_its_place(config.model_copy(update={"model": model}))
+
+
+def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
+    """Sections that differ, and the changes in each."""
+    now, before = asked.of_training(), begun.of_training()
+    return [(section, _changes(section, before[section], now[section])) for section in now if now[section] != before[section]]
 
 
 def _changes(name: str, before: Any, now: Any) -> list[str]:
     """What differs, setting by setting, as "training.epochs was 3, now 5"."""
-    if not isinstance(before, dict):
+    if not isinstance(before, dict) or not isinstance(now, dict):
         return [f"{name} was {before!r}, now {now!r}"]
-    return [change for key in before if before[key] != now[key] for change in _changes(f"{name}.{key}", before[key], now[key])]
+    keys = dict.fromkeys([*before, *now])
+    return [
+        change
+        for key in keys
+        if before.get(key) != now.get(key)
+        for change in _changes(f"{name}.{key}", before.get(key), now.get(key))
+    ]

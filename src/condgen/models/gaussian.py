@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from condgen.density import ClassConditionalDensity
-from condgen.models.families import GAUSSIAN
-from condgen.models.priors import log_prob
+from condgen.models.distributions import GAUSSIAN, log_prob
 
 
 class DiagonalGaussian(ClassConditionalDensity):
     r"""One Gaussian per class with its own mean and a shared scale, :math:`p(x \mid y) = \mathcal{N}(x; \mu_y, \sigma^2 I)`.
 
-    Stored values are dequantised to the middle of their cell, as in :class:`condgen.models.noise.NoisyImages`.
+    Stored values are dequantised to the middle of their cell, as in :class:`condgen.models.glow.noise.NoisyImages`.
 
     Args:
         mean: Class means in [0, 1], shape ``(C, *event_shape)``.

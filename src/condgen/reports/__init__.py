@@ -1,17 +1,22 @@
-"""Reports: tables, figures and a page from saved records; no model is ever needed."""
+"""Reports: tables, figures and a page, computed from saved records; no model is needed."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from condgen.reports.layout import PageSection
     from condgen.reports.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["PageSection", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    """The page is imported when it is first asked for: what needs a table only need not wait for figures and torch."""
-    if name != "write_report":
-        raise AttributeError(f"module 'condgen.reports' has no attribute '{name}'")
-    from condgen.reports.page import write_report
+    """Imported on first use, so that code that needs one table does not wait for matplotlib."""
+    if name == "write_report":
+        from condgen.reports.page import write_report
 
-    return write_report
+        return write_report
+    if name == "PageSection":
+        from condgen.reports.layout import PageSection
+
+        return PageSection
+    raise AttributeError(f"module 'condgen.reports' has no attribute '{name}'")

@@ -1,34 +1,60 @@
-"""What a report is made of: runs, and models of one's own with their records."""
+"""The subjects of a report: record folders, runs among them, and models of your own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from condgen.audits.records import Record
-from condgen.config import AUDITS
 from condgen.errors import CondgenError, RunError
-from condgen.runs import Run
+from condgen.registry import AUDITS
 
-NOT_IN_NAMES = frozenset('/\\:*?"<>|$')  # of files on any system; a dollar sign would begin a formula in a figure
+NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|$')  # on any system; "$" begins a formula in figures
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """A model with records: :class:`condgen.runs.RecordFolder` or :class:`AuditedModel`."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables and figures."""
+        ...
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its number."""
+        ...
+
+    def audits_made(self) -> list[str]:
+        """The audits that have a record."""
+        ...
+
+    def has(self, audit: str) -> bool:
+        """Whether that audit has a record."""
+        ...
+
+    def record(self, audit: str) -> Record:
+        """The record of an audit."""
+        ...
 
 
 @dataclass(frozen=True)
 class AuditedModel:
-    """The records of a model that is no run of condgen; :func:`condgen.write_report` shows what they hold.
+    """The records of a model that is no run of condgen; :func:`condgen.write_report` shows them.
 
     Args:
-        name: What tables and figures call it; part of the figures' file names.
-        records: One of each audit that was made, in any order.
-        class_names: As in its data set; without them classes are numbers.
+        name: The name in tables and figures; part of the figures' file names.
+        records: At most one of each audit, in any order.
+        class_names: In the order of the labels. Default: numbers.
 
     Raises:
-        CondgenError: If the name cannot be part of a file name, there is no record, two are of one audit, or one is of an audit
-            that reports do not know.
+        CondgenError: If the name cannot be part of a file name, or there is no record, or two
+            records are of one audit.
 
-    Example:
+    Examples:
         >>> from condgen import AuditedModel
         >>> from condgen.audits import Record
-        >>> AuditedModel("mine", [Record("membership", {"auroc": 0.5}, {})]).has("interpolation")
-        False
+        >>> AuditedModel("mine", [Record("label-noise", {"share": 0.1}, {})]).audits_made()
+        ['label-noise']
     """
 
     name: str
@@ -36,36 +62,40 @@ class AuditedModel:
     class_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if (
-            not isinstance(self.name, str)
-            or not self.name.strip(". ")
-            or not self.name.isprintable()
-            or NOT_IN_NAMES & {*self.name}
-        ):
-            raise CondgenError(f"{self.name!r} cannot be part of a file name; name the model in letters, digits, - and _.")
-        if not isinstance(self.records, Sequence) or not all(isinstance(record, Record) for record in self.records):
-            raise CondgenError(f"records of {self.name} are expected as a list of what audits return.")
-        audits = [record.audit for record in self.records]
+        _check_name(self.name)
+        given = self.records
+        is_list = isinstance(given, Sequence)
+        if not is_list or not all(isinstance(record, Record) for record in given):
+            raise CondgenError(
+                f"the records of {self.name} are {type(given).__name__}, expected a list of records;"
+                " give what the audits returned."
+            )
+        audits = [record.audit for record in given]
         if not audits:
-            raise CondgenError(f"{self.name} has no record; give at least one of {', '.join(AUDITS)}.")
-        if unknown := sorted(set(audits) - set(AUDITS)):
-            raise CondgenError(f"a report shows {', '.join(AUDITS)}; it has no section for {', '.join(unknown)}.")
+            known = ", ".join(AUDITS.names())
+            raise CondgenError(f"{self.name} has no record; give at least one of {known}.")
         if twice := sorted({audit for audit in audits if audits.count(audit) > 1}):
-            raise CondgenError(f"{self.name} has two records of {', '.join(twice)}; name two models, or leave one out.")
+            raise CondgenError(
+                f"{self.name} has two records of {', '.join(twice)}; leave one out, or give two models with different names."
+            )
 
     def class_name(self, label: int) -> str:
-        """The number where no names were given."""
+        """The name of a class, or its number where no names were given."""
         return str(self.class_names[label]) if label < len(self.class_names) else str(label)
 
+    def audits_made(self) -> list[str]:
+        """The audits that have a record, those of the registry first."""
+        return in_order(record.audit for record in self.records)
+
     def has(self, audit: str) -> bool:
-        """Whether a record of that audit was given."""
+        """Whether that audit has a record."""
         return any(record.audit == audit for record in self.records)
 
     def record(self, audit: str) -> Record:
         """The record of an audit.
 
         Raises:
-            RunError: If none was given.
+            RunError: If there is none.
         """
         for record in self.records:
             if record.audit == audit:
@@ -73,4 +103,14 @@ class AuditedModel:
         raise RunError(f"{self.name} has no record of the {audit} audit.")
 
 
-Audited = Run | AuditedModel
+def in_order(audits: Iterable[str]) -> list[str]:
+    """Each audit once: those of the registry in its order, then all others as they come."""
+    found = list(dict.fromkeys(audits))
+    known = AUDITS.names()
+    return [*(name for name in known if name in found), *(x for x in found if x not in known)]
+
+
+def _check_name(name: object) -> None:
+    usable = isinstance(name, str) and name.strip(". ") and name.isprintable()
+    if not usable or NOT_IN_FILE_NAMES & {*str(name)}:
+        raise CondgenError(f"{name!r} cannot be part of a file name; name the model in letters, digits, - and _.")

@@ -1,10 +1,10 @@
-"""The report: one page that needs nothing beside it, and the same figures and tables as files."""
+"""The report: one page that needs nothing beside it, and its figures and tables as files."""
 
 import base64
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,51 +12,67 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from condgen.config import AUDITS
 from condgen.errors import CondgenError, RunError
 from condgen.files import written_whole
-from condgen.reports import figures, origins, tables, theory, theory_figures, words
-from condgen.reports.audited import Audited
-from condgen.theory import conditions, counterexample
+from condgen.reports.audited import Audited, in_order
+from condgen.reports.detectors import detector_noted
+from condgen.reports.figures import STYLE
+from condgen.reports.layout import PagePart, PageSection, Panel
+from condgen.reports.origins import origins_table
+from condgen.reports.sections import Part, section_of
+from condgen.reports.selection import Selection, not_run_table, select
 
 DOTS_PER_INCH = 200
 ENTRIES = ("figures", "tables", "index.html")
 METADATA = {"Date": None}  # so that the same records give the same file
 
 
-def write_report(models: Sequence[Audited], directory: Path | str) -> Path:
+def write_report(
+    models: Sequence[Audited],
+    directory: Path | str,
+    *,
+    counterexample: bool = False,
+    threshold: float | None = None,
+    extra: Sequence[PagePart] = (),
+) -> Path:
     """Write ``index.html``, ``figures/`` (SVG and PNG) and ``tables/`` (CSV and JSON).
 
+    The page has a section for each audit of which there is a record, whether or not this version
+    knows the audit, and lists the audits that were not run.
+
     Args:
-        models: Audited runs (:class:`condgen.Run`) and models of your own (:class:`condgen.AuditedModel`), in the order
-            in which they are shown. A section shows those that have been so audited.
+        models: Folders with records (:class:`condgen.Run`, :func:`condgen.runs.open_folder`) and
+            models of your own (:class:`condgen.AuditedModel`), in the order in which they are shown.
         directory: Made if missing; of what is in it, only these three are replaced.
+        counterexample: Add Section 2's counterexample.
+        threshold: Recompute the records for this threshold of the detector, in the detector's unit.
+            Records for which that is impossible are left out and listed.
+        extra: More sections, shown before those of the audits.
 
     Returns:
         The path of the page.
 
     Raises:
-        CondgenError: If there is something of these names that no report wrote, or no model.
-        RunError: If a record is missing or damaged, or records of one model are of different weights or detectors; nothing is
-            written then.
+        CondgenError: If there is no model, or something of these names that no report wrote.
+        RunError: If a model has no record, a record is damaged, or the records of one model are of
+            different weights or detectors; nothing is written then.
     """
     directory = Path(directory)
     _check_models(models)
     _check_free(directory)
     with _records_of_this_version():
-        for model in models:
-            origins.check_records(model)
-    with _records_of_this_version(), tempfile.TemporaryDirectory() as temporary, matplotlib.rc_context(figures.STYLE):
+        selections = [select(model, threshold) for model in models]
+    with (
+        _records_of_this_version(),
+        tempfile.TemporaryDirectory() as temporary,
+        matplotlib.rc_context(STYLE),
+    ):
         work = Path(temporary)
-        page = (
-            _environment()
-            .get_template("page.html.j2")
-            .render(
-                verdict=words.verdict(_summaries(models, "interpolation"), _summaries(models, "adversarial")),
-                sections=_sections(models, work),
-            )
-        )
-        (work / "index.html").write_text(page)
+        files = _Files(work)
+        parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
+        page = _environment().get_template("page.html.j2")
+        text = page.render(question=_question(selections), verdict=_verdict(selections), parts=parts)
+        (work / "index.html").write_text(text)
         for entry in ENTRIES:
             with written_whole(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
@@ -64,13 +80,14 @@ def write_report(models: Sequence[Audited], directory: Path | str) -> Path:
 
 
 def _check_models(models: Sequence[Audited]) -> None:
-    if not isinstance(models, Sequence) or not all(isinstance(model, Audited) for model in models):
+    is_list = isinstance(models, Sequence)
+    if not is_list or not all(isinstance(model, Audited) for model in models):
         raise CondgenError(
-            "expected a list of audited models; use Run.open(path) for a run, and AuditedModel(name, records) for a model of"
-            " your own."
+            "expected a list of audited models; use Run.open(path) for a run, and"
+            " AuditedModel(name, records) for a model of your own."
         )
     if not models:
-        raise CondgenError("a report needs at least one audited model.")
+        raise CondgenError("a report needs at least one audited model; none was given.")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise CondgenError(f"two of the models have the same name ({', '.join(names)}); report them apart.")
@@ -92,145 +109,103 @@ def _records_of_this_version() -> Iterator[None]:
         raise RunError(f"a record has no {error}: it is damaged, or of another version; audit the run again.") from error
 
 
-def _sections(models: Sequence[Audited], work: Path) -> list[dict[str, object]]:
-    of = {audit: [model for model in models if model.has(audit)] for audit in AUDITS}
-    tabled = (
-        ("Classification and likelihood", "classification", tables.classification_table, words.classification, None),
-        ("Label membership", "membership", tables.membership_table, words.membership, figures.membership_histogram),
-        ("Between classes", "interpolation", tables.interpolation_table, words.interpolation, figures.interpolation_means),
-    )
-    drawn = (
-        ("Single interpolations", "Fig. 1", "interpolation", figures.interpolation_examples),
-        ("Samples per class", "Fig. 5", "samples", figures.class_samples),
-    )
-    return [
-        *(
-            _section(title, audit, make(of[audit]), say, draw, of[audit], work)
-            for title, audit, make, say, draw in tabled
-            if of[audit]
-        ),
-        *(_attacks(of["adversarial"], work) if of["adversarial"] else []),
-        *(_gallery(title, caption, draw, of[audit], work) for title, caption, audit, draw in drawn if of[audit]),
-        _no_guarantee(work),
-        _origins(models, work),
-    ]
+def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[PagePart]) -> Iterator[PagePart]:
+    """The page from top to bottom; each part is made when it is asked for."""
+    yield from extra
+    for audit in _audits(models):
+        having = [model for model in models if model.has(audit)]
+        for part in section_of(audit).parts:
+            table = part.table(having) if part.table else None
+            panels = [_panel(part, model) for model in having if part.figure or part.words]
+            yield PageSection(part.title, table, panels)
+    not_run = not_run_table(models)
+    if not_run.rows:
+        yield PageSection(not_run.title, not_run)
+    if counterexample:
+        from condgen.reports.theory_section import counterexample_section
+
+        yield counterexample_section()
+    origins = origins_table(models)
+    yield PageSection(origins.title, origins)
 
 
-def _section(
-    title: str,
-    audit: str,
-    table: tables.Table,
-    say: Callable[[str, tables.Summary], str],
-    draw: Callable[[Audited], Figure] | None,
-    models: Sequence[Audited],
-    directory: Path,
-) -> dict[str, object]:
-    table.save(directory / "tables")
-    return {
-        "title": title,
-        "table": table,
-        "panels": [
-            {
-                "words": say(model.name, model.record(audit).summary),
-                "svg": _save(draw, model, directory) if draw else "",
-                "name": model.name,
-            }
-            for model in models
-        ],
-    }
+def _audits(models: Sequence[Selection]) -> list[str]:
+    """All audits that are shown."""
+    return in_order(audit for model in models for audit in model.audits_made())
 
 
-def _origins(models: Sequence[Audited], directory: Path) -> dict[str, object]:
-    table = origins.origins_table(models)
-    table.save(directory / "tables")
-    return {"title": table.title, "table": table, "panels": []}
+def _panel(part: Part, model: Selection) -> Panel:
+    figure = part.figure(model) if part.figure else None
+    stem = getattr(part.figure, "__name__", part.title).replace("_", "-")
+    return f"{stem}-{model.name}", part.words(model) if part.words else "", figure
 
 
-def _summaries(models: Sequence[Audited], audit: str) -> dict[str, tables.Summary]:
-    """Of the runs that have been so audited."""
-    return {model.name: model.record(audit).summary for model in models if model.has(audit)}
+def _question(models: Sequence[Selection]) -> str:
+    """The title of the page."""
+    records = [model.record(audit) for model in models for audit in model.audits_made()]
+    names = {found.name for record in records if (found := detector_noted(record.summary))}
+    if names <= {"likelihood"}:
+        return "Can the likelihood of this generative classifier be trusted as an outlier detector?"
+    return "Can the outlier detector of this generative classifier be trusted?"
 
 
-def _attacks(models: Sequence[Audited], directory: Path) -> list[dict[str, object]]:
-    """Table 2, success against distance, images, and whether to believe it."""
-    summaries = _summaries(models, "adversarial")
-    table, checks = tables.attacks_table(summaries), tables.checks_table(summaries)
-    for made in (table, checks):
-        made.save(directory / "tables")
-    panels = [
-        {
-            "words": words.attacks(model.name, summaries[model.name]),
-            "svg": _save(figures.attack_curves, model, directory),
-            "name": model.name,
-        }
-        for model in models
-    ]
-    return [
-        {"title": "Attacks", "table": table, "panels": panels},
-        {"title": "Does the evaluation of attacks deserve belief?", "table": checks, "panels": []},
-        _gallery("Perturbed images", "The nearest success of each attack on", figures.attack_gallery, models, directory),
-    ]
+def _verdict(models: Sequence[Selection]) -> str:
+    """The first sentences: what each audit that tests the detector found."""
+    said = []
+    for audit in _audits(models):
+        verdict = section_of(audit).verdict
+        having = [model for model in models if model.has(audit)]
+        if verdict and (found := verdict(having)):
+            said.append(found)
+    return " ".join(said) or ("No audit that tests the detector was run: whether it can be trusted is open.")
 
 
-def _gallery(
-    title: str, caption: str, draw: Callable[[Audited], Figure], models: Sequence[Audited], directory: Path
-) -> dict[str, object]:
-    panels = [
-        {"words": f"{caption}: {model.name}", "svg": _save(draw, model, directory), "name": model.name} for model in models
-    ]
-    return {"title": title, "table": None, "panels": panels}
+class _Files:
+    """Saves tables and figures under names that are used once, and gives what the page shows."""
 
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.taken: set[str] = set()
+        for folder in ("figures", "tables"):
+            (directory / folder).mkdir()
 
-def _no_guarantee(directory: Path) -> dict[str, object]:
-    """Section 2's counterexample, at the values of the paper's own example."""
-    example = counterexample(epsilon=0.1, delta=0.01, radius=0.5)
-    table = tables.Table(
-        "theory",
-        "Proposition 1",
-        " ".join(theory.notes(example)),
-        theory.CONDITION_COLUMNS,
-        tuple(theory.condition_rows(example)),
-        tuple(line.summary() for line in conditions(example)),
-    )
-    table.save(directory / "tables")
-    panels = [
-        {"name": name, "words": caption, "svg": _save_figure(draw(example), name, directory)}
-        for name, draw, caption in (
-            ("figure-2", theory_figures.figure_2, f"Fig. 2, on a plane through the origin. {theory.words(example)}"),
-            (
-                "radial-picture",
-                theory_figures.radial_picture,
-                "The same along the radius. Above: nearly all samples of class 0"
-                " lie near the outer edge. Below: an attack leads to where the model finds images more likely.",
-            ),
-            (
-                "growth",
-                theory_figures.growth,
-                "The dimension that this takes: it grows with the logarithm of ε and δ, and as 1/Δ.",
-            ),
-        )
-    ]
-    return {"title": "No guarantee can be given", "table": table, "panels": panels}
+    def saved(self, part: PagePart) -> dict[str, object]:
+        """A part for the template, its table and figures saved."""
+        if part.table:
+            part.table.save(self.directory / "tables", self._free("tables", part.table.name))
+        panels = [
+            {"name": name, "words": words, "svg": self._figure(figure, name) if figure else ""}
+            for name, words, figure in part.panels
+            if words or figure
+        ]
+        return {"title": part.title, "table": part.table, "panels": panels}
 
+    def _free(self, folder: str, name: str) -> str:
+        """The name, with a number if an earlier part has it."""
+        number, free = 1, name
+        while f"{folder}/{free}" in self.taken:
+            number += 1
+            free = f"{name}-{number}"
+        self.taken.add(f"{folder}/{free}")
+        return free
 
-def _save(draw: Callable[[Audited], Figure], model: Audited, directory: Path) -> str:
-    return _save_figure(draw(model), f"{draw.__name__.replace('_', '-')}-{model.name}", directory)
-
-
-def _save_figure(figure: Figure, stem: str, directory: Path) -> str:
-    """The figure as SVG and PNG files, and as SVG text for the page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=METADATA)
-    figure.set_layout_engine("none")  # as laid out just now
-    with written_whole(directory / "figures" / f"{stem}.svg") as path:
-        path.write_text(buffer.getvalue())
-    with written_whole(directory / "figures" / f"{stem}.png") as path:
-        figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
-    encoded = base64.b64encode(buffer.getvalue().encode()).decode()
-    return f"data:image/svg+xml;base64,{encoded}"
+    def _figure(self, figure: Figure, name: str) -> str:
+        """Save SVG and PNG files; the SVG as a data URL for the page."""
+        stem, buffer = self._free("figures", name), io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=METADATA)
+        figure.set_layout_engine("none")  # keep the layout
+        with written_whole(self.directory / "figures" / f"{stem}.svg") as path:
+            path.write_text(buffer.getvalue())
+        with written_whole(self.directory / "figures" / f"{stem}.png") as path:
+            figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+        encoded = base64.b64encode(buffer.getvalue().encode()).decode()
+        return f"data:image/svg+xml;base64,{encoded}"
 
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("condgen.reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("condgen.reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )

@@ -8,44 +8,66 @@ from rich.table import Table as RichTable
 
 from condgen.audits.checks import FAIL, Check
 from condgen.audits.records import Record
+from condgen.reports.audited import Audited, in_order
 from condgen.reports.console import print_rows, show
-from condgen.reports.tables import Table, attacks_table, checks_table
+from condgen.reports.sections import section_of
+from condgen.reports.sections.generic import scalars
+from condgen.reports.tables import Table
+
+
+class _One:
+    """A record as a model that may have no name."""
+
+    def __init__(self, record: Record, name: str):
+        self.name, self._record = name, record
+
+    def class_name(self, label: int) -> str:
+        return str(label)
+
+    def audits_made(self) -> list[str]:
+        return [self._record.audit]
+
+    def has(self, audit: str) -> bool:
+        return audit == self._record.audit
+
+    def record(self, audit: str) -> Record:
+        return self._record
 
 
 def print_table(table: Table) -> None:
-    """A table of the report, as text: words to the left, numbers to the right, and no column without content."""
+    """Print a table of the report: words to the left, numbers to the right, no empty column."""
     rich = RichTable(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD, collapse_padding=True)
-    kept = [number for number in range(len(table.columns)) if any(row[number] for row in table.rows)]
-    for number in kept:
-        words = table.of_words[number]
-        rich.add_column(table.columns[number], justify="left" if words else "right", no_wrap=number == 0)
+    kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
+    for place in kept:
+        words = table.of_words[place]
+        rich.add_column(table.columns[place], justify="left" if words else "right", no_wrap=place == 0)
     for row in table.rows:
-        rich.add_row(*(escape(row[number]) for number in kept))
+        rich.add_row(*(escape(row[place]) for place in kept))
     show(rich)
 
 
-def print_record(record: Record) -> None:
-    """The scalars and intervals of a record's summary; for attacks the table and the checks."""
-    shown = {name: value for name, value in record.summary.items() if not isinstance(value, list) or len(value) == 2}
-    print_rows(record.audit, [(name, _text(value)) for name, value in shown.items()])
-    if record.audit == "adversarial":
-        print_table(attacks_table({"": record.summary}))
-        print_table(checks_table({"": record.summary}))
+def print_tables(models: Sequence[Audited]) -> None:
+    """Print the tables of all audits of these models, in the order of the page."""
+    for audit in in_order(audit for model in models for audit in model.audits_made()):
+        for table in section_of(audit).tables([model for model in models if model.has(audit)]):
+            print_table(table)
+
+
+def print_record(record: Record, name: str = "") -> None:
+    """Print the tables of the audit's report section for one record, or else its numbers."""
+    tables = section_of(record.audit).tables([_One(record, name)])
+    for table in tables:
+        print_table(table)
+    if not tables:
+        print_rows(name or record.audit, list(scalars(record.summary).items()))
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """A line per check, with what to do where one failed."""
+    """Print a line for each check, with what to do where one failed."""
     rich = RichTable(box=box.SIMPLE_HEAD)
     for column in ("check", "", "found", "what to do"):
         rich.add_column(column)
     for check in checks:
-        rich.add_row(*map(escape, (check.name, check.outcome, check.found, check.advice if check.outcome == FAIL else "")))
+        advice = check.advice if check.outcome == FAIL else ""
+        rich.add_row(*map(escape, (check.name, check.outcome, check.found, advice)))
     show(rich)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, (list, tuple)):
-        return " to ".join(_text(part) for part in value)
-    return str(value)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from condgen.density import ClassConditionalDensity, check_labels
+from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError
 from condgen.theory.counterexample import INNER, OUTER, Counterexample
 from condgen.theory.volumes import log_ball_volume, log_one_minus_exp, log_power_gap
+from condgen.validation import check_labels
 
 EMPTY = 1000.0  # nats by which a place without density lies below every place with some
 

@@ -1,12 +1,15 @@
-"""Checkpoints: weights and optimiser in safetensors, the rest in TOML, each directory whole or not there."""
+"""Checkpoints: tensors in safetensors, the rest in TOML; a directory is complete or absent."""
 
 import hashlib
 import shutil
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import tomli_w
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -14,38 +17,59 @@ from torch import Tensor, nn
 from condgen.errors import RunError
 from condgen.files import written_whole
 
-WEIGHTS, OPTIMISER, STATE = "weights.safetensors", "optimiser.safetensors", "state.toml"
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
+OLDER_OPTIMIZER = "optimiser.safetensors"  # held the moments alone, without a prefix
+MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # of the names of tensors beside the weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a directory of ``checkpoint/`` holds: ``last`` and ``previous`` to go on from, ``best`` to use."""
+    """What a directory of ``checkpoint/`` holds.
+
+    Training resumes from ``last``, or ``previous`` where that is damaged; ``best`` is for use.
+
+    Attributes:
+        weights: Of the density, for use.
+        training: All else that training resumes from, by name: modules and optimizers.
+        epoch: Epochs done; the last one may be short.
+        step: Optimizer steps taken.
+        metrics: On the validation images.
+        made_with: Seed, data, objective and settings of the training; empty in older checkpoints.
+        weights_sha256: Of the file that the weights were read from.
+    """
 
     weights: dict[str, Tensor]
-    optimiser: dict[str, Tensor]
-    epoch: int  # finished epochs
+    training: dict[str, Tensor]
+    epoch: int
     step: int
     metrics: dict[str, float]
-    weights_sha256: str = ""  # of the file that they were read from
+    made_with: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
 
     def save(self, path: Path) -> None:
-        """Write to the directory ``path``, replacing what was there only once all is written."""
+        """Write to the directory ``path``; what was there is replaced once all is written."""
+        contents = {WEIGHTS: save(plain(self.weights)), OPTIMIZER: save(plain(self.training))}
+        sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        state = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "metrics": self.metrics,
+            "made_with": {key: value for key, value in self.made_with.items() if value is not None},
+            "sha256": sha256,
+        }
         with written_whole(path, replace_directory=True) as work:
             work.mkdir()
-            contents = {WEIGHTS: save(_plain(self.weights)), OPTIMISER: save(_plain(self.optimiser))}
             for name, content in contents.items():
                 (work / name).write_bytes(content)
-            state = {
-                "epoch": self.epoch,
-                "step": self.step,
-                "metrics": self.metrics,
-                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-            }
             (work / STATE).write_text(tomli_w.dumps(state))
 
     @classmethod
-    def load(cls, path: Path) -> "Checkpoint":
+    def load(cls, path: Path, monitor: str = "") -> "Checkpoint":
         """Read the directory ``path``.
+
+        Args:
+            path: Of the checkpoint.
+            monitor: A metric that it must have.
 
         Raises:
             RunError: If it is missing, or a file in it is truncated or altered.
@@ -53,31 +77,60 @@ class Checkpoint:
         if not path.is_dir():
             raise RunError(f"{path} does not exist; train the run first, or again in another --run if it was lost.")
         try:
-            state = tomllib.loads((path / STATE).read_text())
-            contents = {name: (path / name).read_bytes() for name in (WEIGHTS, OPTIMISER)}
-            for name, content in contents.items():
-                if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
-                    raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
-            weights, optimiser = (load(content) for content in contents.values())
-            epoch, step = (_whole_number(state[name]) for name in ("epoch", "step"))
-            metrics = {name: float(value) for name, value in state["metrics"].items()}
-            metrics["loss"]  # what best is chosen by
-            return cls(weights, optimiser, epoch, step, metrics, state["sha256"][WEIGHTS])
-        except RunError:
-            raise
+            return cls._read(path, monitor)
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            if isinstance(error, RunError):
+                raise
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
 
+    @classmethod
+    def _read(cls, path: Path, monitor: str) -> "Checkpoint":
+        state = tomllib.loads((path / STATE).read_text())
+        older = OLDER_OPTIMIZER in state["sha256"]
+        weights, training = (
+            load(_checked(path, name, state["sha256"][name])) for name in (WEIGHTS, OLDER_OPTIMIZER if older else OPTIMIZER)
+        )
+        metrics = {name: float(value) for name, value in state["metrics"].items()}
+        if monitor and monitor not in metrics:
+            raise ValueError(f"no metric '{monitor}'")
+        return cls(
+            weights,
+            {f"{STATE_PREFIX}{name}": moment for name, moment in training.items()} if older else training,
+            _count(state["epoch"]),
+            _count(state["step"]),
+            metrics,
+            dict(state.get("made_with", {})),
+            str(state["sha256"][WEIGHTS]),
+        )
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors wants them: in main memory, in the order of their shape."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+def _checked(path: Path, name: str, sha256: str) -> bytes:
+    content = (path / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
+    return content
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies as safetensors needs them: on the CPU, contiguous, without shared memory."""
+    return {
+        name: torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format, requires_grad=False).copy_(
+            tensor.detach()
+        )
+        for name, tensor in tensors.items()
+    }
 
 
 def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
-    """Make ``checkpoint`` the best, if it is, then the last one, and the one before it the previous.
+    """Make ``checkpoint`` the best, if it is, then the last one; the one before is the previous.
 
-    In this order a kill between two of the steps leaves a state from which the same epoch is trained again.
+    In this order a kill in between leaves a state from which the same epoch is trained again.
     """
     if best:
         keep_best(checkpoint, directory)
@@ -89,43 +142,49 @@ def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
 
 
 def keep_best(checkpoint: Checkpoint, directory: Path) -> None:
-    """Make ``checkpoint`` the best one; nothing goes on from there, so that the optimiser is left out."""
-    replace(checkpoint, optimiser={}).save(directory / "best")
+    """Make ``checkpoint`` the best one; nothing resumes from it, so only the weights are kept."""
+    replace(checkpoint, training={}).save(directory / "best")
 
 
 def begun(directory: Path) -> bool:
-    """Whether there is a checkpoint to go on from, damaged or not; a kill before the first leaves ``best`` at most."""
+    """Whether there is a checkpoint to resume from, damaged or not.
+
+    A kill before the first one leaves ``best`` at most.
+    """
     return any((directory / name).is_dir() for name in ("last", "previous"))
 
 
-def epochs_done(directory: Path) -> int:
-    """Finished epochs, as the newest checkpoint says that can be read; 0 where there is none to go on from."""
+def progress_of(directory: Path) -> tuple[int, int, dict[str, Any]]:
+    """Epochs and steps done and ``made_with``, as the newest readable checkpoint says.
+
+    Zeros and an empty table where there is none.
+    """
     for path in (directory / "last", directory / "previous"):
         try:
-            return _whole_number(tomllib.loads((path / STATE).read_text())["epoch"])
-        except (OSError, KeyError, ValueError):
+            state = tomllib.loads((path / STATE).read_text())
+            return _count(state["epoch"]), _count(state["step"]), dict(state.get("made_with", {}))
+        except (OSError, KeyError, TypeError, ValueError):
             continue
-    return 0
+    return 0, 0, {}
+
+
+def epochs_done(directory: Path) -> int:
+    """Epochs done; 0 where there is no checkpoint to resume from."""
+    return progress_of(directory)[0]
 
 
 def weights_sha256(path: Path) -> str:
-    """Of the weights in the checkpoint ``path``, as it says itself; empty where there is none that can be read."""
+    """Of the weights in the checkpoint ``path``, as it says itself; empty if it cannot be read."""
     try:
         return str(tomllib.loads((path / STATE).read_text())["sha256"][WEIGHTS])
     except (OSError, KeyError, TypeError, ValueError):
         return ""
 
 
-def _whole_number(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
 def newest(directory: Path) -> tuple[Checkpoint, str]:
-    """The checkpoint to go on from, and a sentence if it is not the one it should be.
+    """The checkpoint to resume from, and a sentence if it is not the one it should be.
 
-    A last one that is damaged goes then, so that it does not take the place of the previous one before the next is written.
+    A damaged last one is removed: it would become the previous one when the next is written.
 
     Raises:
         RunError: If neither ``last`` nor ``previous`` can be read.
@@ -137,19 +196,19 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
             raise
         checkpoint = Checkpoint.load(directory / "previous")
         shutil.rmtree(directory / "last", ignore_errors=True)
-        return checkpoint, f"{error} Went back to step {checkpoint.step}; nothing else was lost."
+        return checkpoint, f"{error} Resumed from step {checkpoint.step}; nothing else was lost."
 
 
-def best_metrics(directory: Path, last: Checkpoint) -> tuple[dict[str, float], str]:
-    """Validation metrics of the best checkpoint, and a sentence if it cannot be read; ``last`` takes its place then."""
+def best_metrics(directory: Path, last: Checkpoint, monitor: str) -> tuple[dict[str, float], str]:
+    """Validation metrics of the best checkpoint, and a sentence if ``last`` had to take its place."""
     try:
-        return Checkpoint.load(directory / "best").metrics, ""
+        return Checkpoint.load(directory / "best", monitor).metrics, ""
     except RunError as error:
         keep_best(last, directory)
         return last.metrics, f"{error} The one after epoch {last.epoch} takes its place."
 
 
-def load_weights(module: nn.Module, weights: dict[str, Tensor], origin: Path) -> None:
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
     """Put ``weights`` into ``module``.
 
     Raises:
@@ -162,7 +221,7 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], origin: Path) ->
             found = "is missing" if theirs is None else f"has shape {tuple(theirs.shape)}"
             expected = "has none such" if ours is None else f"expects {tuple(ours.shape)}"
             raise RunError(
-                f"{origin} is of another architecture: '{name}' {found}, the model of config.toml {expected};"
-                " use the configuration it was trained with."
+                f"{origin} is of another architecture: '{name}' {found}, the model of config.toml"
+                f" {expected}; use the configuration it was trained with."
             )
     module.load_state_dict(weights)

@@ -1,61 +1,34 @@
-"""Training: one loop that reads from top to bottom."""
+"""The training loop: epochs, time, validation and checkpoints of any training step."""
 
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from rich.console import Console
-from torch import Tensor
 
-from condgen import config
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError, RunError
 from condgen.files import written_whole
-from condgen.randomness import numpy_stream, stream
-from condgen.training import checkpoints
-from condgen.training.checkpoints import Checkpoint
-from condgen.training.objectives import Objective, bits_per_dim
-from condgen.training.optimiser import NonFiniteLoss, Optimiser
+from condgen.randomness import stream
+from condgen.training import checkpoints, resuming
+from condgen.training.checkpoints import Checkpoint, load_weights
+from condgen.training.loader import Loader, steps_in_all, steps_per_epoch
 from condgen.training.progress import Progress
-
-EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Loader:
-    """Shuffled, augmented batches; an epoch depends on the seed and its number alone."""
-
-    data: ImageDataset
-    batch_size: int
-    augmentation: Augmentation
-    seed: int
-
-    def __len__(self) -> int:
-        return len(self.data) // self.batch_size
-
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = numpy_stream(self.seed, "order", number).permutation(len(self.data))
-        augmentation = stream(self.seed, "augmentation", number)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            x, label = self.data.batch(np.sort(order[start : start + self.batch_size]))
-            yield self.augmentation(x, augmentation), label
+from condgen.training.steps import NonFiniteLoss, TrainingStep
 
 
-def fit(
-    classifier: GenerativeClassifier,
-    objective: Objective,
+def fit_step(
+    step: TrainingStep,
     train: ImageDataset,
     validation: ImageDataset,
     *,
-    settings: config.Training,
+    settings: Training,
     directory: Path | str,
     augmentation: Augmentation | None = None,
     seed: int = 0,
@@ -63,92 +36,135 @@ def fit(
     minutes: float | None = None,
     quiet: bool = False,
 ) -> dict[str, float]:
-    """Train ``classifier`` in place and leave the best checkpoint by validation loss in it.
+    """Train in place and leave the best checkpoint by the step's ``monitor`` in its classifier.
 
     Args:
-        classifier: Its density is trained, on the device where it is.
-        objective: Loss per image.
+        step: What to do with a batch.
         train: Images to learn from.
         validation: Images to choose the best checkpoint by.
-        settings: Epochs, batch size, learning rate and its schedule.
+        settings: Epochs, batch size and when to stop; the step has its own from them.
         directory: Takes ``metrics.jsonl`` and ``checkpoint/``.
         augmentation: Applied to training images only.
         seed: Of order, augmentation and noise. The same seed gives the same weights.
-        resume: Go on from the newest checkpoint in ``directory``.
-        minutes: Start no epoch that would end later than this, judged by the one before; at least one is trained.
-        quiet: No progress bar.
+        resume: Continue from the newest checkpoint in ``directory``, at any step of an epoch.
+        minutes: Stop before an epoch that would exceed the limit, estimated from the previous
+            epoch; at least one is trained.
+        quiet: Show no progress bar.
 
     Returns:
         The validation metrics of the best checkpoint.
 
     Raises:
-        DataError: If there are fewer images than a batch has, none to validate on, or the model is not for them.
-        RunError: If ``directory`` holds checkpoints and ``resume`` is false.
-        NonFiniteLoss: If the loss or its gradient stops being finite; checkpoints written before are good.
+        DataError: If there are fewer images than a batch has, none to validate on, or the model
+            is not for them.
+        RunError: If ``directory`` holds checkpoints and ``resume`` is false, or they are of
+            another training.
+        NonFiniteLoss: If a loss or its gradient is not finite; earlier checkpoints are kept.
     """
-    density = classifier.density
+    per_epoch = steps_per_epoch(train, settings)
+    _check_data(step, train, validation)
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
-    check_batches(train, settings)
-    if not len(validation):
-        raise DataError(f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one.")
-    for data in (train, validation):
-        check_fits(data, density)
-    optimiser = Optimiser(density.named_parameters(), settings, len(loader))
-    directory, start, best = Path(directory), 0, {"loss": float("inf")}
-    if checkpoints.begun(directory / "checkpoint"):
-        if not resume:
-            raise RunError(f"{directory} holds checkpoints of another training; use resume=True or another directory.")
-        start, best = _restore(density, optimiser, directory)
-    _truncate(directory / "metrics.jsonl", start)
-    time_left = TimeLeft(minutes)
-    with Progress(settings.epochs * len(loader), start * len(loader), quiet=quiet) as progress:
-        for epoch in range(start, settings.epochs):
+    run = _Run(step, loader, validation, Path(directory), settings)
+    best = run.begin(resume)
+    end, time_left = steps_in_all(per_epoch, settings), TimeLeft(minutes)
+    with Progress(end, step.taken, quiet=quiet) as progress:
+        for epoch in range(step.taken // per_epoch, -(-end // per_epoch)):
             if not time_left.for_another():
                 break
-            progress.start_epoch()
-            try:
-                _train_epoch(classifier, objective, optimiser, loader, epoch, progress)
-            except NonFiniteLoss as error:
-                raise NonFiniteLoss(f"{error} {_advice(optimiser, loader, epoch)}") from error
-            summary = progress.summary()
-            metrics = validate(classifier, objective, validation, seed)
-            if not math.isfinite(metrics["loss"]):
-                raise NonFiniteLoss(
-                    f"validation loss is not finite after epoch {epoch + 1}. {_advice(optimiser, loader, epoch)}"
-                )
-            is_best = metrics["loss"] < best["loss"]
+            metrics = run.epoch(epoch, end, progress)
+            is_best = metrics[step.monitor] < best[step.monitor]
             best = metrics if is_best else best
-            counters = {"epoch": epoch + 1, "epochs": settings.epochs, "step": optimiser.step, "device": str(classifier.device)}
-            _append(directory / "metrics.jsonl", {**counters, **summary, **_named(metrics)})  # one too many is dropped later
-            state = Checkpoint(density.state_dict(), optimiser.state(), epoch + 1, optimiser.step, metrics)
-            checkpoints.keep(state, directory / "checkpoint", best=is_best)
+            run.keep(epoch + 1, metrics, best=is_best)
             progress.epoch_done(metrics)
-    density.load_state_dict(Checkpoint.load(directory / "checkpoint" / "best").weights)
-    classifier.eval()
+    path = run.checkpoints / "best"
+    load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
+    step.classifier.eval()
     return best
 
 
-def _train_epoch(
-    classifier: GenerativeClassifier,
-    objective: Objective,
-    optimiser: Optimiser,
-    loader: Loader,
-    epoch: int,
-    progress: Progress,
-) -> None:
-    classifier.train()
-    noise = stream(loader.seed, "noise", epoch)
-    for x, label in loader.epoch(epoch):
-        label = label.to(classifier.device)
-        with classifier.density.fresh_noise(noise):
-            prediction = classifier(x)
-        loss = objective(prediction, label).mean()
-        optimiser.step_on(loss)
-        progress.advance(loss, prediction, label)
+def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
+    if not len(validation):
+        raise DataError(f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one.")
+    for data in (train, validation):
+        check_fits(data, step.classifier.density)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training and its directory."""
+
+    step: TrainingStep
+    loader: Loader
+    validation: ImageDataset
+    directory: Path
+    settings: Training
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoint"
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        return resuming.made_with(self.step, self.loader, self.settings)
+
+    def begin(self, resume: bool) -> dict[str, float]:
+        """Restore what there is; returns the metrics of the best checkpoint so far."""
+        best = {self.step.monitor: math.inf}
+        if checkpoints.begun(self.checkpoints):
+            if not resume:
+                raise RunError(f"{self.directory} holds checkpoints of another training; use resume=True or another directory.")
+            best = resuming.restore(self.step, self.checkpoints, self.made_with)
+        _truncate(self.directory / "metrics.jsonl", self.step.taken // len(self.loader))
+        return best
+
+    def epoch(self, epoch: int, end: int, progress: Progress) -> dict[str, float]:
+        """Train the rest of an epoch, at most to step ``end``; returns validation metrics."""
+        start, device = time.monotonic(), self.step.classifier.device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        progress.start_epoch()
+        try:
+            self._steps(epoch, end, progress)
+            summary = progress.summary()
+            metrics = self.step.validate(self.validation, self.loader.seed)
+            if not math.isfinite(metrics[self.step.monitor]):
+                what = f"validation {self.step.monitor}"
+                raise NonFiniteLoss(f"{what} is not finite after epoch {epoch + 1}.")
+        except NonFiniteLoss as error:
+            raise NonFiniteLoss(f"{error} {self._kept()} {self.step.advice}") from error
+        line = {
+            "epoch": epoch + 1,
+            "epochs": self.settings.epochs,
+            "step": self.step.taken,
+            "device": str(device),
+            **summary,
+            "seconds": round(time.monotonic() - start, 3),
+            **{f"validation_{name}": value for name, value in metrics.items()},
+        }
+        if device.type == "cuda":
+            line["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+        _append(self.directory / "metrics.jsonl", line)  # a line without a checkpoint is dropped later
+        return metrics
+
+    def _steps(self, epoch: int, end: int, progress: Progress) -> None:
+        first = self.step.taken - epoch * len(self.loader)
+        batches = islice(self.loader.epoch(epoch, first), end - self.step.taken)
+        for number, (x, label) in enumerate(batches, first):
+            noise = stream(self.loader.seed, "noise", epoch, number)
+            progress.advance(self.step.step(x, label, noise), len(label))
+
+    def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
+        """Write a checkpoint."""
+        state = resuming.snapshot(self.step, epoch, metrics, self.made_with)
+        checkpoints.keep(state, self.checkpoints, best=best)
+
+    def _kept(self) -> str:
+        _, kept, _ = checkpoints.progress_of(self.checkpoints)
+        return f"The checkpoint of step {kept} is kept." if kept else "No checkpoint had been written yet."
 
 
 class TimeLeft:
-    """Whether another epoch fits into ``minutes``, as long as the last one; the first one always does."""
+    """Whether another epoch, as long as the last one, fits into ``minutes``; the first always does."""
 
     def __init__(self, minutes: float | None):
         self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -161,49 +177,8 @@ class TimeLeft:
         return before is None or now + (now - before) <= self.end
 
 
-def check_batches(train: ImageDataset, settings: config.Training) -> None:
-    """Refuse a batch size that the data cannot fill once."""
-    if len(train) < settings.batch_size:
-        raise DataError(f"{train.name} has {len(train)} training images, fewer than one batch of {settings.batch_size}.")
-
-
-@torch.no_grad()
-def validate(classifier: GenerativeClassifier, objective: Objective, data: ImageDataset, seed: int) -> dict[str, float]:
-    """Mean loss, bits/dim under the true class and accuracy, with the same noise at every call."""
-    classifier.eval()
-    sums = torch.zeros(3, dtype=torch.float64)
-    with classifier.density.fresh_noise(stream(seed, "validation")):
-        for x, label in data.batches(EVALUATION_BATCH):
-            prediction: Prediction = classifier(x)
-            label = label.to(classifier.device)
-            correct = prediction.label == label
-            figures = (objective(prediction, label), bits_per_dim(prediction, label), correct)
-            sums += torch.stack([figure.double().sum() for figure in figures]).cpu()
-    loss, bits, accuracy = (sums / len(data)).tolist()
-    return {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy}
-
-
-def _restore(density: torch.nn.Module, optimiser: Optimiser, directory: Path) -> tuple[int, dict[str, float]]:
-    state, gone_back = checkpoints.newest(directory / "checkpoint")
-    checkpoints.load_weights(density, state.weights, directory / "checkpoint")
-    optimiser.restore(state.optimiser, state.step)
-    best, replaced = checkpoints.best_metrics(directory / "checkpoint", state)
-    for warning in filter(None, (gone_back, replaced)):
-        Console(stderr=True).print(warning, markup=False)
-    return state.epoch, best
-
-
-def _advice(optimiser: Optimiser, loader: Loader, epoch: int) -> str:
-    kept = f"The checkpoint of step {epoch * len(loader)} is kept." if epoch else "No checkpoint had been written yet."
-    return f"{kept} Lower training.learning_rate, now {optimiser.settings.learning_rate:g}, or raise training.warm_up_steps."
-
-
-def _named(metrics: dict[str, float]) -> dict[str, float]:
-    return {f"validation_{name}": value for name, value in metrics.items()}
-
-
 def _truncate(path: Path, epochs: int) -> None:
-    """Keep the lines of the first ``epochs`` epochs: a run that goes on writes the others again."""
+    """Keep the lines of the first ``epochs`` epochs; training writes the others again."""
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     with written_whole(path) as work:
         work.write_text("".join(f"{line}\n" for line in lines[:epochs]))

@@ -1,17 +1,26 @@
-"""What training minimises: one number per image, from a prediction and the true label."""
+"""Objectives: one loss per image, from a prediction and the true label."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from condgen.classifier import Prediction
+from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError
+
+NO_SUBSPACE = "objective 'split' needs a model with a class subspace; set model.prior=split."
 
 
 class Objective(Protocol):
+    """A function of a prediction and the labels.
+
+    One with ``needs_class_subspace = True`` is refused for models without such a subspace.
+    """
+
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
         """Loss in nats, shape ``(N,)``."""
         ...
@@ -22,7 +31,8 @@ class Likelihood:
     r""":math:`-\log p(x \mid y) / D`: maximum likelihood alone, the paper's Base (Sec. 4.1)."""
 
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
-        return -prediction.class_log_prob.gather(1, label[:, None]).squeeze(1) / prediction.dims
+        log_prob = prediction.class_log_prob.gather(1, label[:, None]).squeeze(1)
+        return -log_prob / prediction.dims
 
 
 @dataclass(frozen=True)
@@ -32,20 +42,45 @@ class Reweight:
     alpha: float = 1.0
 
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
-        return Likelihood()(prediction, label) + self.alpha * cross_entropy(prediction.log_joint, label, reduction="none")
+        class_loss = cross_entropy(prediction.log_joint, label, reduction="none")
+        return Likelihood()(prediction, label) + self.alpha * class_loss
 
 
 @dataclass(frozen=True)
 class Split:
-    r""":math:`-\log p(x \mid y) / D - \alpha \log p(y \mid z_s)`: the cross-entropy sees the class subspace alone (A.4)."""
+    r""":math:`-\log p(x \mid y) / D - \alpha \log p(y \mid z_s)`: cross-entropy in the subspace (A.4)."""
 
     alpha: float = 1.0
+    needs_class_subspace: ClassVar[bool] = True
 
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
         if prediction.subspace_log_prob is None:
-            raise ConfigError("objective 'split' needs a model with a class subspace; set model.prior = \"split\".")
+            raise ConfigError(NO_SUBSPACE)
         logits = prediction.subspace_log_prob + prediction.log_prior
-        return Likelihood()(prediction, label) + self.alpha * cross_entropy(logits, label, reduction="none")
+        class_loss = cross_entropy(logits, label, reduction="none")
+        return Likelihood()(prediction, label) + self.alpha * class_loss
+
+
+def check_objective(objective: Objective, density: ClassConditionalDensity) -> None:
+    """Refuse an objective that needs a class subspace for a model without one.
+
+    Raises:
+        ConfigError: If it does.
+    """
+    if getattr(objective, "needs_class_subspace", False) and not density.class_subspace:
+        raise ConfigError(NO_SUBSPACE)
+
+
+def described(objective: object) -> str:
+    """The objective in words; equal for objectives that are equal.
+
+    >>> described(Reweight(alpha=0.5))
+    'Reweight(alpha=0.5)'
+    """
+    if dataclasses.is_dataclass(objective):
+        return repr(objective)
+    named: Any = objective if hasattr(objective, "__qualname__") else type(objective)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def bits_per_dim(prediction: Prediction, label: Tensor) -> Tensor:

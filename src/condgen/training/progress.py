@@ -1,6 +1,7 @@
-"""What one sees while a model trains: loss, bits/dim, accuracy, images per second, time left."""
+"""The progress bar of a training, and the metrics of each epoch for its log."""
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 import torch
@@ -8,67 +9,94 @@ from rich import progress as bars
 from rich.console import Console
 from torch import Tensor
 
-from condgen.classifier import Prediction
-from condgen.training.objectives import bits_per_dim
+from condgen.training.steps import REPORTED_AS_MAXIMUM
 
 SMOOTHING = 0.95  # share of the old value in the running means on the bar
-REFRESH_SECONDS = 0.2  # reading the figures waits for a GPU
+REFRESH_SECONDS = 0.2  # reading the metrics waits for a GPU
+FORMATS = {"bits_per_dim": "{:.3f} bits/dim", "accuracy": "{:.1%}", "loss": "loss {:.3f}"}
 
 
 class Progress:
-    """A bar over training steps with running means, and the means of each epoch for the log."""
+    """A bar over training steps with running means of the metrics, and a summary of each epoch.
+
+    Args:
+        steps: Of the whole training.
+        done: Steps taken before.
+        quiet: Show no bar.
+    """
 
     def __init__(self, steps: int, done: int, *, quiet: bool = False):
         columns = (
             bars.BarColumn(20),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[figures]}"),
+            bars.TextColumn("{task.fields[metrics]}"),
             bars.TimeRemainingColumn(),
         )
-        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
         self._bar = bars.Progress(*columns, console=Console(stderr=True), disable=quiet)
-        self._task = self._bar.add_task("training", total=steps, completed=done, figures="")
+        self._task = self._bar.add_task("training", total=steps, completed=done, metrics="")
         self._running: Tensor | None = None
         self._drawn = -REFRESH_SECONDS
         self._validation = ""
+        self.start_epoch()
 
     def __enter__(self) -> "Progress":
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
+    def start_epoch(self) -> None:
+        """Count metrics and images per second from here."""
+        self._names: tuple[str, ...] = ()
+        self._sums = self._maxima = torch.zeros(0)
+        self._steps, self._images, self._since = 0, 0, time.monotonic()
+
     @torch.no_grad()
-    def advance(self, loss: Tensor, prediction: Prediction, label: Tensor) -> None:
-        """One step done."""
-        correct = (prediction.label == label).float().mean()
-        figures = torch.stack([loss, bits_per_dim(prediction, label).mean(), correct]).double()
-        self._running = figures if self._running is None else torch.lerp(self._running, figures, 1 - SMOOTHING)
-        self._sums = figures if self._steps == 0 else self._sums + figures
+    def advance(self, metrics: Mapping[str, Tensor], images: int) -> None:
+        """Count a step on so many images; waits for no device except to redraw the bar."""
+        values = torch.stack([value.detach().double() for value in metrics.values()])
+        first = self._steps == 0
+        self._names = tuple(metrics)
+        self._sums = values if first else self._sums + values
+        self._maxima = values if first else torch.maximum(self._maxima, values)
+        running = self._running
+        self._running = values if running is None else running.lerp(values, 1 - SMOOTHING)
         self._steps += 1
-        self._images += len(label)
+        self._images += images
         self._bar.advance(self._task)
-        if time.monotonic() - self._drawn >= REFRESH_SECONDS:
+        if not self._bar.disable and time.monotonic() - self._drawn >= REFRESH_SECONDS:
             self._drawn = time.monotonic()
-            self._bar.update(self._task, figures=self._line(self._running))
+            self._bar.update(self._task, metrics=self._line(self._running))
 
     def summary(self) -> dict[str, float]:
-        """Means over the epoch so far."""
-        loss, bits, accuracy = (self._sums / self._steps).tolist()
-        return {"loss": loss, "bits_per_dim": bits, "accuracy": accuracy, "images_per_second": round(self._rate(), 1)}
+        """Means (maxima of :data:`REPORTED_AS_MAXIMUM`) over the epoch so far, and images per second."""
+        if not self._steps:
+            return {}
+        means, maxima = torch.stack([self._sums / self._steps, self._maxima]).tolist()
+        found = {
+            name: maximum if name in REPORTED_AS_MAXIMUM else mean
+            for name, mean, maximum in zip(self._names, means, maxima, strict=True)
+        }
+        return {**found, "images_per_second": round(self._rate(), 1)}
 
-    def epoch_done(self, metrics: dict[str, float]) -> None:
-        """Show the validation figures behind the running ones."""
-        self._validation = f" · validation {metrics['bits_per_dim']:.3f} bits/dim, {metrics['accuracy']:.1%}"
-
-    def start_epoch(self) -> None:
-        """Means and images per second count from here."""
-        self._sums, self._steps, self._images, self._since = torch.zeros(3), 0, 0, time.monotonic()
+    def epoch_done(self, metrics: Mapping[str, float]) -> None:
+        """Show validation metrics behind the running ones."""
+        self._validation = " · validation " + ", ".join(_words(metrics))
 
     def _rate(self) -> float:
         return self._images / max(time.monotonic() - self._since, 1e-9)
 
     def _line(self, running: Tensor) -> str:
-        loss, bits, accuracy = running.tolist()
-        return f"loss {loss:.3f} · {bits:.3f} bits/dim · {accuracy:.1%} · {self._rate():.0f} images/s{self._validation}"
+        metrics = dict(zip(self._names, running.tolist(), strict=True))
+        return f"{' · '.join(_words(metrics))} · {self._rate():.0f} images/s{self._validation}"
+
+
+def _words(metrics: Mapping[str, float]) -> list[str]:
+    shown = [name for name in metrics if name not in REPORTED_AS_MAXIMUM]
+    return [FORMATS.get(name, f"{name} {{:.3f}}").format(metrics[name]) for name in shown]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,16 +20,22 @@ from condgen.audits.adversarial.budgets import named
 from condgen.audits.adversarial.examination import after_attacks, before_attacks
 from condgen.audits.adversarial.scene import Scene, draw
 from condgen.audits.adversarial.shards import SHARD, Arrays, Shards, fingerprint
-from condgen.audits.adversarial.summary import summarise
+from condgen.audits.adversarial.summary import summarize
+from condgen.audits.audit import Audit
 from condgen.audits.checks import FAIL, Check
-from condgen.audits.predictions import check_auditable, predict
+from condgen.audits.predictions import check_auditable
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier
+from condgen.audits.subject import Subject
+from condgen.classifier import GenerativeClassifier, predict
+from condgen.config import AuditSettings
+from condgen.config.section import Positive, PositiveFloat
 from condgen.data.dataset import ImageDataset
-from condgen.density import check_count
 from condgen.detectors import Detector, flagged
+from condgen.detectors.base import summary_of
 from condgen.errors import CondgenError
 from condgen.randomness import stream
+from condgen.registry import AUDITS
+from condgen.validation import check_count
 
 GALLERY = 3  # images of each cell that the record itself keeps, for the eye
 IMAGES = ("perturbed", "rounded")
@@ -86,10 +93,43 @@ def adversarial(
     pieces = _attack(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     checks += after_attacks(scene, runnable, arrays, spending.examined, epsilon)
-    summary = summarise(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
+    summary = summarize(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
     summary |= {"budget": budget, "threshold": float(detector.threshold), "seed": seed, "targeted": targeted}
+    summary |= {"detector": summary_of(detector)}
     summary |= {"drawn": scene.drawn, "correct": scene.correct, "accepted": scene.accepted}
     return Record("adversarial", summary, _for_record(scene, arrays, keep_all=directory is None))
+
+
+class AdversarialSettings(AuditSettings):
+    """``budget`` of images, steps and queries; ``attacked``: test images to draw instead of the budget's.
+
+    ``epsilon``: L2 distance of Table 2 (1.5 and 33/255); ``targeted``: toward one class for each image.
+    """
+
+    budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
+    attacked: Positive | None = None
+    epsilon: PositiveFloat = 1.5
+    targeted: bool = False
+
+
+def make(subject: Subject, settings: AdversarialSettings) -> Record:
+    """The audit of a subject."""
+    return adversarial(
+        subject.classifier,
+        subject.splits.test,
+        detector=subject.detector,
+        starts=subject.splits.validation,
+        budget=settings.budget,
+        images=settings.attacked,
+        epsilon=settings.epsilon,
+        targeted=settings.targeted,
+        seed=subject.seed,
+        directory=subject.directory,
+        quiet=subject.quiet,
+    )
+
+
+AUDIT = AUDITS.register("adversarial")(Audit("adversarial", AdversarialSettings, make, uses_detector=True))
 
 
 def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | None) -> None:

@@ -21,8 +21,7 @@ from condgen.audits.adversarial.shards import Arrays
 from condgen.audits.adversarial.shifted import Shifted
 from condgen.audits.adversarial.summary import by_attack, distances, rows_of
 from condgen.audits.checks import Check
-from condgen.audits.predictions import predict
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import GenerativeClassifier, predict
 from condgen.randomness import stream
 
 STEP = 0.02  # L2 length of the step that a gradient must foretell

@@ -1,6 +1,5 @@
 """What an adversarial audit works on: a classifier, its detector, and images that it gets right and accepts."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,8 +12,7 @@ from torch import Tensor
 from condgen.attacks import Evade, Goal, Misclassify, Search, Target
 from condgen.attacks.attack import frozen
 from condgen.audits.adversarial.shards import SHARD, fingerprint
-from condgen.audits.predictions import predict
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import GenerativeClassifier, predict
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
 from condgen.errors import CondgenError
@@ -50,9 +48,9 @@ class Scene:
     seed: int
 
     def goal(self, knows_detector: bool) -> Goal:
-        """One wish per image; the detector's margin counts in nats where its score is bits/dim."""
+        """One goal per image, detector-aware or not."""
         goal: Goal = Misclassify(self.label) if self.target is None else Target(self.target, self.label)
-        return Evade(goal, self.detector, weight=self.classifier.density.dims * math.log(2)) if knows_detector else goal
+        return Evade(goal, self.detector) if knows_detector else goal
 
     @property
     def gradients(self) -> tuple[Tensor, ...] | None:

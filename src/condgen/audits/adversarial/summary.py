@@ -49,7 +49,7 @@ def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
     return {**found, WORST: worst}
 
 
-def summarise(arrays: Arrays, epsilon: float) -> dict[str, Any]:
+def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
     """Shares for every attack and for the worst of all, on the classifier and on classifier and detector."""
     cells = [
         {"attack": name, "knows_detector": knows, **cell(found, epsilon), **_spent(arrays, name, knows)}

@@ -1,0 +1,34 @@
+"""What an audit is made of: a model on a data set, with a detector."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from condgen.classifier import GenerativeClassifier
+from condgen.data.dataset import Splits
+from condgen.detectors import Detector
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A classifier to audit; it comes from a run directory or from ``package.module:factory``.
+
+    Args:
+        name: What tables and figures call it.
+        classifier: In evaluation mode.
+        splits: ``test`` is audited; ``validation`` serves thresholds and starting points of attacks.
+        detector: Fitted, with a threshold.
+        seed: Of everything random in the audits.
+        directory: Where long audits keep their parts; ``None`` keeps nothing on disk.
+        origin: What the records note: weights, versions, seed; JSON.
+        quiet: No progress bars.
+    """
+
+    name: str
+    classifier: GenerativeClassifier
+    splits: Splits
+    detector: Detector
+    seed: int = 0
+    directory: Path | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+    quiet: bool = False

@@ -1,0 +1,7 @@
+"""What an `[audit.NAME]` table holds."""
+
+from condgen.config.section import Section
+
+
+class AuditSettings(Section):
+    """The settings of one audit; an audit without settings uses this class itself."""

@@ -1,0 +1,51 @@
+"""All settings of an experiment."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny
+
+from condgen.config.audits import AuditSettings
+from condgen.config.data import Data, Images
+from condgen.config.detectors import DetectorSettings
+from condgen.config.models import ModelSettings
+from condgen.config.section import Section
+from condgen.config.training import ObjectiveSettings, Training
+from condgen.registry import AUDITS
+
+
+class SubjectConfig(Section):
+    """A model on a data set with a detector: what audits need to know.
+
+    ``audit`` holds the settings of the audits that differ from their defaults. ``preset``, ``versions`` and
+    ``images`` are filled in when a run starts.
+    """
+
+    data: Data
+    model: SerializeAsAny[ModelSettings]
+    detector: SerializeAsAny[DetectorSettings]
+    audit: dict[str, SerializeAsAny[AuditSettings]] = Field(default_factory=dict)
+    preset: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    images: Images | None = None
+
+    def audit_settings(self, name: str) -> AuditSettings:
+        """The settings of an audit: those given, or its defaults."""
+        given = self.audit.get(name)
+        settings: AuditSettings = AUDITS.get(name).settings() if given is None else given
+        return settings
+
+
+class Config(SubjectConfig):
+    """An experiment: a subject that is trained."""
+
+    objective: SerializeAsAny[ObjectiveSettings]
+    training: Training = Training()
+
+    def trains_as(self, other: "Config") -> bool:
+        """Whether both train the same model on the same data; detector and audits come after training."""
+        return self.of_training() == other.of_training()
+
+    def of_training(self) -> dict[str, Any]:
+        """The settings that the trained weights depend on."""
+        return self.model_dump(include={"data", "model", "objective", "training", "seed"})

@@ -1,0 +1,49 @@
+"""Model families: what a `[model]` table must be able to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from condgen.config.data import Images
+from condgen.config.section import Section
+
+if TYPE_CHECKING:
+    from condgen.density import ClassConditionalDensity
+
+
+class ModelSettings(Section):
+    """The settings of a model family, and how to build the model.
+
+    A family subclasses this, registers it in :data:`condgen.registry.MODELS` and writes :meth:`build`.
+    """
+
+    name: str
+
+    def build(self, images: Images, seed: int) -> ClassConditionalDensity:
+        """A freshly initialized density for such images.
+
+        Args:
+            images: Shape, classes and levels.
+            seed: Of the initialization.
+
+        Raises:
+            ConfigError: If the settings do not fit the images.
+        """
+        raise NotImplementedError
+
+    def on(self, device: str) -> Self:
+        """These settings with every "auto" resolved for a type of device ("cpu" or "cuda").
+
+        Raises:
+            ConfigError: If that device cannot train such a model.
+        """
+        return self
+
+    def as_begun(self, begun: Self) -> Self:
+        """These settings with every "auto" resolved as in the run that they continue."""
+        return self
+
+    @property
+    def words(self) -> str:
+        """The architecture in a few words, for tables."""
+        return self.name

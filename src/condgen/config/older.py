@@ -1,0 +1,44 @@
+"""Settings as older pages and commands write them, in today's form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from condgen.errors import ConfigError
+from condgen.registry import AUDITS
+
+
+def upgraded(page: Mapping[str, Any]) -> dict[str, Any]:
+    """``page`` with ``audit.KEY``, as it was written before audits had tables of their own, in the audit's table.
+
+    Raises:
+        ConfigError: If several audits have such a setting.
+
+    Examples:
+        >>> upgraded({"audit": {"pairs": 300}})
+        {'audit': {'interpolation': {'pairs': 300}}}
+    """
+    audit = page.get("audit")
+    if not isinstance(audit, dict):
+        return dict(page)
+    moved: dict[str, Any] = {}
+    for key, value in audit.items():
+        if key in AUDITS.names() or ":" in key or isinstance(value, dict):
+            moved[key] = {**moved.get(key, {}), **value} if isinstance(value, dict) else value
+        else:
+            owner = audit_with(key)
+            table = moved.setdefault(owner, {}) if owner else moved
+            table[key] = value
+    return {**page, "audit": moved}
+
+
+def audit_with(key: str) -> str:
+    """The audit that has a setting ``key``; empty if there is none.
+
+    Raises:
+        ConfigError: If there are several.
+    """
+    owners = [name for name in AUDITS.names() if key in AUDITS.get(name).settings.model_fields]
+    if len(owners) > 1:
+        each = " or ".join(f"audit.{name}.{key}" for name in owners)
+        raise ConfigError(f"several audits have a setting '{key}'; write {each}.")
+    return owners[0] if owners else ""

@@ -1,0 +1,217 @@
+"""Pages of TOML: presets, files of one's own, `--set` overrides, and the page that a run keeps."""
+
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from condgen.config import older
+from condgen.config.experiment import Config, SubjectConfig
+from condgen.config.section import named
+from condgen.config.validation import validated
+from condgen.errors import ConfigError, nearest
+
+FILLED_IN = {
+    "preset": "the preset's name",
+    "versions": "what is installed",
+    "images": "the data",
+    "seed": "--seed",
+}
+
+Kind = TypeVar("Kind", bound=SubjectConfig)
+
+
+def preset_names() -> list[str]:
+    """Names that :func:`load_preset` knows."""
+    files = resources.files("condgen.presets").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load_preset(name: str | Path, overrides: Iterable[str] = (), seed: int = 0) -> Config:
+    """A preset or a TOML file of one's own, with settings replaced.
+
+    Args:
+        name: One of :func:`preset_names`, or the path of a TOML file, which may ``extends = "PRESET"``.
+        overrides: ``section.key=value``, the value written as in TOML; a bare word is taken as text.
+            ``section=NAME`` chooses another member of the section.
+        seed: Of everything random in the run.
+
+    Raises:
+        ConfigError: Unknown preset or key (the closest known one is named), or a value of the wrong kind.
+
+    Examples:
+        >>> load_preset("digits-reweight", ["model.blocks=2"]).model.blocks
+        2
+    """
+    return from_page(read_page(name), overrides, seed=seed, preset=_page_name(name))
+
+
+def from_page(page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0, preset: str = "") -> Config:
+    """The experiment that a page describes, with settings replaced; see :func:`load_preset`."""
+    return _from_page(page, overrides, seed, preset, Config)
+
+
+def subject_config(page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0) -> SubjectConfig:
+    """A model from elsewhere on a data set, with a detector: a page without objective and training.
+
+    Examples:
+        >>> page = {"model": {"name": "condgen:DiagonalGaussian"}, "data": {"name": "digits"}}
+        >>> subject_config(page, ["detector.threshold=3.5"]).detector.threshold
+        3.5
+    """
+    return _from_page(page, overrides, seed, "", SubjectConfig)
+
+
+def _from_page(page: Mapping[str, Any], overrides: Iterable[str], seed: int, preset: str, kind: type[Kind]) -> Kind:
+    settings = overridden(older.upgraded(page), overrides)
+    origin = f"preset '{preset}'" if preset in preset_names() else preset or "the settings"
+    return validated({"seed": seed, **settings, "preset": preset}, origin, kind)
+
+
+def replaced(config: Kind, overrides: Iterable[str], sections: Collection[str]) -> Kind:
+    """``config`` with settings of some sections replaced, written as for :func:`load_preset`.
+
+    Raises:
+        ConfigError: If a setting belongs to another section, is not known, or does not fit.
+
+    Examples:
+        >>> config = replaced(load_preset("digits-base"), ["audit.interpolation.pairs=20"], ["audit"])
+        >>> config.audit_settings("interpolation").pairs
+        20
+    """
+    overrides = list(overrides)
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0].strip() not in sections:
+            raise ConfigError(f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can.")
+    settings = overridden(config.model_dump(exclude_none=True), overrides)
+    return validated(settings, f"preset '{config.preset}'", type(config))
+
+
+def load_config(path: Path, kind: type[Kind]) -> Kind:
+    """The configuration that a run keeps in ``path``.
+
+    Raises:
+        ConfigError: If the file is not TOML or not a configuration.
+    """
+    page = older.upgraded(_parsed(path.read_bytes(), str(path), "restore it or start the run anew."))
+    return validated(page, str(path), kind, older=True)
+
+
+def read_page(name: str | Path) -> dict[str, Any]:
+    """The tables of a preset or TOML file over those of the page that it ``extends``.
+
+    Raises:
+        ConfigError: If there is no such preset or file, it is not TOML, or it extends itself.
+    """
+    return _read_page(name, ())
+
+
+def _read_page(name: str | Path, above: tuple[str, ...]) -> dict[str, Any]:
+    if str(name) in above:
+        raise ConfigError(f"'{name}' extends itself ({' > '.join([*above, str(name)])}); remove one `extends`.")
+    path = _path_of(name)
+    page = older.upgraded(_parsed(path.read_bytes(), str(name), "correct it."))
+    below = page.pop("extends", None)
+    if below is None:
+        return page
+    if not isinstance(below, str):
+        raise ConfigError(f"{name}: extends = {below!r} is not a name; give a preset or a TOML file.")
+    base = path.parent / below if below.endswith(".toml") else below
+    return merged(_read_page(base, (*above, str(name))), page)
+
+
+def _path_of(name: str | Path) -> Any:
+    if str(name).endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{path} does not exist or is not a file; `condgen presets` lists the presets.")
+        return path
+    if name not in preset_names():
+        raise ConfigError(
+            f"preset '{name}' is not known; {nearest(str(name), preset_names())} `condgen presets` lists all;"
+            " a file of your own ends in .toml."
+        )
+    return _Packaged(str(name))
+
+
+class _Packaged:
+    """A preset as if it were a path."""
+
+    parent = Path()
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def read_bytes(self) -> bytes:
+        return resources.files("condgen.presets").joinpath(f"{self.name}.toml").read_bytes()
+
+
+def _page_name(name: str | Path) -> str:
+    return Path(name).stem if str(name).endswith(".toml") else str(name)
+
+
+def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{origin} is not valid TOML ({error}); {advice}") from error
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below``, table by table; a table that chooses another ``name`` replaces the one below.
+
+    Examples:
+        >>> below = {"objective": {"name": "reweight", "alpha": 0.5}, "seed": 1}
+        >>> merged(below, {"objective": {"alpha": 2.0}})
+        {'objective': {'name': 'reweight', 'alpha': 2.0}, 'seed': 1}
+        >>> merged(below, {"objective": "likelihood"})
+        {'objective': {'name': 'likelihood'}, 'seed': 1}
+    """
+    both = {key: _combined(below[key], above[key]) for key in below if key in above}
+    return {**below, **both, **{key: value for key, value in above.items() if key not in below}}
+
+
+def _combined(below: Any, above: Any) -> Any:
+    if not isinstance(below, dict) and not isinstance(above, dict):
+        return above
+    below, above = (named(value) if isinstance(value, str) else value for value in (below, above))
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    if "name" in above and above["name"] != below.get("name", above["name"]):
+        return above
+    return merged(below, above)
+
+
+def overridden(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """``settings`` with ``section.key=value`` replaced; another ``name`` for a section empties it first."""
+    result = dict(settings)
+    for keys, value in sorted(map(_parsed_override, overrides), key=_chooses_last):
+        change: Any = value
+        for key in reversed(keys):
+            change = {key: change}
+        result = merged(result, older.upgraded(change))
+    return result
+
+
+def _chooses_last(override: tuple[list[str], Any]) -> bool:
+    """Sorts what chooses a section's ``name`` before what sets its keys; the sort is stable."""
+    keys, value = override
+    return not (keys[-1] == "name" or isinstance(value, str))
+
+
+def _parsed_override(override: str) -> tuple[list[str], Any]:
+    key, equals, text = override.partition("=")
+    keys = [part.strip() for part in key.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"'--set {override}' is not of the form section.key=value, such as training.epochs=10.")
+    if keys[0] in FILLED_IN:
+        raise ConfigError(f"'--set {override}' cannot be set: '{keys[0]}' comes from {FILLED_IN[keys[0]]}.")
+    return keys, _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text

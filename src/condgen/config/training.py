@@ -1,0 +1,53 @@
+"""How a model is trained: the objective and the optimizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from condgen.config.section import Count, Positive, PositiveFloat, Section, Share
+
+if TYPE_CHECKING:
+    from condgen.classifier import GenerativeClassifier
+    from condgen.training.steps import TrainingStep
+
+
+class ObjectiveSettings(Section):
+    """What training minimizes; an objective subclasses this and registers it in :data:`condgen.registry.OBJECTIVES`."""
+
+    name: str
+
+    def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> TrainingStep:
+        """The training step that minimizes this objective.
+
+        Raises:
+            ConfigError: If the model does not have what the objective needs.
+        """
+        raise NotImplementedError
+
+
+class Decay(Section):
+    """The learning rate is multiplied by ``factor`` every ``every_epochs``."""
+
+    factor: Share = 0.1
+    every_epochs: Positive = 60
+
+
+class Training(Section):
+    """The optimizer and its schedule.
+
+    ``max_steps`` ends training early, ``accumulation`` is the number of parts in which a batch is processed, and
+    ``average`` the decay of the exponential moving average of the weights that validation, audits and samples use.
+    """
+
+    epochs: Positive = 150
+    max_steps: Positive | None = None
+    batch_size: Positive = 64
+    accumulation: Positive = 1
+    learning_rate: PositiveFloat = 1e-3
+    warm_up_steps: Count = 500
+    clip_norm: PositiveFloat = 5.0
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    compile: bool = False
+    decay: Decay = Decay()

@@ -1,0 +1,170 @@
+"""From tables to a configuration, or to one sentence that says what is wrong."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from condgen.config.experiment import SubjectConfig
+from condgen.config.section import Section, named
+from condgen.errors import ConfigError, nearest
+from condgen.registry import AUDITS, DETECTORS, MODELS, OBJECTIVES, Registry, imported
+
+CHOSEN: dict[str, tuple[Registry[Any], str]] = {  # sections that are chosen by name, and the default
+    "model": (MODELS, "glow"),
+    "objective": (OBJECTIVES, "likelihood"),
+    "detector": (DETECTORS, "likelihood"),
+}
+
+NOT_SET = ("images", "preset", "seed", "versions")  # filled in when a run starts
+
+Kind = TypeVar("Kind", bound=SubjectConfig)
+
+
+def validated(page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: bool = False) -> Kind:
+    """The configuration that ``page`` describes.
+
+    Args:
+        page: Tables and values.
+        origin: What messages call it.
+        kind: What to make of it.
+        older: The page may have been written by an older version.
+
+    Raises:
+        ConfigError: Naming the first setting that is unknown, missing or does not fit.
+    """
+    tables: dict[str, Any] = dict(page)
+    for key in CHOSEN.keys() & kind.model_fields.keys():
+        tables[key] = chosen(key, tables.get(key, {}), origin, older=older)
+    audits = tables.get("audit", {})
+    if not isinstance(audits, dict):
+        raise ConfigError(f"{origin}: audit = {audits!r} does not fit: it is a table of tables, one for each audit.")
+    tables["audit"] = {name: _audit(name, table, origin, older) for name, table in audits.items()}
+    known = [name for name in setting_names(kind) if name.partition(".")[0] not in NOT_SET]
+    return _valid(kind, tables, origin, "", known)
+
+
+def chosen(key: str, table: Any, origin: str, *, older: bool = False) -> Section:
+    """The section ``key``, of the class that its ``name`` chooses."""
+    registry, default = CHOSEN[key]
+    table = named(table)
+    if not isinstance(table, dict):
+        raise ConfigError(f"{origin}: {key} = {table!r} does not fit: it is a table such as {key} = {{ name = '{default}' }}.")
+    table = {"name": default, **table}
+    if not isinstance(table["name"], str):
+        raise ConfigError(f"{origin}: {key}.name = {table['name']!r} does not fit: it is a text.")
+    kind = settings_of(registry, table["name"])
+    table = kind.from_older(table) if older else table
+    return _valid(kind, table, origin, f"{key}.", [f"{key}.{name}" for name in setting_names(kind)])
+
+
+def settings_of(registry: Registry[Any], name: str) -> type[Section]:
+    """The settings class of a member."""
+    member = imported(registry.outside, registry.kind) if registry.outside and ":" in name else registry.get(name)
+    kind: type[Section] = getattr(member, "Settings", None) or getattr(member, "settings", None) or member
+    return kind
+
+
+def _audit(name: str, table: Any, origin: str, older: bool) -> Section:
+    if name not in AUDITS.names() and ":" not in name:
+        known = [f"audit.{audit}" for audit in AUDITS.names()]
+        raise ConfigError(f"{origin}: setting 'audit.{name}' is not known; {nearest(f'audit.{name}', known)}")
+    kind = settings_of(AUDITS, name)
+    table = kind.from_older(table) if older and isinstance(table, dict) else table
+    return _valid(kind, table, origin, f"audit.{name}.", [f"audit.{name}.{key}" for key in setting_names(kind)])
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _valid(kind: type[Model], table: Any, origin: str, prefix: str, known: list[str]) -> Model:
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        deepest = max(error.errors(), key=lambda problem: len(problem["loc"]))  # in a union, the member that was meant
+        raise ConfigError(f"{origin}: {_sentence(deepest, prefix, known, kind)}") from error
+
+
+def _sentence(problem: Any, prefix: str, known: list[str], kind: type[BaseModel]) -> str:
+    unknown = problem["type"] == "extra_forbidden"
+    key = prefix + ".".join(_path(kind, problem["loc"]))
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        context = problem["ctx"]
+        given = context.get("tag", "nothing")
+        return f"{key}.name = '{given}' is not known; use one of {context.get('expected_tags', 'those documented')}."
+    if unknown:
+        moved = _moved(kind, problem["loc"])
+        hint = f"it is now '{prefix}{moved}'." if moved else _elsewhere(key) or _closest(key, known)
+        return f"setting '{key}' is not known; {hint}"
+    if problem["type"] == "missing":
+        return f"setting '{key}' is missing; add it."
+    what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{key.rstrip('.')} = {problem['input']!r} does not fit: {what}{_nearest_number(problem)}."
+
+
+def _path(kind: type[BaseModel], location: tuple[Any, ...]) -> Iterator[str]:
+    """The keys of a location, without the tags that pydantic adds for the members of a union."""
+    here: list[type[BaseModel]] = [kind]
+    tags: set[str] = set()
+    for part in map(str, location):
+        fields = [model.model_fields[part] for model in here if part in model.model_fields]
+        if fields or part not in tags:
+            yield part
+            here = [model for field in fields for model in _models_in(field.annotation)]
+            tags = {tag for field in fields for member in get_args(field.annotation) for tag in _tags(member)}
+
+
+def _tags(member: Any) -> Iterator[str]:
+    """What pydantic may call a member of a union."""
+    yield getattr(member, "__name__", str(member))
+    for model in _models_in(member):
+        yield from (model.__name__, *map(str, get_args(getattr(model.model_fields.get("name"), "annotation", None))))
+    if args := get_args(member):
+        yield getattr(args[0], "__name__", "")
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _closest(key: str, known: list[str]) -> str:
+    """The closest setting; of a section that does not exist, the sections there are."""
+    sections = dict.fromkeys(name.partition(".")[0] for name in known)
+    return nearest(key, known if key.partition(".")[0] in sections else sections)
+
+
+def _moved(kind: type[BaseModel], location: tuple[Any, ...]) -> str:
+    moved: Mapping[str, str] = getattr(kind, "moved", {})
+    return moved.get(".".join(map(str, location)), "")
+
+
+def _elsewhere(key: str) -> str:
+    """Which other members of the section have the setting."""
+    section, _, setting = key.partition(".")
+    if section not in CHOSEN:
+        return ""
+    registry, _ = CHOSEN[section]
+    having = [name for name in registry.names() if setting in setting_names(settings_of(registry, name))]
+    if not having:
+        return ""
+    have = f"{section} {having[0]} has" if len(having) == 1 else f"{section}s {' and '.join(having)} have"
+    return f"{have} it: set {section}={having[0]} as well, or leave it out."
+
+
+def _nearest_number(problem: Any) -> str:
+    """The nearest number that the bound of a whole number allows."""
+    steps = {"gt": 1, "ge": 0, "lt": -1, "le": 0}
+    allowed = [limit + steps[bound] for bound, limit in problem.get("ctx", {}).items() if bound in steps and type(limit) is int]
+    return f"; the nearest that does is {allowed[0]}" if allowed else ""
+
+
+def setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """All settings as ``section.key``."""
+    names: list[str] = []
+    for key, field in section.model_fields.items():
+        inner = _models_in(field.annotation)
+        nested = [name for kind in inner for name in setting_names(kind, f"{prefix}{key}.")]
+        names += dict.fromkeys(nested if inner and nested else [prefix + key])
+    return names

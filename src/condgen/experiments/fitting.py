@@ -1,0 +1,142 @@
+"""Train any density from Python, into a run directory that every command reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from condgen import machine
+from condgen.classifier import GenerativeClassifier
+from condgen.config import Config, Data, DetectorSettings, ModelSettings, ObjectiveSettings, Training
+from condgen.config.validation import chosen
+from condgen.data.augmentation import Augmentation
+from condgen.data.dataset import Splits, check_fits
+from condgen.density import ClassConditionalDensity
+from condgen.errors import CondgenError, ConfigError
+from condgen.experiments.building import Experiment, at_its_place, images_of
+from condgen.experiments.training import reopen, run_training
+from condgen.models.own import OwnModel
+from condgen.runs import Run
+from condgen.training.loader import steps_per_epoch
+from condgen.validation import check_model
+
+
+def fit(
+    model: ClassConditionalDensity | GenerativeClassifier,
+    splits: Splits,
+    directory: Path | str,
+    *,
+    objective: ObjectiveSettings | Mapping[str, Any] | str = "likelihood",
+    training: Training | Mapping[str, Any] | None = None,
+    data: Data | None = None,
+    built_by: ModelSettings | Mapping[str, Any] | str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    resume: bool = False,
+    minutes: float | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train ``model`` in place and leave a run directory; the model ends with the weights of the best checkpoint.
+
+    Args:
+        model: Any density, or a classifier with a class prior of its own.
+        splits: Training images, and validation images that pick the best checkpoint.
+        directory: Of the run; must be new, or with ``resume`` a run with the same settings.
+        objective: Name or table, such as ``{"name": "reweight", "alpha": 0.5}``.
+        training: Epochs, batch size, learning rate and so on; a table is enough.
+        data: Name, size and augmentation of the data, for the page. Default: the name of ``splits``, no augmentation.
+        built_by: How commands build this model again: ``package.module:factory``, or a table with that ``name`` and
+            the factory's arguments. Default: as its family built it, or its class without arguments.
+        seed: Of everything random.
+        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        resume: Continue from the newest checkpoint.
+        minutes: Stop before an epoch that would exceed this.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: If a setting does not fit, or ``built_by`` builds another model.
+        DataError: If the model is not for the images.
+        RunError: If ``directory`` is taken, or with ``resume`` is another experiment's.
+
+    Examples:
+        >>> import tempfile
+        >>> import torch
+        >>> from condgen import DiagonalGaussian, open_dataset
+        >>> model = DiagonalGaussian(torch.nn.Parameter(torch.rand(10, 1, 8, 8)), pixel_levels=17)
+        >>> where = tempfile.mkdtemp() + "/run"
+        >>> run = fit(model, open_dataset("digits"), where, training={"epochs": 1}, quiet=True)
+        >>> run.epochs_done
+        1
+    """
+    classifier = model if isinstance(model, GenerativeClassifier) else GenerativeClassifier(model)
+    density = classifier.density
+    check_model(density)
+    for part in (splits.train, splits.validation):
+        check_fits(part, density)
+    config = at_its_place(
+        Config(
+            data=data or Data(name=splits.name),
+            model=_model_settings(density, built_by, splits, seed),
+            objective=_objective(objective),
+            detector=cast(DetectorSettings, chosen("detector", {}, "fit")),
+            training=training if isinstance(training, Training) else Training.model_validate(dict(training or {})),
+            seed=seed,
+        )
+    )
+    number = steps_per_epoch(splits.train, config.training)
+    path = Path(directory)
+    run = reopen(path, config) if resume else None
+    classifier.to(machine.prepare_device(device))
+    step = config.objective.step(classifier, config.training, number)
+    augmentation = Augmentation(config.data.crop_padding, config.data.flip)
+    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
+    experiment = Experiment(classifier, step, splits, augmentation)
+    run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+    return run
+
+
+def _objective(objective: ObjectiveSettings | Mapping[str, Any] | str) -> ObjectiveSettings:
+    if isinstance(objective, ObjectiveSettings):
+        return objective
+    table = objective if isinstance(objective, str) else dict(objective)
+    return cast(ObjectiveSettings, chosen("objective", table, "fit"))
+
+
+def _model_settings(
+    density: ClassConditionalDensity,
+    built_by: ModelSettings | Mapping[str, Any] | str | None,
+    splits: Splits,
+    seed: int,
+) -> ModelSettings:
+    """How to build the model again; checked where the caller says how."""
+    if built_by is None and density.settings is not None:
+        return density.settings
+    kind = type(density)
+    table = built_by if built_by is not None else f"{kind.__module__}:{kind.__qualname__}"
+    settings = table if isinstance(table, ModelSettings) else OwnModel.model_validate(table)
+    try:
+        again = settings.build(images_of(splits), seed)
+        _check_same(again, density, settings.name)
+    except (CondgenError, TypeError) as error:
+        if built_by is not None:
+            raise ConfigError(f"built_by: {error}") from error
+        Console(stderr=True).print(
+            f"condgen cannot build a {kind.__name__} from its name ({error}); commands cannot read this run's model. Give"
+            ' fit(built_by="package.module:factory"), or audit it from Python with model=....',
+            markup=False,
+            style="yellow",
+        )
+    return settings
+
+
+def _check_same(again: object, density: ClassConditionalDensity, name: str) -> None:
+    if not isinstance(again, ClassConditionalDensity):
+        raise ConfigError(f"{name} returns a {type(again).__name__}, expected a ClassConditionalDensity.")
+    shapes = [{key: tuple(value.shape) for key, value in one.state_dict().items()} for one in (again, density)]
+    for key in sorted(shapes[0].keys() | shapes[1].keys()):
+        built, given = (each.get(key) for each in shapes)
+        if built != given:
+            raise ConfigError(
+                f"{name} builds another model: '{key}' has shape {built} there and {given} here; pass its arguments as well."
+            )

@@ -1,0 +1,74 @@
+"""Actnorm: a per-channel affine map that starts out normalising the data."""
+
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from condgen.models.glow.bijections import Bijection, Map
+
+SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
+
+
+class ActNorm(Bijection):
+    r""":math:`z_c = s_c\,(x_c + b_c)` per channel, with :math:`s, b` set once so that z has zero mean and unit variance.
+
+    The first batch seen in training mode sets both; that it has happened is part of the saved state. Where several processes
+    train, all take what the first of them found: one batch is enough, as it is for one process, and copies are equal to the
+    bit, which statistics summed over processes are only if all sum in the same order.
+
+    Args:
+        channels: Number of channels of ``(N, C, H, W)`` inputs.
+
+    References:
+        Kingma & Dhariwal, Glow, Sec. 3.1.
+
+    Examples:
+        >>> z, _ = ActNorm(3)(5 + 2 * torch.randn(64, 3, 8, 8))
+        >>> bool(z.mean().abs() < 1e-5)
+        True
+    """
+
+    initialised: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.register_buffer("initialised", torch.tensor(False))
+        self.settled = False  # whether the buffer has been read: on a GPU that waits for all that is under way
+        self.register_load_state_dict_post_hook(_unsettle)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training and not self.settled:
+            if not self.initialised and len(x):
+                self.initialise(x)
+            self.settled = bool(self.initialised)
+        return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
+
+    def frozen(self) -> Map:
+        scale, of_a_pixel = self.log_scale.exp(), self.log_scale.sum()
+        return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * of_a_pixel)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Set shift and scale from a batch of shape ``(N, C, H, W)``."""
+        std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+        self.shift.copy_(-mean[0])
+        self.log_scale.copy_(-std[0].clamp_min(SMALLEST_STD).log())
+        if dist.is_available() and dist.is_initialized():
+            for parameter in (self.shift, self.log_scale):
+                dist.broadcast(parameter, src=0)
+        self.initialised.fill_(True)
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
+
+
+def _unsettle(module: nn.Module, _: object) -> None:
+    """Loaded weights may or may not be initialised."""
+    cast(ActNorm, module).settled = False

@@ -1,0 +1,68 @@
+"""Invertible 1x1 convolution: a learned mixing of the channels."""
+
+import torch
+from torch import Tensor, nn
+
+from condgen.models.glow.bijections import Bijection, Map, channels_first, images_first
+
+
+class Invertible1x1Convolution(Bijection):
+    r"""Multiplies the channels at each pixel by :math:`W = P L (U + \mathrm{diag}(s))`, started at a rotation.
+
+    :math:`P` and the signs of :math:`s` stay fixed, so that :math:`W` can never become singular and
+    :math:`\log |\det| = H W \sum_c \log |s_c|` costs nothing. The inverse solves two triangular systems in float64:
+    inverting :math:`W` itself in float32 loses all digits once the scales spread.
+
+    Args:
+        channels: Number of channels of ``(N, C, H, W)`` inputs.
+        generator: Draws the rotation.
+
+    References:
+        Kingma & Dhariwal, Glow, Sec. 3.2.
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int, generator: torch.Generator | None = None):
+        super().__init__()
+        rotation, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        scale = upper.diagonal()
+        self.lower = nn.Parameter(lower.tril(-1).float())
+        self.upper = nn.Parameter(upper.triu(1).float())
+        self.log_scale = nn.Parameter(scale.abs().log().float())
+        self.register_buffer("permutation", permutation.float())
+        self.register_buffer("sign", scale.sign().float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return _mixed(self.weight(), x), self._log_det(x)
+
+    def frozen(self) -> Map:
+        weight, of_a_pixel = self.weight(), self.log_scale.sum()
+        return lambda x: (_mixed(weight, x), x.shape[-2] * x.shape[-1] * of_a_pixel)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = (triangle.double() for triangle in self._triangles())
+        channels = channels_first(z).double()
+        columns = self.permutation.T.double() @ channels.flatten(1)
+        columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
+        columns = torch.linalg.solve_triangular(upper, columns, upper=True)
+        return images_first(columns.view_as(channels).to(z.dtype)), -self._log_det(z)
+
+    def weight(self) -> Tensor:
+        """W, shape ``(C, C)``."""
+        lower, upper = self._triangles()
+        return self.permutation @ torch.addmm(upper, lower, upper)
+
+    def _triangles(self) -> tuple[Tensor, Tensor]:
+        """L less its diagonal of ones, and U with that of the scales."""
+        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
+
+
+def _mixed(weight: Tensor, x: Tensor) -> Tensor:
+    channels = channels_first(x)
+    return images_first((weight @ channels.flatten(1)).view_as(channels))

@@ -1,0 +1,197 @@
+"""Class-conditional Glow: the flow of every experiment (appendix A and B)."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condgen import machine
+from condgen.density import ClassConditionalDensity
+from condgen.errors import ConfigError
+from condgen.models.glow.actnorm import ActNorm
+from condgen.models.glow.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
+from condgen.models.glow.convolution import Invertible1x1Convolution
+from condgen.models.glow.coupling import AffineCoupling
+from condgen.models.glow.coupling_network import path_of
+from condgen.models.glow.noise import NoisyImages
+from condgen.models.glow.priors import Prior, SplitPrior
+from condgen.validation import check_labels
+
+DRAWS = 100  # of a sample whose image is not finite
+DECODED_AT_ONCE = 250  # images
+
+
+def block(channels: int, width: int, precision: torch.dtype | None, generator: torch.Generator) -> list[Bijection]:
+    """One step of the flow: actnorm, 1x1 convolution, affine coupling."""
+    convolution = Invertible1x1Convolution(channels, generator)
+    return [ActNorm(channels), convolution, AffineCoupling(channels, width, precision)]
+
+
+class Glow(ClassConditionalDensity):
+    r"""Glow with a class-conditional prior over all of its latent vector.
+
+    .. math:: \log p(x \mid y) = \log p(z \mid y) + \log |\det \partial z / \partial v| + \text{const},\quad z = f(v)
+
+    where v is the image, dequantised, with its channels doubled by noise (:class:`NoisyImages`). One pass through f
+    serves all classes.
+
+    Args:
+        prior: :math:`p(z \mid y)` over ``2 * C * H * W`` numbers; brings the number of classes.
+        event_shape: Shape ``(C, H, W)`` of the images.
+        pixel_levels: How many values a stored pixel can take.
+        levels: Number of levels of the multi-scale architecture.
+        blocks: Steps per level.
+        width: Hidden channels of the coupling networks.
+        precision: Of the products inside the coupling networks; all else, log-determinants included, is float32.
+        constant_memory: Recompute activations through the inverse instead of storing them; see :class:`Compose`.
+        generator: Draws the initial rotations.
+
+    Raises:
+        ConfigError: If height or width cannot be halved at the end of each level but the last.
+
+    Examples:
+        >>> from condgen.models.glow.priors import ClassMixture
+        >>> glow = Glow(ClassMixture(10, 128), event_shape=(1, 8, 8), levels=2, blocks=2, width=16)
+        >>> glow.class_log_prob(torch.rand(3, 1, 8, 8)).shape
+        torch.Size([3, 10])
+    """
+
+    memory_hint = 'a smaller model.width or model.blocks, or model.memory = "constant"'
+
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        event_shape: tuple[int, int, int],
+        pixel_levels: int = 256,
+        levels: int = 4,
+        blocks: int = 12,
+        width: int = 128,
+        precision: torch.dtype | None = None,
+        constant_memory: bool = False,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        check_levels(event_shape, levels)
+        if blocks < 0:
+            raise ConfigError(f"a level of {blocks} blocks cannot be; use 0 or more.")
+        generator = generator or torch.Generator().manual_seed(0)
+        channels, height, columns = event_shape
+        self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
+        self.class_subspace = isinstance(prior, SplitPrior)
+        self.blocks, self.width = blocks, width
+        self.noisy = NoisyImages(event_shape, pixel_levels)
+        noisy_shape = (2 * channels, height, columns)
+        self.flow = MultiScale(
+            [
+                Compose(
+                    [step for _ in range(blocks) for step in block(shape[0], width, precision, generator)],
+                    constant_memory,
+                )
+                for shape in level_shapes(noisy_shape, levels)
+            ],
+            noisy_shape,
+        )
+        self.prior = prior
+        self.actnorms = [step for step in self.modules() if isinstance(step, ActNorm)]
+
+    def compile_for_training(self, **options: Any) -> None:
+        """Let training steps after the first, which initializes actnorm, run a compiled flow.
+
+        Args:
+            options: For :func:`torch.compile`; by default the whole flow becomes one graph, or an error, and runs as a
+                CUDA graph, or with a warning without.
+
+        Raises:
+            ConfigError: If activations are recomputed, which cannot be compiled.
+        """
+        if self._recomputing:
+            raise ConfigError(
+                'training.compile needs model.memory = "standard", but it is "constant"; change one of them before a'
+                " run begins."
+            )
+        self.flow.compile(**{"fullgraph": True, "mode": "reduce-overhead", **options})
+
+    def parts(self) -> list[tuple[str, str]]:
+        shapes = [
+            (f"level {depth}", f"{channels} x {height} x {width}, {self.blocks} blocks of width {self.width}")
+            for depth, (channels, height, width) in enumerate(self.flow.shapes, start=1)
+        ]
+        return [*shapes, ("latent vector", f"{self.prior.dims} numbers")]
+
+    @contextmanager
+    def executed_on(self, device: str) -> Iterator[None]:
+        with path_of(device):
+            yield
+
+    @contextmanager
+    def counted(self) -> Iterator[bool]:
+        """The counter sees no backward pass inside a backward pass: recomputation is off, and counts as one more pass."""
+        recomputing = self._recomputing
+        for step in recomputing:
+            step.constant_memory = False
+        try:
+            yield bool(recomputing)
+        finally:
+            for step in recomputing:
+                step.constant_memory = True
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        log_prob: Tensor = self(x)[0]
+        return log_prob
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        z, log_det = self.encode(x)
+        log_prior, subspace = self.prior(z)
+        return log_prior + log_det[:, None], subspace
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
+        noisy = self.noisy(x, self.noise_generator)
+        if self.training and not self._settled:
+            z, log_det = self.flow.forward(noisy)  # actnorm looks at the batch as a whole
+        elif torch.is_grad_enabled():  # a flow that is called may be compiled
+            z, log_det = self.flow(noisy) if self.training else self.flow.forward(noisy)
+        else:
+            z, log_det = machine.by_pieces(self.flow.frozen(), noisy)
+        return z, log_det + self.noisy.log_volume
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images whose :meth:`encode` is ``z``, shape ``(N, C, H, W)``, not clipped to [0, 1]."""
+        return self.noisy.images(machine.by_pieces(self.flow.inverse, z)[0])
+
+    @torch.no_grad()
+    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+        """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``.
+
+        Far in the tails of a prior the inverse of a flow may exceed what a float holds; such a z is drawn again.
+
+        Raises:
+            ConfigError: If the temperature is negative or not finite, or too high to draw images at all.
+            ImageError: If a label is not a class of the model.
+        """
+        if not 0 <= temperature < math.inf:
+            raise ConfigError(f"a temperature of {temperature:g} draws nothing; use a number from 0 on, such as 0.8.")
+        check_labels(label, self.num_classes)
+        x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
+        left = torch.arange(len(label))
+        for _ in range(DRAWS):
+            z = self.prior.sample(label[left], temperature, generator)
+            x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
+            left = torch.nonzero(~torch.isfinite(x).flatten(1).all(1)).flatten().cpu()
+            if not len(left):
+                return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
+        raise ConfigError(
+            f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a temperature below {temperature:g}."
+        )
+
+    @property
+    def _settled(self) -> bool:
+        return all(actnorm.settled for actnorm in self.actnorms)
+
+    @property
+    def _recomputing(self) -> list[Compose]:
+        return [step for step in self.modules() if isinstance(step, Compose) and step.constant_memory]

@@ -1,0 +1,187 @@
+r"""Class-conditional priors over the whole latent vector, :math:`p(z \mid y)`."""
+
+import abc
+import math
+
+import torch
+from torch import Tensor, nn
+
+from condgen.errors import ConfigError, nearest
+from condgen.models.distributions import FAMILIES, GAUSSIAN, log_prob
+
+REFERENCE_DIMS = 128
+
+
+class ClassParameters(nn.Module):
+    r"""A mean and a log-scale per class and dimension, whose step size does not grow with the dimensions.
+
+    A step of Adam moves every number by the learning rate, and with it the difference of two class log-likelihoods by
+    ``dims`` times as much: at 2048 dimensions the posterior swings by hundreds of nats from one step to the next. Beyond
+    128 dimensions the parameters therefore count ``128 / dims``-fold.
+    """
+
+    def __init__(self, num_classes: int, dims: int):
+        super().__init__()
+        self.gain = min(1.0, REFERENCE_DIMS / dims)
+        self.raw_mean = nn.Parameter(torch.zeros(num_classes, dims))
+        self.raw_log_scale = nn.Parameter(torch.zeros(num_classes, dims))
+
+    @property
+    def mean(self) -> Tensor:
+        """Shape ``(C, dims)``."""
+        return self.gain * self.raw_mean
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Shape ``(C, dims)``, nats."""
+        return self.gain * self.raw_log_scale
+
+
+class Prior(nn.Module, abc.ABC):
+    r""":math:`p(z \mid y)` on vectors of ``dims`` numbers. A subclass writes two methods.
+
+    Args:
+        num_classes: C.
+        dims: Length of z.
+        family: What stands around the mean of a class; a key of :data:`condgen.models.distributions.FAMILIES` (C.1).
+        label_smoothing: :math:`\epsilon`, the probability that a latent cluster is not that of the label (C.2).
+    """
+
+    def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
+        super().__init__()
+        if family not in FAMILIES:
+            raise ConfigError(f"family '{family}' is not known; {nearest(family, FAMILIES)}")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1.")
+        if label_smoothing > 0 and num_classes < 2:
+            raise ConfigError(
+                f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
+                " or use 2 or more classes."
+            )
+        self.num_classes = num_classes
+        self.dims = dims
+        self.family = FAMILIES[family]
+        self.label_smoothing = label_smoothing
+
+    @abc.abstractmethod
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        r""":math:`\log p(z \mid k)` of every cluster and, where there is a class subspace, :math:`\log p(z_s \mid k)`."""
+
+    @abc.abstractmethod
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """One ``z`` for each cluster, shape ``(N, dims)``; ``temperature`` multiplies the scales."""
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        r""":math:`\log p(z \mid y)` and, where there is a class subspace, :math:`\log p(z_s \mid y)`; both ``(N, C)``, nats."""
+        of_z, of_subspace = self.cluster_log_prob(z)
+        return self._smoothed(of_z), None if of_subspace is None else self._smoothed(of_subspace)
+
+    def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """One ``z`` for each label, shape ``(N, dims)``; all is drawn where the generator lives and then moved."""
+        label = label.to(generator.device)
+        other = (label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)) % self.num_classes
+        swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
+        return self.sample_cluster(torch.where(swapped, other, label).to(self.device), temperature, generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.parameters()).device
+
+    def _smoothed(self, of_cluster: Tensor) -> Tensor:
+        r""":math:`\log \sum_k p(k \mid y)\, p(z \mid k)`: :math:`1 - \epsilon` at k = y, the rest spread evenly."""
+        if self.label_smoothing == 0:
+            return of_cluster
+        others = self.label_smoothing / (self.num_classes - 1)
+        weights = torch.full((self.num_classes, self.num_classes), others, dtype=of_cluster.dtype, device=of_cluster.device)
+        weights.fill_diagonal_(1 - self.label_smoothing)
+        return torch.logsumexp(of_cluster[:, None] + weights.log(), dim=-1)
+
+
+class ClassMixture(Prior):
+    r""":math:`p(z \mid y)` with a mean and a scale per class over all of z: Base and Reweight (Sec. 4.1).
+
+    Examples:
+        >>> prior = ClassMixture(num_classes=10, dims=32)
+        >>> prior(torch.randn(4, 32))[0].shape
+        torch.Size([4, 10])
+    """
+
+    def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
+        super().__init__(num_classes, dims, family, label_smoothing)
+        self.classes = ClassParameters(num_classes, dims)
+
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, None]:
+        return log_prob(self.family, z[:, None], self.classes.mean, self.classes.log_scale), None
+
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        noise = self.family.draw((len(cluster), self.dims), generator).to(self.device)
+        return self.classes.mean[cluster] + temperature * self.classes.log_scale[cluster].exp() * noise
+
+
+class SplitPrior(Prior):
+    r""":math:`p(z \mid y) = \mathcal{N}(z_s; e_y, \sigma^2 I)\, p(z_n \mid z_s, y)`.
+
+    The last C numbers of z, from the deepest level, are :math:`z_s`; their log-probabilities serve as logits of the
+    cross-entropy. A network with one hidden layer reads :math:`(y, z_s)` and adds to a mean and a log-scale per class.
+
+    Args:
+        num_classes: C.
+        dims: Length of z.
+        scale: :math:`\sigma`, the constant scale of the class subspace.
+        family: Of :math:`p(z_n \mid z_s, y)`.
+        label_smoothing: As for :class:`Prior`.
+        hidden: Width of the network's hidden layer.
+
+    References:
+        Appendix A.4, with :math:`z_s` where the paper's last line prints :math:`z_n` on both sides.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dims: int,
+        scale: float = 0.3,
+        family: str = "gaussian",
+        label_smoothing: float = 0.0,
+        hidden: int = 64,
+    ):
+        super().__init__(num_classes, dims, family, label_smoothing)
+        if dims <= num_classes:
+            raise ConfigError(
+                f"the split prior keeps a number of z for each of {num_classes} classes, but z has {dims} in all; use larger"
+                f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
+            )
+        if not 0 < scale < math.inf:
+            raise ConfigError(f"the class subspace has a positive scale and not {scale:g}; use one such as 0.3.")
+        self.rest = dims - num_classes
+        self.log_subspace_scale = math.log(scale)
+        self.classes = ClassParameters(num_classes, self.rest)
+        self.of_class = nn.Embedding(num_classes, hidden)
+        self.of_subspace = nn.Linear(num_classes, hidden)
+        self.network = nn.Linear(hidden, 2 * self.rest)
+        nn.init.zeros_(self.network.weight)
+        nn.init.zeros_(self.network.bias)
+
+    def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        rest, subspace = z.split([self.rest, self.num_classes], dim=1)
+        corners = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
+        of_subspace = log_prob(GAUSSIAN, subspace[:, None], corners, z.new_full((), self.log_subspace_scale).expand_as(corners))
+        every_class = torch.arange(self.num_classes, device=z.device)
+        mean, log_scale = self.mean_and_log_scale(subspace[:, None], every_class)
+        return of_subspace + log_prob(self.family, rest[:, None], mean, log_scale), of_subspace
+
+    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        corner = nn.functional.one_hot(cluster, self.num_classes).to(self.classes.raw_mean.dtype)
+        noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator).to(self.device)
+        subspace = corner + temperature * math.exp(self.log_subspace_scale) * noise
+        mean, log_scale = self.mean_and_log_scale(subspace, cluster)
+        noise = self.family.draw((len(cluster), self.rest), generator).to(self.device)
+        rest = mean + temperature * log_scale.exp() * noise
+        return torch.cat([rest, subspace], dim=1)
+
+    def mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Of :math:`p(z_n \mid z_s, y)`, shape ``(..., dims - C)``; ``subspace`` and ``label`` broadcast."""
+        hidden = torch.relu(self.of_class(label) + self.of_subspace(subspace))
+        mean, log_scale = (self.classes.gain * part for part in self.network(hidden).chunk(2, dim=-1))
+        return self.classes.mean[label] + mean, self.classes.log_scale[label] + log_scale

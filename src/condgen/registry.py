@@ -1,0 +1,99 @@
+"""Registries: the models, objectives, detectors and audits that a configuration can name.
+
+A member is one file plus one line in a table below. Modules are imported when a member is first used, so that
+names are known without importing torch. ``package.module:attribute`` names a member outside of condgen.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from condgen.errors import ConfigError, nearest
+
+Member = TypeVar("Member")
+
+
+class Registry(Generic[Member]):
+    """Members by name.
+
+    Args:
+        kind: What a member is called in messages.
+        modules: The module of each member of condgen, in the order in which members are listed and run.
+        outside: ``module:class`` that holds the settings of members outside of condgen, where they are no members of
+            their own but functions.
+
+    Examples:
+        >>> AUDITS.names()[0]
+        'classification'
+        >>> DETECTORS.get("likelihood").unit
+        'bits/dim'
+    """
+
+    def __init__(self, kind: str, modules: Mapping[str, str], outside: str = ""):
+        self.kind, self.outside = kind, outside
+        self._modules = dict(modules)
+        self._members: dict[str, Member] = {}
+
+    def names(self) -> list[str]:
+        """All names, those of condgen first."""
+        return [*self._modules, *(name for name in self._members if name not in self._modules)]
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorate a class, or call with an object, to make it the member ``name``."""
+
+        def add(member: Member) -> Member:
+            self._members[name] = member
+            return member
+
+        return add
+
+    def get(self, name: str) -> Member:
+        """The member ``name``, or the attribute that ``package.module:attribute`` names.
+
+        Raises:
+            ConfigError: If there is none; the closest name is suggested.
+        """
+        if ":" in name:
+            member: Member = imported(name, self.kind)
+            return member
+        if name not in self._members and name in self._modules:
+            importlib.import_module(self._modules[name])
+        if name not in self._members:
+            raise ConfigError(f"{self.kind} '{name}' is not known; {nearest(name, self.names())}")
+        return self._members[name]
+
+
+def imported(path: str, kind: str) -> Any:
+    """The attribute that ``package.module:attribute`` names.
+
+    Raises:
+        ConfigError: If the module cannot be imported or has no such attribute.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{kind} '{path}' cannot be imported ({error}); give package.module:attribute of something on PYTHONPATH."
+        ) from error
+
+
+MODELS: Registry[Any] = Registry("model", {"glow": "condgen.models.glow.settings"}, outside="condgen.models.own:OwnModel")
+OBJECTIVES: Registry[Any] = Registry(
+    "objective",
+    dict.fromkeys(("likelihood", "reweight", "split"), "condgen.training.maximum_likelihood"),
+)
+DETECTORS: Registry[Any] = Registry(
+    "detector",
+    {"likelihood": "condgen.detectors.likelihood", "typicality": "condgen.detectors.typicality"},
+)
+AUDITS: Registry[Any] = Registry(
+    "audit",
+    {
+        "classification": "condgen.audits.classification",
+        "membership": "condgen.audits.membership",
+        "interpolation": "condgen.audits.interpolation",
+        "samples": "condgen.audits.samples",
+        "adversarial": "condgen.audits.adversarial",
+    },
+)

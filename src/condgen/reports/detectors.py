@@ -1,0 +1,100 @@
+"""The detector that a record was made with: its name, unit and threshold."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from condgen.audits.records import Record
+
+BITS_PER_DIM = "bits/dim"
+
+
+@dataclass(frozen=True)
+class DetectorUsed:
+    """A detector as records know it.
+
+    Args:
+        name: Of the score.
+        unit: Of the score; may be empty.
+        threshold: In ``unit``; scores above it are rejected.
+    """
+
+    name: str
+    unit: str
+    threshold: float
+
+    @property
+    def words(self) -> str:
+        """The threshold with its unit.
+
+        >>> DetectorUsed("typicality", "nats", 12.345).words
+        '12.35 nats'
+        """
+        return f"{self.threshold:.2f} {self.unit}".rstrip()
+
+    @property
+    def axis(self) -> str:
+        """The label of an axis of scores."""
+        return f"{self.name} score" + (f", {self.unit}" if self.unit else "")
+
+    def agrees(self, other: "DetectorUsed") -> bool:
+        """Whether both are the same detector at the same threshold, up to rounding."""
+        same_score = (self.name, self.unit) == (other.name, other.unit)
+        return same_score and self.has_threshold(other.threshold)
+
+    def has_threshold(self, threshold: float) -> bool:
+        """Whether the threshold is this one, up to rounding."""
+        return math.isclose(self.threshold, threshold, rel_tol=1e-4)
+
+
+def detector_noted(summary: Mapping[str, Any]) -> DetectorUsed | None:
+    """The detector of a summary, or ``None``; older ones note only the likelihood's threshold."""
+    noted = summary.get("detector")
+    noted = noted if isinstance(noted, Mapping) else {}
+    threshold = noted.get("threshold", summary.get("threshold"))
+    if not isinstance(threshold, (int, float)):
+        return None
+    name, unit = noted.get("name", "likelihood"), noted.get("unit", BITS_PER_DIM)
+    return DetectorUsed(str(name), str(unit), float(threshold))
+
+
+def detector_of(summary: Mapping[str, Any]) -> DetectorUsed:
+    """The detector of a summary that must have one.
+
+    Raises:
+        KeyError: If it notes none.
+    """
+    detector = detector_noted(summary)
+    if detector is None:
+        raise KeyError("threshold")
+    return detector
+
+
+def rejects_bits_per_dim(record: Record) -> bool:
+    """Whether the detector's score is the array ``bits_per_dim`` itself, so that both share an axis."""
+    if detector_of(record.summary).unit != BITS_PER_DIM:
+        return False
+    score = record.arrays.get("score")
+    return score is None or bool(np.allclose(score, record.arrays["bits_per_dim"], rtol=1e-4))
+
+
+Cell = Callable[[Mapping[str, Any]], str]
+
+
+def threshold_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
+    """The columns of a table that say which detector: the unit stands in the head if all share it."""
+    found = [detector_of(summary) for summary in summaries]
+    columns: dict[str, Cell] = {}
+    if any(detector.name != "likelihood" for detector in found):
+        columns["detector"] = lambda summary: detector_of(summary).name
+    units = {detector.unit for detector in found}
+    if len(units) == 1:
+        unit = units.pop()
+        head = f"threshold, {unit}" if unit else "threshold"
+        columns[head] = lambda summary: f"{detector_of(summary).threshold:.2f}"
+    else:
+        columns["threshold"] = lambda summary: detector_of(summary).words
+    return columns

@@ -1,0 +1,251 @@
+"""Table 2: attacks on the classifier, and on classifier and detector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from condgen.audits.adversarial.summary import WORST, by_attack, curve
+from condgen.audits.checks import FAIL, Check
+from condgen.reports.audited import Audited
+from condgen.reports.detectors import detector_of, threshold_columns
+from condgen.reports.figures import CYCLE, GREY, class_name, plain
+from condgen.reports.images import draw_image
+from condgen.reports.sections.section import Part, Section
+from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
+
+AUDIT = "adversarial"
+PLAIN = ("undetected %", "(misclassified)", "median L2")
+AWARE = ("detector-aware: undetected %", "(any distance)", "quantized %", "median L2 ")
+
+
+def attacks_table(models: Sequence[Audited]) -> Table:
+    """Table 2, a row for each attack on each model."""
+    return attacks_table_of(summaries_of(models, AUDIT))
+
+
+def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
+    """Table 2 from summaries by the name of the model."""
+    detector = threshold_columns(summaries.values())
+    rows = tuple(
+        (
+            model,
+            unaware["attack"],
+            f"{s['epsilon']:.3g}",
+            *(cell(s) for cell in detector.values()),
+            *_cells(unaware, aware),
+            str(s["n"]),
+        )
+        for model, s in summaries.items()
+        for unaware, aware in _pairs(s)
+    )
+    return Table(
+        "table2",
+        "Table 2: attacks",
+        "Share of the n test images (all correctly classified and accepted before the attack) on"
+        " which an attack succeeds within L2 distance ε. Brackets: 95 % Wilson intervals; those of"
+        " the other numbers are in table2.json. Left: attacks on the classifier alone that the"
+        " detector accepts; in parentheses, all that are misclassified, at any distance. Right:"
+        " detector-aware attacks, which the detector accepts: within ε, at any distance, and within"
+        " ε after quantization to the data's levels. Medians are over all images;"
+        f" {MISSING} where fewer than half succeed. Worst case: the best of all attacks on each"
+        " image.",
+        ("model", "attack", "ε", *detector, *PLAIN, *AWARE, "n"),
+        rows,
+        tuple({"model": model, "epsilon": s["epsilon"], **cell} for model, s in summaries.items() for cell in s["cells"]),
+    )
+
+
+def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
+    """For each attack, its cell on the classifier and its cell on classifier and detector."""
+    aware = {cell["attack"]: cell for cell in summary["cells"] if cell["knows_detector"]}
+    rest = [cell for cell in summary["cells"] if not cell["knows_detector"]]
+    return [(cell, aware[cell["attack"]]) for cell in rest]
+
+
+def _cells(unaware: Summary, aware: Summary) -> tuple[str, ...]:
+    return (
+        percent(unaware["unnoticed_within"], unaware["unnoticed_within_ci"]),
+        f"({100 * unaware['fooled']:.0f})",
+        _distance(unaware["median_l2"]),
+        percent(aware["unnoticed_within"], aware["unnoticed_within_ci"]),
+        f"({100 * aware['unnoticed']:.0f})",
+        f"{100 * aware['stored_within']:.0f}",
+        _distance(aware["median_l2_unnoticed"]),
+    )
+
+
+def _distance(median: float | None) -> str:
+    return MISSING if median is None else f"{median:.2f}"
+
+
+def checks_table(models: Sequence[Audited]) -> Table:
+    """What the evaluation found when it checked itself."""
+    summaries = summaries_of(models, AUDIT)
+    checks = [(name, Check(**check)) for name, s in summaries.items() for check in s["checks"]]
+    return Table(
+        "checks",
+        "Is the evaluation reliable?",
+        "Each check is for one symptom of attacks that are too weak, which would make a model look robust.",
+        ("model", "check", "", "found", "what to do"),
+        tuple((name, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "") for name, c in checks),
+        tuple({"model": name, "outcome": check.outcome, **asdict(check)} for name, check in checks),
+    )
+
+
+def attack_curves(model: Audited) -> Figure:
+    """Success against distance, for detector-unaware and for detector-aware attacks."""
+    record = model.record(AUDIT)
+    figure = Figure(figsize=(5.6, 3.0), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    cells = {knows: by_attack(record.arrays, knows) for knows in (False, True)}
+    found = np.concatenate([each["any"] for of in cells.values() for each in of.values()])
+    ends = [record.summary["epsilon"], *found[np.isfinite(found) & (found > 0)]]
+    ends = [0.8 * min(ends), 1.25 * max(ends)]
+    titles = ("attacks on the classifier", "detector-aware attacks")
+    for axes, (knows, attacks), title in zip(panels, cells.items(), titles, strict=True):
+        for place, (name, each) in enumerate(attacks.items()):
+            look: dict[str, Any] = {"color": CYCLE[place % len(CYCLE)], "linewidth": 1}
+            look = {"color": "black", "linewidth": 1.8} if name == WORST else look
+            _steps(axes, each["unnoticed"], ends, label=plain(name), **look)
+            if not knows:
+                _steps(axes, each["any"], ends, linestyle=":", **look)
+        axes.axvline(record.summary["epsilon"], color=GREY, linestyle="--", linewidth=0.8)
+        axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103))
+        _label_distances(axes, ends)
+        axes.set_title(f"{plain(model.name)}\n{title}")
+    panels[0].set_ylabel("undetected, % of images")
+    panels[0].plot([], [], color=GREY, linestyle=":", label="detected or not")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=7, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _steps(axes: Any, found: Any, ends: list[float], **look: Any) -> None:
+    distance, share = curve(found)
+    last = share[-1:] if len(share) else [0]
+    height = 100 * np.concatenate([[0], share, last])
+    axes.step([ends[0], *distance, ends[1]], height, where="post", **look)
+
+
+def _label_distances(axes: Any, ends: list[float]) -> None:
+    """Labels on a logarithmic axis that do not overlap: 1, 2, 5, 10, or only the powers of 10."""
+    steps = (1.0, 2.0, 5.0) if ends[1] / ends[0] < 60 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def attack_gallery(model: Audited) -> Figure:
+    """Original, perturbed image and difference: the nearest success of each attack on each goal."""
+    arrays = model.record(AUDIT).arrays
+    cells = [(arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]]
+    shown = [place for place, cell in enumerate(cells) if cell not in cells[:place]]
+    width, height = 6.4, 0.95 * max(1, len(shown)) + 0.3
+    figure = Figure(figsize=(width, height))
+    if not shown:
+        figure.text(0.5, 0.5, "no attack succeeded", ha="center", va="center")
+        return figure
+    axes = figure.add_axes((0, 0, 1, 1))  # in inches from the top left
+    for column, title in enumerate(("original", "perturbed", "difference")):
+        axes.text(0.95 * column + 0.5, 0.15, title, ha="center", va="center", fontsize=7.5)
+    for line, place in enumerate(shown):
+        top = 0.3 + 0.95 * line
+        original, perturbed = arrays["gallery_original"][place], arrays["gallery_perturbed"][place]
+        shift = perturbed - original
+        difference = 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6)  # gray is no change
+        for column, image in enumerate((original, perturbed, difference)):
+            draw_image(axes, image, cell=(0.95 * column + 0.05, top, 0.9))
+        said = _gallery_words(model, arrays, arrays["gallery_row"][place])
+        axes.text(3, top + 0.45, said, va="center", fontsize=7.5)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return figure
+
+
+def _gallery_words(model: Audited, arrays: Any, row: int) -> str:
+    aware = "detector-aware" if arrays["knows_detector"][row] else "detector-unaware"
+    detected = "detected" if arrays["flagged"][row] else "undetected"
+    label, predicted = (class_name(model, arrays[key][row]) for key in ("label", "predicted"))
+    return (
+        f"{plain(str(arrays['attack'][row]))}, {aware}: {detected}\n"
+        f"{label} classified as {predicted}, L2 {arrays['l2'][row]:.2g},"
+        f" Linf {arrays['linf'][row]:.2g}\n"
+        f"{arrays['bits_per_dim_before'][row]:.2f} → {arrays['bits_per_dim'][row]:.2f} bits/dim"
+    )
+
+
+def words(name: str, summary: Summary) -> str:
+    """A paragraph on Table 2."""
+    unaware, aware = _worst(summary)
+    goal = "one wrong class drawn for each image" if summary["targeted"] else "any wrong class"
+    detector = detector_of(summary)
+    return (
+        f"{name} classifies {summary['correct']} of {summary['drawn']} test images correctly, and"
+        f" its detector ({detector.name}, threshold {detector.words}) accepts"
+        f" {summary['accepted']}. The {summary['n']} that are both were attacked (budget"
+        f" {summary['budget']}; goal: {goal}). Within an L2 distance of {summary['epsilon']:.3g},"
+        f" {percent(unaware['fooled_within'], unaware['fooled_within_ci'])} % are misclassified under"
+        " the best attack on the classifier, and"
+        f" {percent(unaware['unnoticed_within'], unaware['unnoticed_within_ci'])} % of all are also"
+        " undetected. Detector-aware attacks evade both on"
+        f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % within this distance"
+        f" and on {percent(aware['unnoticed'], aware['unnoticed_ci'])} % at any."
+        f" {_checked(summary)}."
+    )
+
+
+def _checked(summary: Summary) -> str:
+    """Which checks of the evaluation failed or were not run."""
+    failed, not_run = ([c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None))
+    said = (
+        f"Read these numbers with care: the evaluation fails these checks: {'; '.join(failed)}"
+        if failed
+        else "No check of the evaluation fails"
+    )
+    return said + (f"; not run: {'; '.join(not_run)}" if not_run else "")
+
+
+def verdict(models: Sequence[Audited]) -> str:
+    """On how many images detector-aware attacks succeed, for each model."""
+    said = [_verdict(name, summary) for name, summary in summaries_of(models, AUDIT).items()]
+    return f"Detector-aware attacks evade the detector {'; '.join(said)}."
+
+
+def _verdict(name: str, summary: Summary) -> str:
+    """The share for one model, and how far its images had to be moved."""
+    _, aware = _worst(summary)
+    said = f"of {name} on {percent(aware['unnoticed'], aware['unnoticed_ci'])} % of {summary['n']} images"
+    middle = aware["median_l2_unnoticed"]
+    if middle is None:
+        return said
+    bounds = aware["median_l2_unnoticed_ci"]
+    span = ", ".join("∞" if length is None else f"{length:.2g}" for length in bounds)
+    return f"{said} (median L2 distance {middle:.2g} [{span}])"
+
+
+def _worst(summary: Summary) -> list[Summary]:
+    """The worst case on the classifier, and on classifier and detector."""
+    return [cell for cell in summary["cells"] if cell["attack"] == WORST]
+
+
+SECTION = Section(
+    AUDIT,
+    (
+        Part(
+            "Attacks",
+            table=attacks_table,
+            figure=attack_curves,
+            words=lambda model: words(model.name, model.record(AUDIT).summary),
+        ),
+        Part("Is the evaluation of attacks reliable?", table=checks_table),
+        Part(
+            "Perturbed images",
+            figure=attack_gallery,
+            words=lambda model: f"The nearest success of each attack: {model.name}",
+        ),
+    ),
+    verdict,
+)

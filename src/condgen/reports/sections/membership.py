@@ -1,0 +1,88 @@
+"""Fig. 3: does a wrong label make an image unlikely?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from condgen.reports.audited import Audited
+from condgen.reports.figures import BLUE, ORANGE, plain
+from condgen.reports.sections.section import Part, Section
+from condgen.reports.tables import Summary, Table, model_table, number, summaries_of
+
+AUDIT = "membership"
+
+
+def membership_table(models: Sequence[Audited]) -> Table:
+    """The numbers of Fig. 3."""
+    return model_table(
+        "membership",
+        "Label likelihood (numbers of Fig. 3)",
+        "Bits/dim under the right class and under the likeliest wrong class; mean gap, and standard"
+        " deviation under the right class (spread), in nats. AUROC: of bits/dim as a detector of"
+        " wrong labels; 0.5 is guessing. Brackets: 95 % intervals.",
+        summaries_of(models, AUDIT),
+        {
+            "right class": lambda s: f"{s['bits_per_dim_right']:.3f}",
+            "wrong class": lambda s: f"{s['bits_per_dim_wrong']:.3f}",
+            "gap, nats": lambda s: f"{s['gap_nats']:.1f}",
+            "spread, nats": lambda s: f"{s['spread_nats']:.1f}",
+            "AUROC": lambda s: number(s["auroc"], s["auroc_ci"]),
+            "n": lambda s: str(s["n"]),
+        },
+    )
+
+
+def membership_histogram(model: Audited) -> Figure:
+    """Fig. 3: bits/dim under the right class and under the likeliest wrong class."""
+    record = model.record(AUDIT)
+    right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
+    low, high = np.quantile(np.concatenate([right, wrong]), [0.002, 0.998])
+    bins = np.linspace(low, high, 40).tolist()
+    figure = Figure(figsize=(4.0, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(right, bins=bins, color=BLUE, alpha=0.65, label="right class")
+    axes.hist(wrong, bins=bins, color=ORANGE, alpha=0.65, label="likeliest wrong class")
+    auroc = record.summary["auroc"]
+    axes.set(xlabel="bits/dim", ylabel="test images")
+    axes.set_title(f"{plain(model.name)}\nAUROC {auroc:.2f} (positive: wrong label)")
+    axes.margins(y=0.25)  # room for the legend above the bars
+    axes.legend(fontsize=7, loc="upper right", ncols=2)
+    return figure
+
+
+def words(name: str, summary: Summary) -> str:
+    """A paragraph on Fig. 3."""
+    gap, (least, most) = summary["gap_nats"], summary["gap_nats_ci"]
+    return (
+        f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average. Under"
+        f" their right labels, images differ from each other by {summary['spread_nats']:.1f} nats"
+        " (standard deviation). As a detector of wrong labels, the likelihood has an AUROC of"
+        f" {number(summary['auroc'], summary['auroc_ci'])}: {_verdict(*summary['auroc_ci'])}."
+    )
+
+
+def _verdict(low: float, high: float) -> str:
+    """What the interval of the AUROC allows to say."""
+    if low <= 0.5 <= high:
+        return "indistinguishable from guessing, so the likelihood does not detect wrong labels"
+    if high < 0.5:
+        return "worse than guessing"
+    if high < 0.75:
+        return "little better than guessing, so the likelihood detects few wrong labels"
+    if high < 0.95:
+        return "better than guessing, but many wrong labels are as likely as right ones"
+    return "the likelihood detects wrong labels"
+
+
+SECTION = Section(
+    AUDIT,
+    (
+        Part(
+            "Label likelihood",
+            table=membership_table,
+            figure=membership_histogram,
+            words=lambda model: words(model.name, model.record(AUDIT).summary),
+        ),
+    ),
+)

@@ -1,0 +1,205 @@
+"""The records that a page shows of each model: of one model and one detector, or none."""
+
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from condgen.audits.records import Record
+from condgen.errors import CondgenError, RunError
+from condgen.registry import AUDITS
+from condgen.reports.audited import Audited, in_order
+from condgen.reports.detectors import DetectorUsed, detector_noted
+from condgen.reports.tables import Table
+from condgen.runs import RecordFolder
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The records of one model that belong together, and why others are not shown.
+
+    Args:
+        source: The model.
+        records: By audit, in the order of the page.
+        left_out: By audit, the reason.
+    """
+
+    source: Audited
+    records: Mapping[str, Record]
+    left_out: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The name in tables and figures."""
+        return self.source.name
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, or its number."""
+        return self.source.class_name(label)
+
+    def audits_made(self) -> list[str]:
+        """The audits that are shown."""
+        return list(self.records)
+
+    def has(self, audit: str) -> bool:
+        """Whether the audit is shown."""
+        return audit in self.records
+
+    def record(self, audit: str) -> Record:
+        """The record of an audit that is shown."""
+        return self.records[audit]
+
+
+def select(model: Audited, threshold: float | None = None) -> Selection:
+    """The records of a model that belong together, recomputed for ``threshold`` if one is given.
+
+    Records of audits that the registry does not know are left out where those of known audits would
+    be refused, since they cannot be made again.
+
+    Raises:
+        RunError: If there is no record, one is damaged, or they are of different weights or
+            detectors.
+    """
+    made = in_order(model.audits_made())
+    if not made:
+        raise RunError(f"{_place(model)} has no record; {_audit_first(model)}")
+    records: dict[str, Record] = {}
+    left_out: dict[str, str] = {}
+    for audit in made:
+        try:
+            records[audit] = model.record(audit)
+        except CondgenError as error:
+            if audit in AUDITS.names():
+                raise
+            left_out[audit] = str(error)
+    steps: list[Callable[[Audited, dict[str, Record]], dict[str, str]]] = [_other_weights, _other_detectors]
+    if threshold is not None:
+        steps.insert(0, partial(_move_threshold, threshold))
+    for reasons_of in steps:
+        left_out |= reasons_of(model, records)
+        records = {audit: record for audit, record in records.items() if audit not in left_out}
+    return Selection(model, records, left_out)
+
+
+def not_run_table(selections: Sequence[Selection]) -> Table:
+    """The audits of the registry without a record, and the records that are left out."""
+    numbers = []
+    for shown in selections:
+        gone = [a for a in AUDITS.names() if not shown.has(a) and a not in shown.left_out]
+        if gone:
+            only = " ".join(f"--only {audit}" for audit in gone)
+            folder = isinstance(shown.source, RecordFolder)
+            why = f"no record; add it with: condgen audit RUN {only}" if folder else "no record"
+            numbers.append({"model": shown.name, "audits": gone, "reason": why})
+        for audit, reason in shown.left_out.items():
+            numbers.append({"model": shown.name, "audits": [audit], "reason": reason})
+    rows = tuple((str(n["model"]), ", ".join(n["audits"]), str(n["reason"])) for n in numbers)
+    columns = ("model", "audits", "reason")
+    return Table("not-run", "What was not run", "", columns, rows, tuple(numbers))
+
+
+def _move_threshold(threshold: float, model: Audited, records: dict[str, Record]) -> dict[str, str]:
+    """Replace records by those at another threshold; the reasons for those that cannot be."""
+    reasons = {}
+    for audit, record in list(records.items()):
+        kind, detector = _kind(audit), detector_noted(record.summary)
+        if detector is None and not (kind and kind.uses_detector):
+            continue
+        if detector and detector.has_threshold(threshold):
+            continue
+        words = detector.words if detector else "not noted"
+        if kind and kind.at_threshold:
+            try:
+                records[audit] = kind.at_threshold(record, threshold)
+                continue
+            except CondgenError as error:
+                reasons[audit] = str(error)
+            except KeyError as error:
+                reasons[audit] = f"its record has no {error}, which another threshold needs."
+        else:
+            reasons[audit] = (
+                f"made with the threshold {words}; another threshold needs a new audit: condgen"
+                f" audit RUN --only {audit} --set detector.threshold={threshold:g}"
+            )
+    return reasons
+
+
+def _kind(audit: str) -> Any:
+    """The :class:`condgen.audits.audit.Audit` of that name; ``None`` if it is not known here."""
+    try:
+        return AUDITS.get(audit)
+    except CondgenError:
+        return None
+
+
+def _other_weights(model: Audited, records: dict[str, Record]) -> dict[str, str]:
+    """The reasons for unknown audits of other weights; older records note no weights.
+
+    Raises:
+        RunError: If a known audit is of other weights.
+    """
+    noted = {audit: r.origin["weights"] for audit, r in records.items() if r.origin.get("weights")}
+    best = model.weights_sha256 if isinstance(model, RecordFolder) else ""
+    wanted = best or next(iter(noted.values()), "")
+    other = [audit for audit, weights in noted.items() if weights != wanted]
+    if known := [audit for audit in other if audit in AUDITS.names()]:
+        shown = known if best else [audit for audit in noted if audit in AUDITS.names()]
+        each = ", ".join(f"{audit}: {_epoch(records[audit])}" for audit in shown)
+        problem = (
+            f"{_place(model)} was trained further since it was audited ({each})"
+            if best
+            else f"the records of {_place(model)} are of different weights ({each})"
+        )
+        raise RunError(f"{problem}; audit it again{_again(model, shown)}")
+    return {audit: f"of other weights ({_epoch(records[audit])})." for audit in other}
+
+
+def _other_detectors(model: Audited, records: dict[str, Record]) -> dict[str, str]:
+    """The reasons for unknown audits with another detector than the known ones.
+
+    Raises:
+        RunError: If known audits have different detectors.
+    """
+    noted = {a: d for a, r in records.items() if (d := detector_noted(r.summary))}
+    if not noted:
+        return {}
+    wanted = next(iter(noted.values()))
+    other = [audit for audit, detector in noted.items() if not detector.agrees(wanted)]
+    if any(audit in AUDITS.names() for audit in other):
+        known = {audit: detector for audit, detector in noted.items() if audit in AUDITS.names()}
+        each = ", ".join(f"{audit}: {_detector(found)}" for audit, found in known.items())
+        again = _again(model, known, " --set detector.threshold=...")
+        raise RunError(
+            f"the records of {_place(model)} were made with different detectors ({each}); audit again with one{again}"
+        )
+    return {audit: f"made with another detector ({_detector(noted[audit])})." for audit in other}
+
+
+def _detector(detector: DetectorUsed) -> str:
+    unit = f" {detector.unit}" if detector.unit else ""
+    return f"{detector.name} {detector.threshold:.4g}{unit}"
+
+
+def _epoch(record: Record) -> str:
+    """Which weights, in a few words."""
+    epoch = record.origin.get("epoch")
+    return f"epoch {epoch}" if epoch else f"weights {record.origin['weights'][:8]}"
+
+
+def _place(model: Audited) -> str:
+    return str(model.path) if isinstance(model, RecordFolder) else model.name
+
+
+def _audit_first(model: Audited) -> str:
+    if isinstance(model, RecordFolder):
+        return f"run `condgen audit {model.path}` first."
+    return "give at least one."
+
+
+def _again(model: Audited, audits: Collection[str], settings: str = "") -> str:
+    """The command that makes records again, as the end of a sentence."""
+    if not isinstance(model, RecordFolder):
+        return "."
+    only = (word for audit in audits for word in ("--only", audit))
+    return f": {shlex.join(['condgen', 'audit', str(model.path), *only])}{settings}"

@@ -1,0 +1,41 @@
+"""Section 2's counterexample as a section of the page."""
+
+from collections.abc import Iterator
+
+from condgen.reports import theory, theory_figures
+from condgen.reports.layout import PageSection, Panel
+from condgen.reports.tables import Table
+from condgen.theory import Counterexample, conditions, counterexample
+
+
+def counterexample_section() -> PageSection:
+    """The section, at the values of the paper's own example."""
+    example = counterexample(epsilon=0.1, delta=0.01, radius=0.5)
+    table = Table(
+        "theory",
+        "Proposition 1",
+        " ".join(theory.notes(example)),
+        theory.CONDITION_COLUMNS,
+        tuple(theory.condition_rows(example)),
+        tuple(line.summary() for line in conditions(example)),
+    )
+    return PageSection("A good likelihood guarantees nothing", table, list(_panels(example)))
+
+
+def _panels(example: Counterexample) -> Iterator[Panel]:
+    yield (
+        "figure-2",
+        f"Fig. 2, on a plane through the origin. {theory.words(example)}",
+        theory_figures.figure_2(example),
+    )
+    yield (
+        "radial-picture",
+        "The same along the radius. Above: nearly all samples of class 0 lie near the outer edge."
+        " Below: an attack moves an image to where the model finds images more likely.",
+        theory_figures.radial_picture(example),
+    )
+    yield (
+        "growth",
+        "The dimension that the counterexample needs: it grows with the logarithm of 1/ε and 1/δ, and as 1/Δ.",
+        theory_figures.growth(example),
+    )

@@ -1,0 +1,6 @@
+"""Studies: many trainings and audits from one page of TOML, with a plan, workers and a report."""
+
+from condgen.studies.page import study_names
+from condgen.studies.study import Study, StudyRun
+
+__all__ = ["Study", "StudyRun", "study_names"]

@@ -1,0 +1,125 @@
+"""How long steps take: from runs and records of the same kind, else from a timed training step."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from condgen import experiments, machine
+from condgen.config import Config
+from condgen.errors import CondgenError
+from condgen.randomness import stream
+from condgen.registry import AUDITS
+from condgen.runs import Run
+
+TIMED_IMAGES = 16
+SECONDS_TO_TIME = 20.0  # that all timings together may take
+
+
+def metrics_lines(path: Path) -> list[dict[str, Any]]:
+    """The epochs that a run has logged; a line that is being written is left out."""
+    try:
+        lines = (path / "metrics.jsonl").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+class Estimates:
+    """Estimates for a device.
+
+    Args:
+        runs: Where to look for runs and records of the same kind.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda" or "auto".
+        timed: Whether to time a step of models of which there is no run.
+    """
+
+    def __init__(self, runs: Iterable[Run], data_dir: Path | None, device: str, *, timed: bool):
+        self.runs, self.data_dir, self.timed = list(runs), data_dir, timed
+        self.device = device
+        self.left = SECONDS_TO_TIME
+        self.known: dict[str, tuple[float, int] | None] = {}
+
+    def training(self, config: Config, begun: Run | None) -> float | None:
+        """Seconds that a training still takes; ``None`` if there is nothing to judge by."""
+        key = json.dumps(
+            [config.data.model_dump(mode="json"), config.model.model_dump(mode="json"), config.training.batch_size]
+        )
+        if key not in self.known:
+            self.known[key] = self._logged(config) or self._timed(config)
+        found = self.known[key]
+        if found is None:
+            return None
+        seconds_per_step, steps_per_epoch = found
+        total = config.training.epochs * steps_per_epoch
+        total = min(total, config.training.max_steps or total)
+        taken = begun.epochs_done * steps_per_epoch if begun else 0
+        return max(0, total - taken) * seconds_per_step
+
+    def audit(self, name: str, config: Config) -> float | None:
+        """Seconds that an audit took with the same settings, model and data; ``None`` if it was never made."""
+        kind, settings = AUDITS.get(name), config.audit_settings(name).model_dump(mode="json")
+        found = []
+        for run in self.runs:
+            if _alike(config, run.config) and run.has(kind.name):
+                try:
+                    origin = run.record(kind.name).origin
+                except CondgenError:
+                    continue
+                if origin.get("settings") == settings and "seconds" in origin:
+                    found.append(float(origin["seconds"]))
+        return statistics.median(found) if found else None
+
+    def _logged(self, config: Config) -> tuple[float, int] | None:
+        """Seconds of a step and steps of an epoch, from the logs of runs of the same kind."""
+        place = machine.prepare_device(self.device).type
+        for run in self.runs:
+            lines = metrics_lines(run.path) if _alike(config, run.config) else []
+            if lines and str(lines[-1].get("device", place)).startswith(place):
+                rate = statistics.median(line["images_per_second"] for line in lines)
+                if rate > 0:
+                    return run.config.training.batch_size / rate, int(lines[0]["step"])
+        return None
+
+    def _timed(self, config: Config) -> tuple[float, int] | None:
+        """The same from the second of two steps on a few images; what fails here fails in the step, with its error."""
+        if not self.timed or self.left <= 0:
+            return None
+        start = time.monotonic()
+        try:
+            found = time_a_step(config, self.data_dir, self.device)
+        except CondgenError:
+            found = None
+        self.left -= time.monotonic() - start
+        return found
+
+
+def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[float, int]:
+    """Seconds of a training step and steps of an epoch; the second step counts, since the first one initializes."""
+    place, training = machine.prepare_device(device), config.training
+    changes = {"model": config.model.on(place.type), "training": training.model_copy(update={"compile": False})}
+    splits = experiments.open_data(config, data_dir)
+    parts = experiments.build(config.model_copy(update=changes), splits, place)
+    count = min(TIMED_IMAGES, training.batch_size)
+    x, label = splits.train.batch(slice(0, count))
+    for _ in range(2):
+        start = time.monotonic()
+        metrics = parts.step.step(x, label, stream(config.seed, "timing"))
+        [float(value) for value in metrics.values()]  # waits for the device
+        seconds = time.monotonic() - start
+    return seconds * training.batch_size / count, len(splits.train) // training.batch_size
+
+
+def _alike(config: Config, other: Config) -> bool:
+    """Whether two trainings take the same time for a step, on the same machine."""
+    same_model = config.model.as_begun(other.model) == other.model
+    return same_model and config.data == other.data and config.training.batch_size == other.training.batch_size

@@ -1,0 +1,67 @@
+"""The plan as a table: what is done, by which version, and what is to do."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from condgen.reports.tables import MISSING, Table
+from condgen.studies.plan import Plan, PlannedRun, PlannedStep
+from condgen.studies.steps import TRAINING, Step
+
+
+def plan_table(plan: Plan) -> Table:
+    """A row for each case, a column for the training and each audit."""
+    audits = plan.study.audits
+    rows = []
+    for case in plan.study.cases:
+        runs = [planned for planned in plan.runs if planned.run.case == case]
+        rows.append((case, str(len(runs)), *(_cell(runs, what) for what in (TRAINING, *audits))))
+    numbers = tuple(
+        {"run": planned.step.label, "step": planned.step.what, **_numbers(planned)}
+        for run in plan.runs
+        for planned in run.steps
+    )
+    caption = "Done steps with the version of condgen that made them; for the others, the estimated time (? if unknown)."
+    return Table("study", plan.study.page.title, caption, ("run", "seeds", TRAINING, *audits), tuple(rows), numbers)
+
+
+def _cell(runs: Sequence[PlannedRun], what: str) -> str:
+    """The steps of all seeds in a few words."""
+    steps = [planned for run in runs if (planned := run.step(what)) is not None]
+    done = [planned for planned in steps if planned.state == "done"]
+    if not steps:
+        return MISSING
+    versions = ", ".join(sorted({planned.version or "version not noted" for planned in done}))
+    if len(done) == len(steps):
+        return f"done ({versions})"
+    left = [planned for planned in steps if planned.state != "done"]
+    times = [planned.seconds for planned in left if planned.seconds is not None]
+    length = duration(sum(times)) + (" + ?" if len(times) < len(left) else "") if times else "?"
+    if len(steps) == 1:
+        return f"{left[0].state}, {length}"
+    return f"{len(done)} of {len(steps)} done" + (f" ({versions})" if done else "") + f", {length}"
+
+
+def _numbers(planned: PlannedStep) -> dict[str, object]:
+    return {key: value for key, value in asdict(planned).items() if key != "step"}
+
+
+def plan_words(plan: Plan, steps: Sequence[Step], jobs: int) -> str:
+    """A sentence on what is to do."""
+    total = sum(len(run.steps) for run in plan.runs)
+    if not steps:
+        return f"{total} steps, all done."
+    seconds, unknown = plan.seconds(steps)
+    words = f"{len(steps)} of {total} steps to do, about {duration(seconds / jobs)} with {jobs} at a time"
+    return words + (f", and {unknown} steps of unknown length." if unknown else ".")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits.
+
+    >>> [duration(0.42), duration(42), duration(200), duration(5000)]
+    ['0.4 s', '42 s', '3 min', '1 h 23 min']
+    """
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

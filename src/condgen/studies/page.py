@@ -1,0 +1,153 @@
+"""A study as a page of TOML: what to train and audit, and what to say about the results."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from condgen.config import Section
+from condgen.errors import ConfigError, nearest
+
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Columns = Annotated[dict[str, Text], Field(min_length=1)]  # heading -> metric
+
+
+class StudySection(Section):
+    """A table of a study's page; a bare value stands for none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
+
+    shorthand: ClassVar[str] = ""
+
+
+class Runs(StudySection):
+    """Every preset with every set of overrides and every seed.
+
+    ``with`` are overrides for all of them, ``audits`` the audits to make (default: all that are registered), and
+    ``name`` what to call the only preset in labels.
+    """
+
+    presets: Annotated[list[Text], Field(min_length=1)]
+    name: str = ""
+    common: dict[str, Any] = Field(default={}, alias="with")
+    set: list[dict[str, Any]] = Field(default=[{}], min_length=1)
+    seeds: list[Seed] = Field(default=[0], min_length=1)
+    audits: list[Text] | None = None
+
+
+class Comparison(StudySection):
+    """Our number beside the paper's; ``paper`` has a number for each label. ``what`` ends in % for shares."""
+
+    what: Text
+    ours: Text
+    paper: Annotated[dict[str, Finite], Field(min_length=1)]
+    claim: str = ""
+
+
+class SweepTable(StudySection):
+    """A row for each set of overrides, a column for each metric, over the seeds."""
+
+    title: Text
+    columns: Columns
+    statistic: Literal["mean", "max", "min"] = "mean"
+
+
+class SweepFigure(StudySection):
+    """A metric against a setting, such as ``x = "objective.alpha"``, with one line for each preset."""
+
+    title: Text
+    x: Text
+    y: Text
+    log: bool = False
+
+
+class Difference(StudySection):
+    """Metrics of a first label minus those of a second, paired by seed."""
+
+    title: Text
+    columns: Columns
+    between: Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+
+
+class Page(StudySection):
+    """A study: its runs, and what its report shows beside the sections of the audits.
+
+    ``counterexample`` adds the counterexample of Section 2.
+    """
+
+    title: Text
+    runs: Annotated[list[Runs], Field(min_length=1)]
+    compare: list[Comparison] = Field(default=[])
+    table: list[SweepTable] = Field(default=[])
+    figure: list[SweepFigure] = Field(default=[])
+    difference: list[Difference] = Field(default=[])
+    counterexample: bool = False
+
+
+def study_names() -> list[str]:
+    """Names that :func:`read_study` knows."""
+    files = resources.files("condgen.presets").joinpath("studies").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def read_study(name: str | Path) -> Page:
+    """The page of a study.
+
+    Args:
+        name: One of :func:`study_names`, or the path of a TOML file.
+
+    Raises:
+        ConfigError: If there is no such study, or its page is not valid.
+    """
+    origin = f"study '{name}'" if name in study_names() else str(name)
+    try:
+        page = tomllib.loads(_content(name).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{origin} is not valid TOML ({error}); correct it.") from error
+    try:
+        return Page.model_validate(page)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_sentence(error.errors()[0])}") from error
+
+
+def _content(name: str | Path) -> bytes:
+    if name in study_names():
+        return resources.files("condgen.presets").joinpath("studies", f"{name}.toml").read_bytes()
+    if not str(name).endswith(".toml"):
+        hint = nearest(str(name), study_names())
+        raise ConfigError(f"study '{name}' is not known; {hint} A file of your own ends in .toml.")
+    if not Path(name).is_file():
+        raise ConfigError(f"{name} does not exist or is not a file; give a study's TOML file.")
+    return Path(name).read_bytes()
+
+
+def _sentence(problem: Any) -> str:
+    key = _key(problem["loc"])
+    if problem["type"] == "missing":
+        return f"setting '{key}' is missing; add it."
+    if problem["type"] == "extra_forbidden":
+        return f"setting '{key}' is not known; {nearest(key.rpartition('.')[2], _siblings(problem['loc']))}"
+    what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ").rstrip(".?")
+    return f"{key} = {problem['input']!r} does not fit: {what}."
+
+
+def _key(location: tuple[Any, ...]) -> str:
+    """The place of a setting, such as ``runs[0].seeds[2]``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)[1:]
+
+
+def _siblings(location: tuple[Any, ...]) -> list[str]:
+    """The keys that the table has in which an unknown one was found."""
+    kinds: dict[str, type[StudySection]] = {
+        "runs": Runs,
+        "compare": Comparison,
+        "table": SweepTable,
+        "figure": SweepFigure,
+        "difference": Difference,
+    }
+    kind = kinds.get(str(location[0]), Page) if location[1:] else Page
+    return [field.alias or name for name, field in kind.model_fields.items()]

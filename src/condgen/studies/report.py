@@ -1,0 +1,184 @@
+"""The report of a study: its own sections, then those of the audits of its runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from condgen.audits.records import Record
+from condgen.config import Config
+from condgen.errors import RunError
+from condgen.registry import AUDITS
+from condgen.reports import write_report
+from condgen.reports.figures import CYCLE, plain
+from condgen.reports.layout import PageSection
+from condgen.reports.tables import MISSING, Table
+from condgen.runs import Run
+from condgen.studies.metrics import Numbers, Value
+from condgen.studies.overview import plan_table
+from condgen.studies.page import Comparison, Difference, SweepFigure, SweepTable
+from condgen.studies.plan import Plan, PlannedRun
+from condgen.studies.study import setting_of
+
+INTERVALS = (
+    "Brackets: 95 % intervals; of several seeds Student's interval of the mean over them, of one seed that of its record."
+)
+
+
+@dataclass(frozen=True)
+class StudiedRun(Run):
+    """A run under its label, with only those records that the study asks for as they are now."""
+
+    label: str = ""
+    current: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    def audits_made(self) -> list[str]:
+        return [audit for audit in super().audits_made() if audit in self.current]
+
+    def has(self, audit: str) -> bool:
+        return audit in self.current and super().has(audit)
+
+    def record(self, audit: str) -> Record:
+        if not self.has(audit):
+            raise RunError(f"{self.path} has no current record of the {audit} audit; continue the study.")
+        return super().record(audit)
+
+
+def write_study_report(plan: Plan, directory: Path) -> Path:
+    """Write the page of a study from all records there are; see :func:`condgen.write_report`."""
+    page = plan.study.page
+    return write_report(models_of(plan), directory, counterexample=page.counterexample, extra=list(sections(plan)))
+
+
+def models_of(plan: Plan) -> list[StudiedRun]:
+    """The runs with at least one record."""
+    models = [_studied(run) for run in plan.runs if any(run.has(audit) for audit in run.run.audits)]
+    return [model for model in models if model.audits_made()]
+
+
+def _studied(planned: PlannedRun) -> StudiedRun:
+    current = tuple(AUDITS.get(audit).name for audit in planned.run.audits if planned.has(audit))
+    return StudiedRun(planned.path, Run.open(planned.path).config, planned.run.label, current)
+
+
+def sections(plan: Plan) -> Iterator[PageSection]:
+    """What is done, then what the study's page asks for."""
+    page, numbers = plan.study.page, Numbers(plan)
+    overview = plan_table(plan)
+    yield PageSection(page.title, overview)
+    for place, table in enumerate(page.table, 1):
+        yield PageSection(table.title, sweep_table(numbers, table, f"sweep-{place}"))
+    if page.compare:
+        yield PageSection("Beside the paper", comparison_table(numbers, page.compare))
+    for place, figure in enumerate(page.figure, 1):
+        words = f"{plain(figure.y)} against {figure.x}; bars: 95 % intervals where there are several seeds."
+        yield PageSection(figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))])
+    for place, difference in enumerate(page.difference, 1):
+        yield PageSection(difference.title, difference_table(numbers, difference, f"difference-{place}"))
+
+
+def sweep_table(numbers: Numbers, asked: SweepTable, name: str) -> Table:
+    """A row for each case: a statistic of each metric over the seeds."""
+    rows, values = [], []
+    for case, runs in numbers.plan.study.cases.items():
+        found = {head: numbers.statistic(metric, case, asked.statistic) for head, metric in asked.columns.items()}
+        failed = len(numbers.failed(case))
+        n = max((value.n for value in found.values() if value), default=0)
+        seeds = str(n) if n == len(runs) else f"{n} of {len(runs)}"
+        rows.append((case, *(cell(value, head) for head, value in found.items()), seeds, str(failed)))
+        values.append({"run": case, **_json(found), "seeds": n, "failed": failed})
+    over = {"mean": INTERVALS, "max": "The maximum over the seeds.", "min": "The minimum over the seeds."}[asked.statistic]
+    caption = f"{over} Failed: runs of which a step failed."
+    return Table(name, asked.title, caption, ("run", *asked.columns, "seeds", "failed"), tuple(rows), tuple(values))
+
+
+def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
+    """Our numbers beside the paper's."""
+    rows, values = [], []
+    for comparison in asked:
+        for label, paper in comparison.paper.items():
+            ours = numbers.statistic(comparison.ours, numbers.plan.study.case_of(label))
+            seeds = str(ours.n) if ours else "0"
+            rows.append((comparison.what, label, cell(ours, comparison.what), f"{paper:g}", seeds, comparison.claim))
+            values.append({"what": comparison.what, "run": label, **_json({"ours": ours}), "paper": paper})
+    caption = f"The claim is the paper's. {INTERVALS}"
+    return Table(
+        "paper", "Beside the paper", caption, ("what", "run", "ours", "paper", "seeds", "claim"), tuple(rows), tuple(values)
+    )
+
+
+def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
+    """First minus second, as means over the seeds that both have."""
+    rows, values = [], []
+    for labels in asked.between:
+        first, second = map(numbers.plan.study.case_of, labels)
+        found = {head: numbers.difference(metric, first, second) for head, metric in asked.columns.items()}
+        n = max((value.n for value in found.values() if value), default=0)
+        words = " minus ".join(labels)
+        rows.append((words, *(cell(value, head, "+") for head, value in found.items()), str(n)))
+        values.append({"difference": words, **_json(found), "seeds": n})
+    caption = "Paired by seed. Brackets: Student's 95 % interval of the mean difference over the seeds."
+    return Table(name, asked.title, caption, ("difference", *asked.columns, "seeds"), tuple(rows), tuple(values))
+
+
+def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
+    """A metric against a setting, with a line for each preset."""
+    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+    axes = figure.subplots()
+    for place, (line, cases) in enumerate(_lines(numbers).items()):
+        color = CYCLE[place % len(CYCLE)]
+        _draw(axes, numbers, asked, cases, color=color, label=plain(line))
+    axes.set(xlabel=plain(asked.x), ylabel=plain(asked.y), xscale="log" if asked.log else "linear")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def _draw(axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, Config], **look: str) -> None:
+    found = {float(setting_of(config, asked.x)): numbers.statistic(asked.y, case) for case, config in cases.items()}
+    points = [(x, value) for x, value in sorted(found.items(), key=lambda at: at[0]) if value is not None]
+    x, y = [place for place, _ in points], [value.value for _, value in points]
+    ends = [value.interval or (value.value, value.value) for _, value in points]
+    error = [
+        [max(0.0, here - low) for here, (low, _) in zip(y, ends, strict=True)],
+        [max(0.0, high - here) for here, (_, high) in zip(y, ends, strict=True)],
+    ]
+    axes.errorbar(x, y, yerr=error, marker="o", markersize=3.5, capsize=2, **look)
+
+
+def cell(value: Value | None, head: str, sign: str = "") -> str:
+    """A number with its interval; a heading that ends in % shows shares as percent.
+
+    >>> cell(Value(0.975, (0.97, 0.98)), "accuracy %")
+    '97.5 [97.0, 98.0]'
+    """
+    if value is None:
+        return MISSING
+    shares = head.endswith("%")
+    factor = 100 if shares else 1
+    digits = (2 if sign else 1) if shares else 3 if abs(value.value) < 100 else 1
+    words = f"{factor * value.value:{sign}.{digits}f}"
+    if value.interval is None:
+        return words
+    low, high = (f"{factor * end:{sign}.{digits}f}" for end in value.interval)
+    return f"{words} [{low}, {high}]"
+
+
+def _lines(numbers: Numbers) -> dict[str, dict[str, Config]]:
+    """The cases of each preset."""
+    lines: dict[str, dict[str, Config]] = {}
+    for case, (run, *_) in numbers.plan.study.cases.items():
+        lines.setdefault(run.line, {})[case] = run.config
+    return lines
+
+
+def _json(found: Mapping[str, Value | None]) -> dict[str, object]:
+    numbers: dict[str, object] = {}
+    for head, value in found.items():
+        numbers |= {head: value and value.value, f"{head}_ci": value and value.interval}
+    return numbers

@@ -1,0 +1,147 @@
+"""A step of a study, and how a worker takes it. Errors are results: no step can end another."""
+
+import json
+import os
+import platform
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from condgen import experiments, machine
+from condgen.config import Config
+from condgen.errors import CondgenError
+from condgen.files import written_whole
+from condgen.runs import Run
+from condgen.studies.study import file_name
+
+TRAINING = "training"
+Ending = Literal["done", "stopped", "failed", "not run"]
+
+_one_at_a_time = threading.Lock()  # a training seeds generators of the whole process
+_prepared: list[int | None] = []
+
+
+@dataclass(frozen=True)
+class Step:
+    """The training of a run, or one audit of it.
+
+    Args:
+        label: Of the run, unique in its study.
+        config: Of the training and of the audit.
+        path: Of the run directory.
+        what: :data:`TRAINING` or the name of an audit.
+    """
+
+    label: str
+    config: Config = field(compare=False)
+    path: Path
+    what: str
+
+    @property
+    def name(self) -> str:
+        """Such as "digits-base/training"."""
+        return f"{self.label}/{self.what}"
+
+    @property
+    def is_training(self) -> bool:
+        return self.what == TRAINING
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all steps of a call have in common; sent to the workers.
+
+    Args:
+        folder: Of the study; takes notes on steps that run and on steps that failed.
+        data_dir: As for :func:`condgen.open_dataset`.
+        device: "cpu", "cuda" or "auto".
+        threads: CPU threads of a step. Default: the worker's free cores.
+        until: Begin nothing after this time, in seconds since the epoch; training stops before an epoch that would
+            exceed it.
+    """
+
+    folder: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    until: float | None = None
+
+
+def note(folder: Path, step: Step, kind: Literal["running", "failed"]) -> Path:
+    """The file of a note on a step of the study in ``folder``."""
+    return folder / kind / file_name(step.name.replace("/", "--"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended: done, stopped in time, failed with an error, or not run, and why."""
+
+    ending: Ending
+    seconds: float = 0.0
+    error: str = ""
+    details: str = ""
+
+
+def take(step: Step, setting: Setting) -> Outcome:
+    """Take a step in this process; one at a time, whatever the number of threads that ask."""
+    with _one_at_a_time:
+        if setting.until is not None and time.time() >= setting.until:
+            return Outcome("not run", error="the time was over")
+        start = time.monotonic()
+        try:
+            with _noted(note(setting.folder, step, "running")):
+                _prepare(setting.threads)
+                ending = _train(step, setting) if step.is_training else _audit(step, setting)
+            return Outcome(ending, time.monotonic() - start)
+        except Exception as error:
+            words = str(error) if isinstance(error, CondgenError) else f"{type(error).__name__}: {error}"
+            return Outcome("failed", time.monotonic() - start, " ".join(words.split()), traceback.format_exc())
+
+
+def _train(step: Step, setting: Setting) -> Ending:
+    minutes = None if setting.until is None else max(0.0, setting.until - time.time()) / 60
+    experiments.train(
+        step.config,
+        step.path,
+        data_dir=setting.data_dir,
+        device=setting.device,
+        resume=step.path.exists(),
+        minutes=minutes,
+        quiet=True,
+    )
+    return "done" if experiments.is_trained(step.path, step.config) else "stopped"
+
+
+def _audit(step: Step, setting: Setting) -> Ending:
+    experiments.audit(
+        Run.open(step.path),
+        [step.what],
+        config=step.config,
+        data_dir=setting.data_dir,
+        device=setting.device,
+        quiet=True,
+    )
+    return "done"
+
+
+def _prepare(threads: int | None) -> None:
+    """Set up the process once."""
+    if _prepared != [threads]:
+        machine.prepare(threads)
+        _prepared[:] = [threads]
+
+
+@contextmanager
+def _noted(path: Path) -> Iterator[None]:
+    """A note of who runs the step, while the block runs; one that a killed worker left is replaced by the next worker's."""
+    with written_whole(path) as work:
+        work.write_text(json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}) + "\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)

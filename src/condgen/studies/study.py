@@ -1,0 +1,215 @@
+"""A study as a list of runs with labels, and the runs that a label means."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from condgen.config import Config, load_preset
+from condgen.errors import ConfigError, nearest
+from condgen.registry import AUDITS
+from condgen.studies.page import Page, Runs, read_study
+
+NOT_IN_NAMES = frozenset('/\\:*?"<>|$ ')
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One training and its audits.
+
+    Args:
+        case: The label of all seeds together: the preset and its overrides.
+        variation: The overrides alone, such as "alpha=0"; may be empty.
+        line: The preset alone.
+        config: Of the training and of the audits.
+        audits: To be made.
+    """
+
+    case: str
+    variation: str
+    line: str
+    config: Config
+    audits: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The case, with the seed where that is not 0."""
+        return f"{self.case}-seed{self.config.seed}" if self.config.seed else self.case
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to train and audit, and the page that asks for it."""
+
+    name: str
+    page: Page
+    runs: tuple[StudyRun, ...]
+
+    @classmethod
+    def load(cls, name: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """A study by its name or its TOML file.
+
+        Args:
+            name: One of :func:`condgen.studies.study_names`, or the path of a TOML file. Presets that the page gives
+                as files are read beside it.
+            overrides: Of every run, in addition to the page's.
+
+        Raises:
+            ConfigError: If the page, one of its presets or one of its settings is not valid, or two runs of different
+                settings have the same label.
+
+        Examples:
+            >>> [run.label for run in Study.load("demo").runs][:2]
+            ['digits-base', 'digits-reweight']
+        """
+        page, overrides = read_study(name), tuple(overrides)
+        folder = Path(name).parent if str(name).endswith(".toml") else Path()
+        runs: dict[str, StudyRun] = {}
+        for block in page.runs:
+            for run in _runs_of(block, overrides, folder):
+                runs[run.label] = _joined(runs.get(run.label), run)
+        study = cls(Path(name).stem, page, tuple(runs.values()))
+        study._check_page()
+        return study
+
+    @property
+    def cases(self) -> dict[str, list[StudyRun]]:
+        """The runs of each case, one for each seed."""
+        cases: dict[str, list[StudyRun]] = {}
+        for run in self.runs:
+            cases.setdefault(run.case, []).append(run)
+        return cases
+
+    @property
+    def audits(self) -> list[str]:
+        """All audits of the study, in the order in which they are listed."""
+        wanted = dict.fromkeys(audit for run in self.runs for audit in run.audits)
+        known = [audit for audit in AUDITS.names() if audit in wanted]
+        return [*known, *(audit for audit in wanted if audit not in known)]
+
+    def case_of(self, label: str) -> str:
+        """The case that the page means by a label: a case, or the overrides or the preset of only one.
+
+        Raises:
+            ConfigError: If there is none, or there are several.
+        """
+        if label in self.cases:
+            return label
+        meant = [case for case, (run, *_) in self.cases.items() if label in (run.variation, run.line)]
+        if len(meant) > 1:
+            raise ConfigError(f"study '{self.name}': '{label}' is a label of {' and of '.join(meant)}; write one of these.")
+        if not meant:
+            known = [word for case, (run, *_) in self.cases.items() for word in (case, run.variation) if word]
+            raise ConfigError(f"study '{self.name}': '{label}' is no run of the study; {nearest(label, known)}")
+        return meant[0]
+
+    def _check_page(self) -> None:
+        """Refuse labels and metrics that no run can have."""
+        for label in (label for comparison in self.page.compare for label in comparison.paper):
+            self.case_of(label)
+        for label in (label for difference in self.page.difference for pair in difference.between for label in pair):
+            self.case_of(label)
+        for metric in metrics_of(self.page):
+            source_of(metric, self.audits)
+        for figure in self.page.figure:
+            for run in self.runs:
+                setting_of(run.config, figure.x)
+
+
+def metrics_of(page: Page) -> Iterator[str]:
+    """Every metric that a page names."""
+    yield from (comparison.ours for comparison in page.compare)
+    for columns in (*(table.columns for table in page.table), *(each.columns for each in page.difference)):
+        yield from columns.values()
+    yield from (figure.y for figure in page.figure)
+
+
+def source_of(metric: str, audits: Iterable[str]) -> tuple[str, str]:
+    """Which audit a metric is from ("training" for the log of the training), and its key there.
+
+    Raises:
+        ConfigError: If the study makes no such audit.
+
+    Examples:
+        >>> source_of("training.bits_per_dim", [])
+        ('training', 'bits_per_dim')
+    """
+    sources = ["training", *audits]
+    for source in sources:
+        if metric.startswith(f"{source}.") and metric != f"{source}.":
+            return source, metric.removeprefix(f"{source}.")
+    raise ConfigError(f"metric '{metric}' is of no audit of the study; write AUDIT.NUMBER with one of {', '.join(sources)}.")
+
+
+def setting_of(config: Config, key: str) -> Any:
+    """The value of a setting, such as ``objective.alpha``.
+
+    Raises:
+        ConfigError: If the configuration has no such number.
+    """
+    value: Any = config.model_dump()
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"x = '{key}' is no number of {config.preset}; give a setting that every run has as a number.")
+    return value
+
+
+def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[StudyRun]:
+    if block.name and len(block.presets) > 1:
+        raise ConfigError(f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out the name.")
+    audits = tuple(AUDITS.names() if block.audits is None else dict.fromkeys(block.audits))
+    for audit in audits:
+        AUDITS.get(audit)  # refuses one that is not known
+    for preset in block.presets:
+        is_file = preset.endswith(".toml")
+        path = folder / preset if is_file else preset
+        line = block.name or (Path(preset).stem if is_file else preset)
+        for settings in map(flat, block.set):
+            settings_words = "-".join(_words(key, value) for key, value in settings.items())
+            given = {**flat(block.common), **settings}
+            lines = (f"{key}={_toml(value)}" for key, value in given.items())
+            config = load_preset(path, (*lines, *overrides))
+            for seed in block.seeds:
+                case = file_name("-".join(filter(None, (line, settings_words))))
+                seeded = config.model_copy(update={"seed": seed})
+                yield StudyRun(case, settings_words, line, seeded, audits)
+
+
+def _joined(before: StudyRun | None, run: StudyRun) -> StudyRun:
+    """One run that several blocks ask for, with the audits of all."""
+    if before is None:
+        return run
+    if before.config != run.config:
+        raise ConfigError(f"two runs of the study with different settings have the label '{run.label}'; give one a name.")
+    return StudyRun(run.case, run.variation, run.line, run.config, tuple(dict.fromkeys((*before.audits, *run.audits))))
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted keys.
+
+    Examples:
+        >>> flat({"model": {"blocks": 2}, "objective.alpha": 0.5})
+        {'model.blocks': 2, 'objective.alpha': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _words(key: str, value: Any) -> str:
+    """``alpha=0`` for ``objective.alpha = 0.0``."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{key.rpartition('.')[2]}={f'{value:g}' if number else str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML; the JSON of numbers, texts and lists is."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def file_name(words: str) -> str:
+    """``words`` with "_" for what no file name can have."""
+    return "".join("_" if letter in NOT_IN_NAMES else letter for letter in words)

@@ -1,0 +1,183 @@
+"""Where steps run: processes of this machine, or the workers of a Dask cluster."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
+
+from condgen.errors import CondgenError, ConfigError
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+SPAWN = multiprocessing.get_context("spawn")
+TRIES = 2
+
+
+class WorkerDied(CondgenError):
+    """A worker ended in the middle of its work, such as by a kill or for want of memory."""
+
+
+class LocalWorkers(Executor):
+    """Processes of this machine that die alone.
+
+    The pools of the standard library end all their processes with the first one that dies. Here each process has a
+    connection of its own: the work of one that dies is given to a new one, once; the others do not notice. All end
+    with this process, however it ends.
+
+    Args:
+        jobs: How many processes.
+        begin: Called in each with its number, before its first work.
+    """
+
+    def __init__(self, jobs: int, begin: Callable[[int], None] | None = None):
+        self._threads = ThreadPoolExecutor(jobs, "condgen-study")
+        self._stopped = threading.Event()
+        self._all = [_Worker(number, begin) for number in range(jobs)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._all:
+            self._idle.put(worker)
+
+    def submit(self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
+        """Run ``fn`` in one of the processes; it must be a function of a module, and its arguments picklable.
+
+        The future raises :class:`WorkerDied` if two processes die of it.
+        """
+        return self._threads.submit(self._call, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes: after their work, or at once if ``wait`` is false."""
+        if not wait:
+            self._stopped.set()
+            for worker in self._all:
+                worker.end()
+        self._threads.shutdown(wait=True, cancel_futures=cancel_futures or not wait)
+        for worker in self._all:
+            worker.end()
+
+    def _call(self, fn: Callable[..., Result], args: Any, kwargs: Any) -> Result:
+        worker = self._idle.get()
+        try:
+            for _ in range(TRIES):
+                if self._stopped.is_set():
+                    break
+                try:
+                    result: Result = worker.call(fn, args, kwargs)
+                    return result
+                except (EOFError, OSError):
+                    reason = worker.end(wait=5)
+            else:
+                raise WorkerDied(
+                    f"{TRIES} processes ended in the middle of it ({reason}), as happens when memory runs out;"
+                    " use fewer --jobs."
+                )
+            raise WorkerDied("stopped.")
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """A process that does what it is sent; started when it is first needed."""
+
+    def __init__(self, number: int, begin: Callable[[int], None] | None):
+        self.number, self.begin = number, begin
+        self.process: Any = None
+        self.connection: Connection[Any, Any] | None = None
+
+    def call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if self.connection is None:
+            self._start()
+        assert self.connection is not None
+        self.connection.send((fn, args, kwargs))
+        succeeded, result = self.connection.recv()
+        if not succeeded:
+            raise RuntimeError(result)
+        return result
+
+    def _start(self) -> None:
+        self.connection, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_serve, args=(theirs, self.begin, self.number), name=f"condgen-{self.number}")
+        self.process.start()
+        theirs.close()  # so that the end of the process is the end of the connection
+
+    def end(self, wait: float = 0.0) -> str:
+        """End the process, unless it ends by itself within so many seconds; says how it ended."""
+        process, connection = self.process, self.connection
+        self.process = self.connection = None
+        if process is None or connection is None:
+            return "not started"
+        process.join(wait)
+        process.kill()
+        process.join()
+        connection.close()
+        code = process.exitcode or 0
+        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _serve(connection: "Connection[Any, Any]", begin: Callable[[int], None] | None, number: int) -> None:
+    """Do what comes over the connection until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin:
+        begin(number)
+    while True:
+        try:
+            fn, args, kwargs = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, fn(*args, **kwargs))
+        except Exception as error:
+            answer = (False, f"{type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def dask_workers(address: str, seconds: float = 30) -> Iterator[tuple[Executor, int]]:
+    """The workers of the Dask cluster whose scheduler has this address, and how many there are now.
+
+    Dask gives the work of a worker that is gone to another one. Work that has begun cannot be interrupted.
+
+    Raises:
+        ConfigError: If Dask is not installed, no scheduler answers, or a worker would take several steps at a time.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError("--scheduler needs Dask, which is not installed; run `pip install condgen[dask]`.") from error
+    try:
+        client = Client(address, timeout=seconds, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`, and give the address"
+            " that it prints."
+        ) from error
+    with client:
+        threads = client.nthreads()
+        _check_workers(threads)
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor, max(1, len(threads))
+        finally:
+            executor.shutdown(wait=False)
+
+
+def _check_workers(threads: dict[str, int]) -> None:
+    for worker, number in threads.items():
+        if number > 1:
+            raise ConfigError(
+                f"Dask worker {worker} has {number} threads, but a step needs a process of its own; start"
+                f" `dask worker ADDRESS --nworkers {number} --nthreads 1`."
+            )

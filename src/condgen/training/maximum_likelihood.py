@@ -1,0 +1,186 @@
+"""Maximum likelihood, with or without a class term: the step and the settings of its objectives."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.config import ObjectiveSettings, Training
+from condgen.config.section import NonNegative
+from condgen.data.dataset import ImageDataset
+from condgen.errors import ConfigError
+from condgen.randomness import seeded, stream
+from condgen.registry import OBJECTIVES
+from condgen.training.average import Average
+from condgen.training.objectives import (
+    Likelihood,
+    Objective,
+    Reweight,
+    Split,
+    bits_per_dim,
+    check_objective,
+    described,
+)
+from condgen.training.optimizer import Optimizer
+from condgen.training.steps import TrainingStep
+
+EVALUATION_BATCH = 256  # images
+FIGURES = ("loss", "bits_per_dim", "accuracy")
+
+
+class MaximumLikelihood(TrainingStep):
+    """Minimizes the mean of an objective over a batch.
+
+    Args:
+        classifier: Its density is trained, on the device where it is.
+        objective: Loss per image.
+        training: The optimizer, its schedule, accumulation and average.
+        steps_per_epoch: For the schedule; see :func:`condgen.training.loader.steps_per_epoch`.
+
+    Raises:
+        ConfigError: If the objective is not for this density, or a batch has too few images.
+
+    Examples:
+        >>> from condgen.models.gaussian import DiagonalGaussian
+        >>> density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
+        >>> density.mean = nn.Parameter(density.mean)
+        >>> step = MaximumLikelihood(GenerativeClassifier(density), Likelihood(), Training(), 10)
+        >>> sorted(step.step(torch.rand(8, 1, 4, 4), torch.arange(8) % 2, stream(0, "noise")))
+        ['accuracy', 'bits_per_dim', 'gradient_norm', 'loss']
+    """
+
+    def __init__(
+        self,
+        classifier: GenerativeClassifier,
+        objective: Objective,
+        training: Training,
+        steps_per_epoch: int,
+    ):
+        super().__init__(classifier)
+        density = classifier.train().density
+        check_objective(objective, density)
+        if training.accumulation > training.batch_size:
+            raise ConfigError(
+                f"training.accumulation = {training.accumulation} does not fit: a batch has"
+                f" {training.batch_size} images; use at most as many parts."
+            )
+        self.objective, self.parts = objective, training.accumulation
+        self.optimizer = Optimizer(density.named_parameters(), training, steps_per_epoch)
+        self.average = Average(classifier, training.average) if training.average else None
+        self.description = described(objective)
+        self.advice = f"Lower training.learning_rate, now {training.learning_rate:g}, or raise training.warm_up_steps."
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        averaged = {} if self.average is None else {"average": self.average.module.density}
+        return {"density": self.classifier.density, **averaged}
+
+    @property
+    def in_use(self) -> GenerativeClassifier:
+        """The classifier that validation and audits use: the average where one is kept."""
+        return self.classifier if self.average is None else self.average.module
+
+    @property
+    def taken(self) -> int:
+        return self.optimizer.taken
+
+    def step(self, x: Tensor, label: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        if not self.classifier.training:  # the call visits every module
+            self.classifier.train()
+        self.optimizer.zero_grad()
+        device = self.classifier.device
+        images, labels = (all_.tensor_split(self.parts) for all_ in (x, label.to(device)))
+        with seeded(generator, device), self.classifier.density.fresh_noise(generator):
+            parts = [
+                self._backward(part, part_label, len(part) / len(x)) for part, part_label in zip(images, labels, strict=True)
+            ]
+        figures = torch.stack(parts).sum(0)
+        norm = self.optimizer.update(figures[0])
+        if self.average is not None:
+            self.average.update(self.taken)
+        return {**dict(zip(FIGURES, figures.unbind(), strict=True)), "gradient_norm": norm}
+
+    def _backward(self, x: Tensor, label: Tensor, share: float) -> Tensor:
+        """Add a part's gradient; returns its :data:`FIGURES`, all weighted by the part's share."""
+        prediction = self.classifier(x)
+        losses = self.objective(prediction, label)
+        (share * losses.mean()).backward()
+        return share * self._figures(prediction, label, losses).mean(1)
+
+    @torch.no_grad()
+    def _figures(self, prediction: Prediction, label: Tensor, losses: Tensor) -> Tensor:
+        """:data:`FIGURES` of each image, shape ``(3, N)``."""
+        correct = (prediction.label == label).to(losses)
+        return torch.stack([losses.detach(), bits_per_dim(prediction, label), correct]).double()
+
+    @torch.no_grad()
+    def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
+        """Means of loss, bits/dim under the true class and accuracy; the noise is always the same."""
+        classifier = self.in_use.eval()
+        sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=classifier.device)
+        with classifier.density.fresh_noise(stream(seed, "validation")):
+            for x, label in data.batches(EVALUATION_BATCH):
+                prediction, label = classifier(x), label.to(classifier.device)
+                losses = self.objective(prediction, label)
+                sums += self._figures(prediction, label, losses).sum(1)
+        return dict(zip(FIGURES, (sums / len(data)).tolist(), strict=True))
+
+    def state(self) -> dict[str, Tensor]:
+        return self.optimizer.state()
+
+    def restore(self, state: Mapping[str, Tensor], taken: int) -> None:
+        self.optimizer.restore(state, taken)
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.in_use.density.state_dict())
+
+
+class MaximumLikelihoodSettings(ObjectiveSettings, abc.ABC):
+    """What is minimized is the mean of :meth:`objective`; its settings are those of a subclass."""
+
+    @abc.abstractmethod
+    def objective(self) -> Objective:
+        """The loss per image."""
+
+    def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> MaximumLikelihood:
+        return MaximumLikelihood(classifier, self.objective(), training, steps_per_epoch)
+
+
+@OBJECTIVES.register("likelihood")
+class LikelihoodSettings(MaximumLikelihoodSettings):
+    """Maximum likelihood alone: the paper's Base."""
+
+    name: Literal["likelihood"] = "likelihood"
+
+    @classmethod
+    def from_older(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """``alpha`` was written beside it, without effect."""
+        return {key: value for key, value in table.items() if key != "alpha"}
+
+    def objective(self) -> Likelihood:
+        return Likelihood()
+
+
+@OBJECTIVES.register("reweight")
+class ReweightSettings(MaximumLikelihoodSettings):
+    """Cross-entropy added with weight ``alpha``."""
+
+    name: Literal["reweight"] = "reweight"
+    alpha: NonNegative = 1.0
+
+    def objective(self) -> Reweight:
+        return Reweight(self.alpha)
+
+
+@OBJECTIVES.register("split")
+class SplitSettings(MaximumLikelihoodSettings):
+    """Cross-entropy of the class subspace added with weight ``alpha``; needs a model with one."""
+
+    name: Literal["split"] = "split"
+    alpha: NonNegative = 1.0
+
+    def objective(self) -> Split:
+        return Split(self.alpha)

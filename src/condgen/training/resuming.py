@@ -1,0 +1,112 @@
+"""From a training step to a checkpoint and back; refuses to resume another training."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from condgen.config import Training
+from condgen.errors import RunError
+from condgen.training import checkpoints
+from condgen.training.checkpoints import (
+    MODULE_PREFIX,
+    STATE_PREFIX,
+    Checkpoint,
+    load_weights,
+    plain,
+)
+from condgen.training.loader import Loader, steps_in_all
+from condgen.training.steps import TrainingStep
+
+MAY_DIFFER = ("epochs", "max_steps")  # settings with which a training is only longer
+
+
+def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
+    """What the weights after a number of steps depend on, by name; for checkpoints."""
+    page = settings.model_dump(exclude={*MAY_DIFFER})
+    return {
+        "seed": loader.seed,
+        "images": len(loader.data),
+        "objective": step.description,
+        "augmentation": repr(loader.augmentation),
+        **dict(_flat("training", page)),
+    }
+
+
+def snapshot(step: TrainingStep, epoch: int, metrics: dict[str, float], found: dict[str, Any]) -> Checkpoint:
+    """The step as a checkpoint after ``epoch`` epochs, made with ``found``.
+
+    Tensors of modules that equal the weights of the same name are not kept twice.
+    """
+    weights, training = plain(step.weights()), {}
+    for module, network in step.modules.items():
+        for name, tensor in plain(network.state_dict()).items():
+            if name not in weights or not torch.equal(tensor, weights[name]):
+                training[f"{MODULE_PREFIX}{module}.{name}"] = tensor
+    state = {f"{STATE_PREFIX}{name}": tensor for name, tensor in step.state().items()}
+    return Checkpoint(weights, {**training, **state}, epoch, step.taken, metrics, found)
+
+
+def restore(step: TrainingStep, directory: Path, found: dict[str, Any]) -> dict[str, float]:
+    """Put the newest checkpoint of ``directory`` into ``step``; returns the best one's metrics.
+
+    Raises:
+        RunError: If it is damaged, of another architecture, or was not made with ``found``.
+    """
+    state, went_back = checkpoints.newest(directory)
+    check_same_training(state, found, directory)
+    for module, network in step.modules.items():
+        own = _under(f"{MODULE_PREFIX}{module}.", state.training)
+        complete = network is step.classifier.density
+        names = state.weights if complete else state.weights.keys() & network.state_dict().keys()
+        load_weights(network, {name: state.weights[name] for name in names} | own, directory)
+    step.restore(_under(STATE_PREFIX, state.training), state.step)
+    best, replaced = checkpoints.best_metrics(directory, state, step.monitor)
+    for warning in filter(None, (went_back, replaced)):
+        Console(stderr=True).print(warning, markup=False)
+    return best
+
+
+def is_finished(directory: Path, settings: Training) -> bool:
+    """Whether the checkpoints in ``directory`` have come to the end that ``settings`` name."""
+    epochs, steps, found = checkpoints.progress_of(directory)
+    if not found:
+        return epochs >= settings.epochs
+    return steps >= steps_in_all(found["images"] // found["training.batch_size"], settings)
+
+
+def check_same_training(state: Checkpoint, now: Mapping[str, Any], directory: Path) -> None:
+    """Refuse a checkpoint that was made with other settings, data, objective or seed.
+
+    Raises:
+        RunError: Naming all that differs.
+    """
+    if not state.made_with:  # an older checkpoint says only how far it came
+        before = {"training.steps_per_epoch": state.step / state.epoch}
+        now = {"training.steps_per_epoch": now["images"] // now["training.batch_size"]}
+    else:
+        before = {**dict(_flat("training", Training().model_dump())), **state.made_with}
+    changes = [
+        f"{name} was {before[name]}, now {value}" for name, value in now.items() if name in before and before[name] != value
+    ]
+    if changes:
+        raise RunError(
+            f"{directory} holds checkpoints of another training ({', '.join(changes)});"
+            " resume with the same settings, or use another directory."
+        )
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}.{key}", value)
+        else:
+            yield f"{prefix}.{key}", value
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

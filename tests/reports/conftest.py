@@ -1,0 +1,61 @@
+"""Records of every audit, made in seconds with one Gaussian per class, and a folder that holds them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condgen import DiagonalGaussian, GenerativeClassifier, Run, audits, load_preset, open_dataset
+from condgen.audits import Record
+from condgen.detectors import LikelihoodThreshold, Typicality
+from condgen.detectors.base import Detector
+from tests.conftest import TINY
+
+MakeFolder = Callable[..., Run]
+
+
+def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]:
+    """The record of each audit."""
+    splits = open_dataset("digits")
+    classifier = GenerativeClassifier(DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)).eval()
+    x, _ = splits.test.batch(slice(20))
+    detector.fit(classifier, splits.train, splits.validation)
+    made = [
+        audits.classification(classifier, splits.test, detector=detector),
+        audits.membership(classifier, splits.test),
+        audits.interpolation(classifier, splits.test, detector=detector, pairs=6, quiet=True),
+        Record("samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}),
+    ]
+    if attacked:
+        starts = splits.validation
+        kept = {"detector": detector, "starts": starts, "budget": "smoke", "images": 12}
+        made.append(audits.adversarial(classifier, splits.test, **kept, quiet=True))
+    return {record.audit: record for record in made}
+
+
+@pytest.fixture(scope="session")
+def records() -> dict[str, Record]:
+    """With the paper's detector at 5 bits/dim."""
+    return made_with(LikelihoodThreshold(5.0))
+
+
+@pytest.fixture(scope="session")
+def typical() -> dict[str, Record]:
+    """With a detector whose unit is nats."""
+    return made_with(Typicality(60.0), attacked=False)
+
+
+@pytest.fixture
+def folder(records: dict[str, Record], tmp_path: Path) -> MakeFolder:
+    """Make a run that holds some of the records, made with the weights that are given by audit."""
+
+    def make(*made: str, name: str = "run", **weights: str) -> Run:
+        run = Run.create(tmp_path / name, load_preset("digits-base", TINY))
+        for audit in made or records:
+            of = {"weights": weights[audit], "epoch": int(weights[audit][0])} if weights else {}
+            replace(records[audit], origin=of).save(run.records)
+        return run
+
+    return make

@@ -1,0 +1,240 @@
+"""Report sections: sentences follow the numbers, tables carry them, units are the detector's own."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from condgen import AuditedModel, Run
+from condgen.audits import Record
+from condgen.registry import AUDITS
+from condgen.reports.sections import Section, adversarial, interpolation, membership, section_of
+from condgen.reports.sections.classification import words as classification_words
+
+MEMBERSHIP = {"gap_nats": 5.0, "gap_nats_ci": (4.0, 6.0), "spread_nats": 11.0, "auroc": 0.6}
+INTERPOLATION = {
+    "bits_per_dim_middle": 3.0,
+    "bits_per_dim_ends": 2.0,
+    "pairs": 10,
+    "accepted_all_along": 0.5,
+    "accepted_all_along_ci": (0.4, 0.6),
+    "middle_minus_ends": 1.0,
+    "middle_minus_ends_ci": (0.9, 1.1),
+}
+
+
+def with_spans(**spans: tuple[float, float]) -> list[AuditedModel]:
+    """Models by name with an interval of the share of paths that are accepted."""
+    return [AuditedModel(name, [Record("interpolation", {"accepted_all_along_ci": span}, {})]) for name, span in spans.items()]
+
+
+def own(*records: Record, name: str = "m") -> AuditedModel:
+    return AuditedModel(name, list(records))
+
+
+@pytest.mark.parametrize("audit", AUDITS.names())
+def test_every_audit_of_condgen_has_a_section_of_its_own(audit: str) -> None:
+    section = section_of(audit)
+    assert section.audit == audit
+    assert section is section_of(audit)  # a generic one would be made anew
+
+
+@pytest.mark.parametrize("audit", ["section", "generic", "no-such-audit", "a b", "mine.audits:AUDIT"])
+def test_any_other_audit_has_the_generic_one(audit: str) -> None:
+    section = section_of(audit)
+    assert isinstance(section, Section)
+    (table,) = section.tables([own(Record(audit, {"share": 0.25, "share_ci": [0.1, 0.5]}, {}))])
+    assert table.rows == (("share", "0.25 [0.1, 0.5]"),)
+    assert "/" not in table.name
+    assert ":" not in table.name
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.45, 0.55), "indistinguishable from guessing"),
+        ((0.3, 0.4), "worse than guessing"),
+        ((0.6, 0.7), "little better than guessing"),
+        ((0.8, 0.9), "many wrong labels are as likely"),
+        ((0.97, 0.99), "the likelihood detects wrong labels"),
+    ],
+)
+def test_words_on_wrong_labels_follow_the_interval(interval: tuple[float, float], said: str) -> None:
+    assert said in membership.words("m", {**MEMBERSHIP, "auroc_ci": interval})
+
+
+@pytest.mark.parametrize(
+    ("rise", "said"),
+    [((0.1, 0.2), "less likely than"), ((-0.2, -0.1), "more likely than"), ((-0.1, 0.1), "as likely as")],
+)
+def test_words_on_paths_follow_the_rise(rise: tuple[float, float], said: str) -> None:
+    assert said in interpolation.words("m", {**INTERPOLATION, "middle_minus_ends_ci": rise})
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.92, 0.98), "rejects almost no path."),
+        ((0.85, 0.98), "accepts most paths."),
+        ((0.4, 0.6), "rejects some paths and accepts others."),
+        ((0.02, 0.15), "rejects most paths."),
+        ((0.02, 0.08), "rejects almost every path."),
+    ],
+)
+def test_words_on_paths_follow_the_interval_of_the_share(interval: tuple[float, float], said: str) -> None:
+    assert interpolation.words("m", {**INTERPOLATION, "accepted_all_along_ci": interval}).endswith(said)
+
+
+def test_the_verdict_names_each_model() -> None:
+    mixed = interpolation.verdict(with_spans(a=(0.8, 0.95), b=(0.05, 0.2)))
+    assert "for b, the detector rejects most paths between classes;" in mixed
+    assert "for a, the detector accepts most paths between classes at every step." in mixed
+    assert mixed.endswith("depends on the model.")
+    assert interpolation.verdict(with_spans(b=(0.05, 0.2))).endswith("rejects most paths between classes.")
+
+
+@pytest.mark.parametrize("interval", [(0.44, 0.58), (0.35, 0.5), (0.5, 0.7)])
+def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(interval: tuple[float, float]) -> None:
+    said = interpolation.verdict(with_spans(a=interval, b=(0.05, 0.2)))
+    assert "for a, whether the detector accepts most paths between classes is open." in said
+    assert "depends on the model" not in said
+
+
+def test_the_verdict_says_on_how_many_images_attacks_succeed(records: dict[str, Record]) -> None:
+    said = adversarial.verdict([own(records["adversarial"]), own(records["adversarial"], name="n")])
+    worst = records["adversarial"].summary["cells"][-1]
+    assert said.startswith(f"Detector-aware attacks evade the detector of m on {100 * worst['unnoticed']:.1f} [")
+    assert "; of n on " in said
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [(False, "fails these checks: x."), (None, "No check of the evaluation fails; not run: x."), (True, "fails.")],
+)
+def test_words_on_attacks_name_the_checks_that_failed(passed: bool | None, said: str, records: dict[str, Record]) -> None:
+    checks = [{"name": "x", "passed": passed, "found": "", "advice": ""}]
+    assert adversarial.words("m", {**records["adversarial"].summary, "checks": checks}).endswith(said)
+
+
+def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(records: dict[str, Record]) -> None:
+    summary = records["adversarial"].summary
+    table, checks = section_of("adversarial").tables([own(records["adversarial"])])
+    assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
+    worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
+    assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
+    assert table.rows[-1][-1] == str(summary["n"])
+    assert {row[table.columns.index("threshold, bits/dim")] for row in table.rows} == {"5.00"}
+    assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == ["model", "attack"]
+    assert len(checks.rows) == len(summary["checks"])
+
+
+@pytest.mark.parametrize("audit", ["classification", "interpolation"])
+def test_tables_name_the_detector_and_its_unit(audit: str, records: dict[str, Record], typical: dict[str, Record]) -> None:
+    (table,) = section_of(audit).tables([own(typical[audit])])
+    assert table.rows[0][table.columns.index("threshold, nats")] == "60.00"
+    assert table.rows[0][table.columns.index("detector")] == "typicality"
+    (table,) = section_of(audit).tables([own(records[audit]), own(typical[audit], name="n")])
+    assert [row[table.columns.index("threshold")] for row in table.rows] == ["5.00 bits/dim", "60.00 nats"]
+
+
+def test_sentences_name_the_detector_and_its_unit(typical: dict[str, Record], records: dict[str, Record]) -> None:
+    assert "typicality detector (threshold 60.00 nats) accepts" in classification_words("m", typical["classification"].summary)
+    detector = {"name": "entropy", "unit": "nats", "threshold": 0.25}
+    said = adversarial.words("m", {**records["adversarial"].summary, "detector": detector})
+    assert "(entropy, threshold 0.25 nats)" in said
+
+
+@pytest.mark.parametrize("draw", [interpolation.interpolation_means, interpolation.interpolation_examples])
+def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
+    draw, records: dict[str, Record], typical: dict[str, Record]
+) -> None:
+    def thresholds(record: Record) -> dict[str, list[float]]:
+        """The dashed lines of each panel with an axis of its own."""
+        found = {}
+        for axes in draw(own(record)).axes:
+            dashed = [float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == "--"]
+            found[axes.get_ylabel().replace("\n", " ")] = dashed
+        return {label: lines for label, lines in found.items() if label and "p(y" not in label}
+
+    assert thresholds(records["interpolation"]) == {"bits/dim": [5.0]}
+    assert thresholds(typical["interpolation"]) == {"bits/dim": [], "typicality score, nats": [60.0]}
+    other = np.asarray(records["interpolation"].arrays["score"]) + 1  # bits/dim, yet not those of log p(x)
+    shifted = replace(records["interpolation"], arrays={**records["interpolation"].arrays, "score": other})
+    assert thresholds(shifted)["bits/dim"] == []
+    assert thresholds(shifted)["likelihood score, bits/dim"] == [5.0]
+
+
+def test_records_of_before_are_of_the_likelihood_detector(records: dict[str, Record]) -> None:
+    for audit in ("classification", "interpolation", "adversarial"):
+        record = records[audit]
+        older = {key: value for key, value in record.summary.items() if key != "detector"}
+        arrays = {key: value for key, value in record.arrays.items() if key != "score"}
+        before, now = own(Record(audit, older, arrays)), own(record)
+        made = [[table.rows for table in section_of(audit).tables([model])] for model in (before, now)]
+        assert made[0] == made[1]
+        for part in section_of(audit).parts:
+            if part.figure:
+                part.figure(before)
+            if part.words:
+                assert part.words(before) == part.words(now)
+
+
+def test_figures_name_classes_and_show_dollar_signs(trained: Run, records: dict[str, Record], tmp_path: Path) -> None:
+    names = [f"${y}$ or $" for y in range(10)]
+    model = AuditedModel("m", list(records.values()), names)
+    for audit in records:
+        for part in section_of(audit).parts:
+            if part.figure:
+                part.figure(model).savefig(tmp_path / "figure.png")
+    first = records["interpolation"].arrays["label"][0, 0]
+    title = interpolation.interpolation_examples(model).axes[0].get_title()
+    assert title.startswith(f"from class \\${first}\\$ or \\$")
+    plt.close("all")
+
+
+def test_labels_of_distances_do_not_overlap(records: dict[str, Record]) -> None:
+    figure = adversarial.attack_curves(own(records["adversarial"]))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        shown = [label for label in axes.get_xticklabels(which="both") if label.get_text()]
+        boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+        inside = [box for box in boxes if axes.bbox.x0 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1]
+        assert len(inside) >= 2
+        assert all(left.x1 < right.x0 for left, right in zip(inside, inside[1:], strict=False))
+
+
+def test_the_generic_table_shows_what_summaries_of_any_kind_hold() -> None:
+    odd = {
+        "n": 3,
+        "mean_gap": 0.123456,
+        "mean_gap_ci": [0.1, 0.2],
+        "done": True,
+        "note": "all [b]well[/b]",
+        "none": None,
+        "curve": [1, 2, 3],
+        "large": 123456.7,
+        "nan": float("nan"),
+        "detector": {"name": "entropy", "threshold": 0.5},
+    }
+    models = [own(Record("odd", odd, {})), own(Record("odd", {"other": 1}, {}), name="n")]
+    (table,) = section_of("odd").tables(models)
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert table.columns == ("", "m", "n")
+    assert cells["mean gap"] == ("0.1235 [0.1, 0.2]", "–")
+    assert cells["done"] == ("yes", "–")
+    assert cells["large"] == ("123,457", "–")
+    assert cells["detector: name"] == ("entropy", "–")
+    assert cells["other"] == ("–", "1")
+    assert "curve" not in cells
+    assert json.loads(json.dumps(table.numbers))[0]["curve"] == [1, 2, 3]
+
+
+def test_a_record_without_numbers_says_what_it_holds() -> None:
+    part = section_of("images-only").parts[0]
+    assert part.words
+    said = part.words(own(Record("images-only", {}, {"images": np.zeros(3), "label": np.zeros(3)})))
+    assert said == "The record of m has no single numbers; it holds images, label."
+    assert part.words(own(Record("images-only", {"n": 1}, {}))) == ""

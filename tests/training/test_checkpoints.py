@@ -1,0 +1,123 @@
+"""Checkpoints: damage is noticed, the one before takes over, older ones still resume."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
+
+from condgen.errors import RunError
+from condgen.training.checkpoints import (
+    OLDER_OPTIMIZER,
+    OPTIMIZER,
+    STATE_PREFIX,
+    Checkpoint,
+    epochs_done,
+    load_weights,
+    newest,
+    plain,
+)
+from tests.training.small import assert_same, epochs_logged, last, tiny_density, train
+
+
+@pytest.mark.parametrize("lost", ["best", "best/weights.safetensors"])
+def test_a_lost_best_checkpoint_does_not_stop_a_run(lost: str, tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    path = tmp_path / "checkpoint" / lost
+    shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"")
+    train(tmp_path, epochs=2, resume=True)
+    assert Checkpoint.load(tmp_path / "checkpoint" / "best").epoch == 2
+
+
+def test_a_finished_run_whose_best_checkpoint_is_damaged_has_its_last_one(tmp_path: Path, capfd) -> None:
+    trained = train(tmp_path, epochs=2)
+    state = tmp_path / "checkpoint" / "best" / "state.toml"
+    state.write_text(state.read_text().replace("loss", "lost"))
+    assert_same(train(tmp_path, epochs=2, resume=True), last(tmp_path).weights)
+    assert "The one after epoch 2 takes its place" in " ".join(capfd.readouterr().err.split())
+    assert Checkpoint.load(tmp_path / "checkpoint" / "best").training == {}
+    assert_same(train(tmp_path, epochs=2, resume=True), trained)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    whole = train(tmp_path / "run", epochs=3)
+    weights = tmp_path / "run" / "checkpoint" / "last" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    state, warning = newest(tmp_path / "run" / "checkpoint")
+    assert state.epoch == 2
+    assert "sha256 differs" in warning
+    assert not weights.parent.exists()  # it would take the place of the previous one when the next is kept
+    assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
+    assert epochs_logged(tmp_path / "run") == [1, 2, 3]
+
+
+def test_a_run_killed_between_two_renames_continues(tmp_path: Path) -> None:
+    train(tmp_path, epochs=2)
+    shutil.rmtree(tmp_path / "checkpoint" / "last")
+    state, warning = newest(tmp_path / "checkpoint")
+    assert state.epoch == epochs_done(tmp_path / "checkpoint") == 1
+    assert "does not exist" in warning
+    assert epochs_done(tmp_path / "nothing") == 0
+
+
+@pytest.mark.parametrize("epoch", ["'x'", "-1", "true"])
+def test_a_checkpoint_with_no_count_of_epochs_is_damaged(epoch: str, tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    state = tmp_path / "checkpoint" / "last" / "state.toml"
+    state.write_text(state.read_text().replace("epoch = 1", f"epoch = {epoch}"))
+    with pytest.raises(RunError, match="is damaged"):
+        train(tmp_path, resume=True)
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
+    wide = tiny_density(0, "digits-reweight", "model.width=16")
+    with pytest.raises(RunError, match=r"another architecture: 'flow\..*has shape \(16.*expects \(8"):
+        load_weights(tiny_density(), wide.state_dict(), tmp_path)
+
+
+def as_older(path: Path) -> None:
+    """Rewrite a checkpoint as versions before 0.2 wrote it."""
+    saved = Checkpoint.load(path)
+    moments = {name.removeprefix(STATE_PREFIX): tensor for name, tensor in saved.training.items()}
+    (path / OPTIMIZER).unlink()
+    save_file(moments, path / OLDER_OPTIMIZER)
+    names = ("weights.safetensors", OLDER_OPTIMIZER)
+    state = {
+        "epoch": saved.epoch,
+        "step": saved.step,
+        "metrics": saved.metrics,
+        "sha256": {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in names},
+    }
+    (path / "state.toml").write_text(tomli_w.dumps(state))
+
+
+def test_an_older_checkpoint_resumes(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", epochs=3)
+    train(tmp_path / "older", epochs=1)
+    as_older(tmp_path / "older" / "checkpoint" / "last")
+    assert_same(train(tmp_path / "older", epochs=3, resume=True), whole)
+
+
+def test_an_older_checkpoint_of_other_batches_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    as_older(tmp_path / "checkpoint" / "last")
+    with pytest.raises(RunError, match=r"steps_per_epoch was 4\.0, now 8"):
+        train(tmp_path, batch_size=32, resume=True)
+
+
+def test_weights_are_kept_once(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    names = load_file(tmp_path / "checkpoint" / "last" / OPTIMIZER).keys()
+    assert names
+    assert all(name.startswith("state.exp_avg") for name in names)
+
+
+def test_tied_and_strided_tensors_can_be_saved(tmp_path: Path) -> None:
+    tied = torch.arange(6.0).reshape(2, 3)
+    Checkpoint({"a": tied, "b": tied, "c": tied.t()}, {}, 1, 1, {}).save(tmp_path / "x")
+    kept = Checkpoint.load(tmp_path / "x").weights
+    assert_same(kept, plain({"a": tied, "b": tied, "c": tied.t()}))
+    assert torch.equal(kept["c"], tied.t())
