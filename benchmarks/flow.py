@@ -28,7 +28,7 @@ from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit
 from condgen import ClassMixture, GenerativeClassifier, Glow, machine
 from condgen.config import Training
 from condgen.models.glow import coupling_network
-from condgen.models.summary import describe
+from condgen.models.summary import summarize
 from condgen.randomness import stream
 from condgen.runs import installed_versions
 from condgen.training.maximum_likelihood import MaximumLikelihood
@@ -268,7 +268,7 @@ def main(out: Path) -> None:
     machine.prepare(threads=1)
     here = torch.device("cpu")
     limits = {name: matrix_limit(precision, here, 2048, time.process_time) for name, precision in precisions().items()}
-    gflops = {name: speeds[1][f"condgen {name}"]["training"] * describe(ours(None)).training_flops / 1e9 for name in limits}
+    gflops = {name: speeds[1][f"condgen {name}"]["training"] * summarize(ours(None)).training_flops / 1e9 for name in limits}
     fastest = f"condgen {list(limits)[-1]}"
     results: dict[str, object] = {
         "versions": {**installed_versions(), "normflows": "1.7.3", "FrEIA": "0.2"},

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from condgen import builders, experiments, machine
 from condgen import classifier as classifiers
-from condgen.classifier import predict
-from condgen.classifier import GenerativeClassifier
+from condgen import experiments, machine
+from condgen.classifier import GenerativeClassifier, predict
 from condgen.config import load_preset
 from condgen.data.catalogue import open_dataset
 from condgen.errors import ConfigError
@@ -44,9 +43,9 @@ def elsewhere(classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch)
 
 def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [*TINY, "model.precision=bfloat16", "model.label_smoothing=0.1"]
-    config, data = load_preset(preset, settings), open_dataset("digits").train
-    objective, label = builders.build_objective(config), torch.arange(4)
-    with elsewhere(builders.build_classifier(config, data), monkeypatch) as classifier:
+    config, label = load_preset(preset, settings), torch.arange(4)
+    objective = config.objective.objective()
+    with elsewhere(experiments.build(config, open_dataset("digits")).classifier, monkeypatch) as classifier:
         x = torch.rand(4, 1, 8, 8)
         with classifier.train().density.fresh_noise(torch.Generator().manual_seed(0)):
             loss = objective(classifier(x), label.to(classifier.device)).mean()
@@ -59,8 +58,8 @@ def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkey
 
 
 def test_two_devices_are_not_mixed_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, data = load_preset("digits-base", TINY), open_dataset("digits").train
-    with elsewhere(builders.build_classifier(config, data), monkeypatch) as classifier:
+    config = load_preset("digits-base", TINY)
+    with elsewhere(experiments.build(config, open_dataset("digits")).classifier, monkeypatch) as classifier:
         classifier.density.noisy.fixed_offset = torch.zeros(1, 8, 8)
         with pytest.raises(RuntimeError, match="same device"):
             classifier.eval()(torch.rand(4, 1, 8, 8))
@@ -108,8 +107,14 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("settings", "device"), [(["training.compile=true"], "cpu"), (["training.compile=true", "model.memory=constant"], "cuda")]
+    ("settings", "device", "said"),
+    [
+        ([], "cpu", r"training\.compile needs --device cuda"),
+        (["model.memory=constant"], "cuda", r'training\.compile needs model\.memory = "standard"'),
+        (["model=tests.toy:Toy"], "cuda", "Toy cannot be compiled; set training.compile to false"),
+    ],
 )
-def test_compilation_where_it_cannot_be_is_refused(settings: list[str], device: str) -> None:
-    with pytest.raises(ConfigError, match=r"training\.compile needs --device cuda"):
-        experiments.check_device(load_preset("digits-base", settings), device)
+def test_compilation_where_it_cannot_be_is_refused(settings: list[str], device: str, said: str) -> None:
+    config = load_preset("digits-base", ["training.compile=true", *settings])
+    with pytest.raises(ConfigError, match=said):
+        experiments.build(config, open_dataset("digits"), torch.device(device))

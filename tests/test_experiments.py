@@ -43,6 +43,6 @@ def test_bfloat16_is_trained_on_any_cpu_and_on_cuda_where_it_pays(tmp_path: Path
     monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: False)
     assert begun(tmp_path / "run", "bfloat16") == "bfloat16"
     with pytest.raises(ConfigError, match=r"--set model\.precision=float32"):
-        experiments.check_device(preset("bfloat16"), "cuda")
+        preset("bfloat16").model.on("cuda")
     monkeypatch.setattr(machine, "multiplies_bfloat16", lambda *_: True)
-    experiments.check_device(preset("bfloat16"), "cuda")
+    assert preset("bfloat16").model.on("cuda").precision == "bfloat16"

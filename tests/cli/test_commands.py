@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from condgen import builders
 from condgen.cli import main
 from condgen.data.catalogue import open_dataset
+from condgen.experiments import building
 from condgen.reports import figures
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
@@ -87,8 +87,8 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
     start = ("train", "digits-base", *SETTINGS, "--seed", 3, "--run", tmp_path / "a run")
     status, line, _ = condgen(*start, "--minutes", 0, "--device", "cpu")
     assert status == 0
-    assert "has 1 of 2 epochs; go on with: condgen train digits-base" in line
-    again = shlex.split(line.partition("go on with: condgen ")[2])
+    assert "has 1 of 2 epochs; continue with: condgen train digits-base" in line
+    again = shlex.split(line.partition("continue with: condgen ")[2])
     assert {"--minutes", "--seed", "--resume"} < set(again)
     status, line, _ = condgen(*again)
     assert status == 0
@@ -105,8 +105,9 @@ def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     ("arguments", "message"),
     [
         (("--set", "audit.pairs=9"), "audit.pairs is read by the audit interpolation alone"),
+        (("--set", "audit.interpolation.pairs=9"), "audit.interpolation.pairs is read by the audit interpolation alone"),
         (("--budget", "smoke"), "audit.budget is read by the audit adversarial alone"),
-        (("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"), "detector.quantile changes nothing"),
+        (("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"), "it is now 'detector.threshold.quantile'"),
     ],
 )
 def test_settings_that_no_audit_reads_are_refused(arguments: tuple[str, ...], message: str, copied: Run) -> None:
@@ -173,19 +174,19 @@ BAD_CALLS = {
     "too deep": (("train", "digits-base", "--set", "seed.of.all=1"), "seed"),
     "idle setting": (
         ("train", "digits-base", "--set", "objective.alpha=7"),
-        "objective.alpha changes nothing while objective.name = 'likelihood'",
+        "objectives reweight and split have it: set objective=reweight as well",
     ),
-    "idle scale": (("describe", "digits-base", "--set", "model.subspace_scale=9"), "while model.prior = 'class-mixture'"),
+    "idle scale": (("describe", "digits-base", "--set", "model.subspace_scale=9"), "it is now 'model.prior.scale'"),
     "idle quantile": (
         ("describe", "digits-base", "--set", "detector.threshold=3.5", "--set", "detector.quantile=0.9"),
-        "while detector.threshold = 3.5; set detector.threshold=quantile as well",
+        "it is now 'detector.threshold.quantile'",
     ),
     "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
     "versions as a setting": (("train", "digits-base", "--set", "versions.torch=1"), "'versions' comes from what is installed"),
-    "beyond a setting": (("train", "digits-base", "--set", "model.width.most=3"), "goes too deep: 'width' is a value"),
+    "beyond a setting": (("train", "digits-base", "--set", "model.width.most=3"), "model.width = {'most': 3} does not fit"),
     "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),
     "no such level": (("train", "digits-base", "--set", "model.levels=9"), "use 1 to 4 levels"),
-    "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "model.prior = 'split'"),
+    "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "set model.prior=split"),
     "batch beyond the data": (("train", "digits-base", "--set", "training.batch_size=5000"), "fewer than one batch"),
     "no run": (("audit", "nowhere"), "nowhere is not a run directory: it does not exist"),
     "value of no kind": (
@@ -228,7 +229,7 @@ def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
     "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
 )
 def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
-    monkeypatch.setattr(builders, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
+    monkeypatch.setattr(building, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
     message = refused(*command, copied.path)
     assert (
         "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
@@ -243,7 +244,7 @@ def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, 
         splits = open_dataset("digits")
         return replace(splits, train=splits.train.take(np.arange(1, len(splits.train))))
 
-    monkeypatch.setattr(builders, "open_dataset", shrunk)
+    monkeypatch.setattr(building, "open_dataset", shrunk)
     message = refused(*command, copied.path)
     assert "was trained on other images than digits now has: those for train differ" in message
 
@@ -362,7 +363,9 @@ def break_config(run: Run) -> None:
 
 def refuse_all(run: Run) -> None:
     path = run.path / "config.toml"
-    path.write_text(path.read_text().replace('threshold = "quantile"', "threshold = -100.0"))
+    text = path.read_text()
+    assert "[detector.threshold]\nquantile = 1.0\n" in text
+    path.write_text(text.replace("[detector.threshold]\nquantile = 1.0\n", "").replace('name = "likelihood"', 'name = "likelihood"\nthreshold = -100.0'))
 
 
 DAMAGE = {
@@ -388,7 +391,7 @@ def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(copied:
         (copied.records / "membership.json").write_text(text)
         assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
     shutil.rmtree(copied.records)
-    assert "no record of the" in refused("report", copied.path, "--out", tmp_path / "report")
+    assert "has no record; run `condgen audit" in refused("report", copied.path, "--out", tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -433,6 +436,6 @@ def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: 
     def starve(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes.")
 
-    monkeypatch.setattr("condgen.experiments.training.build_classifier", starve)
+    monkeypatch.setattr("condgen.experiments.building.build_classifier", starve)
     assert "not enough memory" in refused("train", "digits-base", "--run", tmp_path / "large")
     assert "nan is not a finite number" in condgen("train", "digits-base", "--minutes", "nan")[2]

@@ -85,6 +85,8 @@ def test_another_name_empties_the_section_and_the_same_name_keeps_it() -> None:
     assert load_preset("digits-split", ["objective=split"]).objective.alpha == 0.3
     assert load_preset("digits-split", ["objective.alpha=0.7"]).objective.alpha == 0.7
     assert load_preset("digits-split", ["model.prior=class-mixture"]).model.prior.name == "class-mixture"
+    assert load_preset("digits-split", ["data.name=bg-digits"]).data.crop_padding == 1
+    assert load_preset("bg-digits-reweight").data.crop_padding == 1
     order = ["model.prior.scale=0.2", "model.prior=split"]  # the choice counts first, wherever it stands
     assert load_preset("digits-base", order).model.prior.scale == 0.2
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from condgen import audits
+from condgen import audits, fit
 from condgen.classifier import GenerativeClassifier
-from condgen.config import Training
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, Splits
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
@@ -17,8 +16,6 @@ from condgen.models.glow import Glow
 from condgen.models.glow.bijections import MultiScale, Squeeze
 from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.priors import ClassMixture, SplitPrior
-from condgen.training.loop import fit
-from condgen.training.objectives import Likelihood
 
 
 def glow(height: int = 8, **settings: int) -> Glow:
@@ -72,13 +69,7 @@ DATA = {
 }
 USES: dict[str, Callable[[GenerativeClassifier, ImageDataset], object]] = {
     "fit": lambda classifier, data: fit(
-        classifier,
-        Likelihood(),
-        data,
-        data,
-        settings=Training(batch_size=2),
-        directory=None,
-        quiet=True,  # type: ignore[arg-type]
+        classifier, Splits(data, data, data, "", ""), "never", training={"batch_size": 2}, quiet=True
     ),
     "classification": lambda classifier, data: audits.classification(classifier, data, detector=LikelihoodThreshold(1.0)),
     "membership": audits.membership,

@@ -34,7 +34,7 @@ def test_the_page_has_a_section_for_each_audit_that_was_made(
 
 
 def test_a_page_shows_own_models_beside_runs(trained: Run, records: dict[str, Record], tmp_path: Path) -> None:
-    page = write_report([trained, AuditedModel("mine", list(records.values()))], tmp_path)
+    page = write_report([trained, AuditedModel("mine", [records[audit] for audit in list(records)[:4]])], tmp_path)
     of = {name: json.loads((tmp_path / "tables" / f"{name}.json").read_text()) for name in ("table1", "table2", "origins")}
     assert [row["model"] for row in of["table1"]] == [row["model"] for row in of["origins"]] == [trained.name, "mine"]
     assert {row["model"] for row in of["table2"]} == {trained.name}

@@ -1,5 +1,6 @@
 """Report sections: sentences follow the numbers, tables carry them, units are the detector's own."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -134,10 +135,10 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(records:
 @pytest.mark.parametrize("audit", ["classification", "interpolation"])
 def test_tables_name_the_detector_and_its_unit(audit: str, records: dict[str, Record], typical: dict[str, Record]) -> None:
     (table,) = section_of(audit).tables([own(typical[audit])])
-    assert table.rows[0][table.columns.index("threshold, nats")] == "60.00"
-    assert table.rows[0][table.columns.index("detector")] == "typicality"
+    assert table.rows[0][table.columns.index("typicality threshold, nats")] == "60.00"
     (table,) = section_of(audit).tables([own(records[audit]), own(typical[audit], name="n")])
     assert [row[table.columns.index("threshold")] for row in table.rows] == ["5.00 bits/dim", "60.00 nats"]
+    assert [row[table.columns.index("detector")] for row in table.rows] == ["likelihood", "typicality"]
 
 
 def test_sentences_name_the_detector_and_its_unit(typical: dict[str, Record], records: dict[str, Record]) -> None:
@@ -203,7 +204,7 @@ def test_labels_of_distances_do_not_overlap(records: dict[str, Record]) -> None:
         boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
         inside = [box for box in boxes if axes.bbox.x0 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1]
         assert len(inside) >= 2
-        assert all(left.x1 < right.x0 for left, right in zip(inside, inside[1:], strict=False))
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(inside))
 
 
 def test_the_generic_table_shows_what_summaries_of_any_kind_hold() -> None:

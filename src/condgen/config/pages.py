@@ -1,7 +1,7 @@
 """Pages of TOML: presets, files of one's own, `--set` overrides, and the page that a run keeps."""
 
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from condgen.config import older
 from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.section import named
-from condgen.config.validation import validated
+from condgen.config.validation import CHOSEN, validated
 from condgen.errors import ConfigError, nearest
 
 FILLED_IN = {
@@ -159,28 +159,34 @@ def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, table by table; a table that chooses another ``name`` replaces the one below.
+    """``above`` over ``below``, table by table.
+
+    Where a ``name`` chooses what a table may hold (model, objective, detector), another name replaces the table.
 
     Examples:
-        >>> below = {"objective": {"name": "reweight", "alpha": 0.5}, "seed": 1}
-        >>> merged(below, {"objective": {"alpha": 2.0}})
-        {'objective': {'name': 'reweight', 'alpha': 2.0}, 'seed': 1}
-        >>> merged(below, {"objective": "likelihood"})
-        {'objective': {'name': 'likelihood'}, 'seed': 1}
+        >>> below = {"objective": {"name": "reweight", "alpha": 0.5}, "data": {"name": "digits", "flip": True}}
+        >>> merged(below, {"objective": {"alpha": 2.0}})["objective"]
+        {'name': 'reweight', 'alpha': 2.0}
+        >>> merged(below, {"objective": "likelihood", "data": {"name": "mnist"}})
+        {'objective': {'name': 'likelihood'}, 'data': {'name': 'mnist', 'flip': True}}
     """
-    both = {key: _combined(below[key], above[key]) for key in below if key in above}
+    return _merged(below, above, lambda section: section in CHOSEN)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any], is_chosen: Callable[[str], bool]) -> dict[str, Any]:
+    both = {key: _combined(below[key], above[key], is_chosen(key)) for key in below if key in above}
     return {**below, **both, **{key: value for key, value in above.items() if key not in below}}
 
 
-def _combined(below: Any, above: Any) -> Any:
+def _combined(below: Any, above: Any, chosen: bool) -> Any:
     if not isinstance(below, dict) and not isinstance(above, dict):
         return above
     below, above = (named(value) if isinstance(value, str) else value for value in (below, above))
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
-    if "name" in above and above["name"] != below.get("name", above["name"]):
+    if chosen and "name" in above and above["name"] != below.get("name", above["name"]):
         return above
-    return merged(below, above)
+    return _merged(below, above, lambda _: chosen)
 
 
 def overridden(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -163,9 +163,9 @@ def summary_of(detector: Detector) -> dict[str, Any]:
 
 
 def scale_of(detector: Detector, dims: int) -> float:
-    """Nats per unit of the detector's score; 1 for an object that does not say."""
+    """Nats per unit of the detector's score; an object that does not say is taken to score in bits/dim."""
     own = getattr(detector, "scale", None)
-    return float(own(dims)) if callable(own) else 1.0
+    return float(own(dims)) if callable(own) else dims * math.log(2)
 
 
 def _finite(threshold: object, unit: str) -> float:

@@ -48,7 +48,7 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
     """
     place = device or torch.device("cpu")
     config.model.on(place.type)  # refuses a device that cannot train such a model
-    classifier = build_classifier(config.model, images_of(splits), config.seed).to(place)
+    classifier = build_classifier(config.model, images_of(splits), config.seed)
     if config.training.compile:
         if place.type != "cuda":
             raise ConfigError(
@@ -56,6 +56,7 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
                 " begins. A run begun with it continues only so; its audits run anywhere."
             )
         classifier.density.compile_for_training()
+    classifier.to(place)
     step = config.objective.step(classifier, config.training, steps_per_epoch(splits.train, config.training))
     return Experiment(classifier, step, splits, Augmentation(config.data.crop_padding, config.data.flip))
 

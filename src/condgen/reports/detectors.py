@@ -85,16 +85,15 @@ Cell = Callable[[Mapping[str, Any]], str]
 
 
 def threshold_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
-    """The columns of a table that say which detector: the unit stands in the head if all share it."""
+    """The columns of a table that say which detector; what all rows share stands in the head."""
     found = [detector_of(summary) for summary in summaries]
-    columns: dict[str, Cell] = {}
-    if any(detector.name != "likelihood" for detector in found):
-        columns["detector"] = lambda summary: detector_of(summary).name
-    units = {detector.unit for detector in found}
-    if len(units) == 1:
-        unit = units.pop()
-        head = f"threshold, {unit}" if unit else "threshold"
-        columns[head] = lambda summary: f"{detector_of(summary).threshold:.2f}"
-    else:
-        columns["threshold"] = lambda summary: detector_of(summary).words
-    return columns
+    kinds = {(detector.name, detector.unit) for detector in found}
+    if len(kinds) > 1:
+        return {
+            "detector": lambda summary: detector_of(summary).name,
+            "threshold": lambda summary: detector_of(summary).words,
+        }
+    name, unit = kinds.pop() if kinds else ("likelihood", "")
+    head = "threshold" if name == "likelihood" else f"{name} threshold"
+    head += f", {unit}" if unit else ""
+    return {head: lambda summary: f"{detector_of(summary).threshold:.2f}"}

@@ -23,6 +23,7 @@ from condgen.reports.sections import Part, section_of
 from condgen.reports.selection import Selection, not_run_table, select
 
 DOTS_PER_INCH = 200
+REM_PER_INCH = 6.4  # the largest size of figures on the page, so that their text is of one size
 ENTRIES = ("figures", "tables", "index.html")
 METADATA = {"Date": None}  # so that the same records give the same file
 
@@ -174,7 +175,12 @@ class _Files:
         if part.table:
             part.table.save(self.directory / "tables", self._free("tables", part.table.name))
         panels = [
-            {"name": name, "words": words, "svg": self._figure(figure, name) if figure else ""}
+            {
+                "name": name,
+                "words": words,
+                "svg": self._figure(figure, name) if figure else "",
+                "width": REM_PER_INCH * figure.get_figwidth() if figure else 0,
+            }
             for name, words, figure in part.panels
             if words or figure
         ]

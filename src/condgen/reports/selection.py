@@ -1,9 +1,8 @@
 """The records that a page shows of each model: of one model and one detector, or none."""
 
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from condgen.audits.records import Record
@@ -68,15 +67,17 @@ def select(model: Audited, threshold: float | None = None) -> Selection:
     left_out: dict[str, str] = {}
     for audit in made:
         try:
-            records[audit] = model.record(audit)
+            record = model.record(audit)
         except CondgenError as error:
             if audit in AUDITS.names():
                 raise
             left_out[audit] = str(error)
-    steps: list[Callable[[Audited, dict[str, Record]], dict[str, str]]] = [_other_weights, _other_detectors]
-    if threshold is not None:
-        steps.insert(0, partial(_move_threshold, threshold))
-    for reasons_of in steps:
+            continue
+        try:
+            records[audit] = record if threshold is None else _at_threshold(model, record, threshold)
+        except CondgenError as error:
+            left_out[audit] = str(error)
+    for reasons_of in (_other_weights, _other_detectors):
         left_out |= reasons_of(model, records)
         records = {audit: record for audit, record in records.items() if audit not in left_out}
     return Selection(model, records, left_out)
@@ -99,30 +100,27 @@ def not_run_table(selections: Sequence[Selection]) -> Table:
     return Table("not-run", "What was not run", "", columns, rows, tuple(numbers))
 
 
-def _move_threshold(threshold: float, model: Audited, records: dict[str, Record]) -> dict[str, str]:
-    """Replace records by those at another threshold; the reasons for those that cannot be."""
-    reasons = {}
-    for audit, record in list(records.items()):
-        kind, detector = _kind(audit), detector_noted(record.summary)
-        if detector is None and not (kind and kind.uses_detector):
-            continue
-        if detector and detector.has_threshold(threshold):
-            continue
-        words = detector.words if detector else "not noted"
-        if kind and kind.at_threshold:
-            try:
-                records[audit] = kind.at_threshold(record, threshold)
-                continue
-            except CondgenError as error:
-                reasons[audit] = str(error)
-            except KeyError as error:
-                reasons[audit] = f"its record has no {error}, which another threshold needs."
-        else:
-            reasons[audit] = (
-                f"made with the threshold {words}; another threshold needs a new audit: condgen"
-                f" audit RUN --only {audit} --set detector.threshold={threshold:g}"
-            )
-    return reasons
+def _at_threshold(model: Audited, record: Record, threshold: float) -> Record:
+    """The record as it would be with another threshold of its detector.
+
+    Raises:
+        CondgenError: If that takes a new audit.
+    """
+    audit, kind, detector = record.audit, _kind(record.audit), detector_noted(record.summary)
+    if detector is None and not (kind and kind.uses_detector):
+        return record
+    if detector and detector.has_threshold(threshold):
+        return record
+    if kind and kind.at_threshold:
+        try:
+            moved: Record = kind.at_threshold(record, threshold)
+        except KeyError as error:
+            raise RunError(f"its record has no {error}, which another threshold needs.") from error
+        return moved
+    folder = isinstance(model, RecordFolder)
+    command = f": condgen audit RUN --only {audit} --set detector.threshold={threshold:g}" if folder else "."
+    words = detector.words if detector else "that it does not note"
+    raise RunError(f"made with the threshold {words}; another one needs a new audit{command}")
 
 
 def _kind(audit: str) -> Any:

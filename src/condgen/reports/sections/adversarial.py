@@ -18,8 +18,8 @@ from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
 
 AUDIT = "adversarial"
-PLAIN = ("undetected %", "(misclassified)", "median L2")
-AWARE = ("detector-aware: undetected %", "(any distance)", "quantized %", "median L2 ")
+PLAIN = ("undetected %", "(all)", "median L2")
+AWARE = ("detector-aware: undetected %", "(any L2)", "quantized %", "median L2 ")
 
 
 def attacks_table(models: Sequence[Audited]) -> Table:
@@ -48,7 +48,8 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
         "Share of the n test images (all correctly classified and accepted before the attack) on"
         " which an attack succeeds within L2 distance ε. Brackets: 95 % Wilson intervals; those of"
         " the other numbers are in table2.json. Left: attacks on the classifier alone that the"
-        " detector accepts; in parentheses, all that are misclassified, at any distance. Right:"
+        " detector accepts; in parentheses, all that are misclassified, detected or not, at any"
+        " distance. Right:"
         " detector-aware attacks, which the detector accepts: within ε, at any distance, and within"
         " ε after quantization to the data's levels. Medians are over all images;"
         f" {MISSING} where fewer than half succeed. Worst case: the best of all attacks on each"

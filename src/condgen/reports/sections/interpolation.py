@@ -43,11 +43,11 @@ def interpolation_means(model: Audited) -> Figure:
     """Fig. 4: mean bits/dim, class posteriors and, if it is another, the detector's score."""
     record = model.record(AUDIT)
     summary, detector = record.summary, detector_of(record.summary)
-    panels = ["bits_per_dim", "posterior"]
+    rows, height = [["bits_per_dim", "posterior"]], 2.5
     if _has_own_panel(record):
-        panels.insert(1, "score")
-    figure = Figure(figsize=(2.8 * len(panels), 2.5), layout="constrained")
-    axes = dict(zip(panels, figure.subplots(1, len(panels)), strict=True))
+        rows, height = [["bits_per_dim", "score"], ["posterior", "."]], 4.6
+    figure = Figure(figsize=(5.6, height), layout="constrained")
+    axes = figure.subplot_mosaic(rows)
     bits = axes["bits_per_dim"]
     _band(bits, summary["alpha"], summary["bits_per_dim"], np.array(summary["bits_per_dim_ci"]))
     bits.set(ylabel="bits/dim", title=f"{plain(model.name)}: {summary['pairs']} paths")
@@ -60,7 +60,7 @@ def interpolation_means(model: Audited) -> Figure:
         _band(axes["score"], summary["alpha"], means, spans)
         draw_threshold(axes["score"], detector.threshold, "detector's threshold")
         axes["score"].set(ylabel=plain(detector.axis), title="detector's score")
-    for axis in (axes[name] for name in panels if name != "posterior"):
+    for axis in (panel for name, panel in axes.items() if name != "posterior"):
         axis.set(xlabel="interpolation α", xlim=(0, 1))
         axis.margins(y=0.25)
         axis.legend(fontsize=7)
