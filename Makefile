@@ -47,29 +47,27 @@ bench-attacks: setup  ## speed and strength of the attacks beside foolbox and AR
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.readme
 
-bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small, three runs of 20 minutes; goes on after a stop
-	$(BIN)/python -m benchmarks.precision
+bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small, nine runs of 20 minutes; continues after a stop
+	$(BIN)/condgen study precision --out runs/precision
 
-stability: setup  ## 20 seeds x 300 steps of each small preset: hours; goes on after a stop
-	$(BIN)/python -m benchmarks.stability
+stability: setup  ## 20 seeds x 300 steps of each small preset: hours; continues after a stop
+	$(BIN)/condgen study stability --out runs/stability
 
 MINUTES ?= 8
 
-gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a time; goes on when called again; see docs/gpu.md
-	$(BIN)/python -m benchmarks.gpu_study --minutes $(MINUTES)
+gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a time; continues when called again; see docs/gpu.md
+	$(BIN)/condgen study gpu --device cuda --minutes $(MINUTES) --out runs/gpu
+	$(BIN)/python -m benchmarks.gpu_study runs/gpu
 
 RESULTS := mnist-reweight-small mnist-split-small bg-mnist-0-reweight-small
 
-results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; goes on after a stop
+results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; continues after a stop
+	$(BIN)/condgen study results --jobs 1 --out runs/results
 	for preset in $(RESULTS); do \
-	  if [ -d runs/$$preset ]; then resume=--resume; else resume=; fi; \
-	  $(BIN)/condgen train $$preset --run runs/$$preset $$resume && \
-	  $(BIN)/condgen audit runs/$$preset --budget standard && \
 	  mkdir -p results/$$preset/records && \
-	  cp runs/$$preset/config.toml runs/$$preset/metrics.jsonl results/$$preset/ && \
-	  cp -r runs/$$preset/records/. results/$$preset/records/ || exit 1; \
+	  cp runs/results/runs/$$preset/config.toml runs/results/runs/$$preset/metrics.jsonl results/$$preset/ && \
+	  cp -r runs/results/runs/$$preset/records/. results/$$preset/records/ || exit 1; \
 	done
-	$(BIN)/condgen report $(RESULTS:%=runs/%) --out runs/report
 
 clean:
 	rm -rf $(VENV) demo

@@ -68,7 +68,7 @@ def about(results: dict[str, Any]) -> str:
 
 
 def cost(results: dict[str, Any]) -> str:
-    """Of bfloat16, as :mod:`benchmarks.precision` found it, on whichever machine."""
+    """Of bfloat16, as ``bf16.json`` has it, on whichever machine."""
     bits, accuracy = results["bf16_bits_per_dim_difference"], results["bf16_accuracy_difference"]
     return (
         f"Trained in bfloat16 instead of float32, mnist-reweight-small ends {bits:+z.3f} bits/dim and"

@@ -1,64 +1,46 @@
-"""The demo, small: whole, taken up again, and failing with one sentence."""
+"""The demo, small: to its end, continued, and failing with one sentence."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
-import pytest
+from click.testing import CliRunner, Result
 
-from condgen.demo import PRESETS, run_demo
-from condgen.errors import CondgenError
+from condgen.cli import main
+from condgen.studies import Study
 from tests.conftest import TINY
 
 
-def test_the_demo_reports_all_presets_and_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = run_demo(tmp_path, TINY)
+def demo(out: Path, *overrides: str) -> Result:
+    settings = [word for setting in (*TINY, *overrides) for word in ("--set", setting)]
+    return CliRunner().invoke(main, ["demo", "--out", str(out), *settings])
+
+
+def test_the_demo_reports_all_presets_and_continues(tmp_path: Path) -> None:
+    done = demo(tmp_path)
+    assert done.exit_code == 0, done.output
+    page = tmp_path / "report" / "index.html"
+    assert str(page) in done.output
     text = page.read_text()
-    assert all(preset in text for preset in PRESETS)
-    printed = capsys.readouterr().out
-    assert "Table 1" in printed
-    assert all(preset in printed for preset in PRESETS)
-    assert "Carlini-Wagner" in printed
-    assert "knows detector: unnoticed %" in printed
+    presets = [run.label for run in Study.load("demo").runs]
+    assert len(presets) == 4
+    assert all(preset in text for preset in presets)
+    assert "A good likelihood guarantees nothing" in text  # the counterexample of Section 2
+    assert all(preset in done.output for preset in presets)
+    assert "Table 1" in done.output
+    assert "Carlini-Wagner" in done.output
+    assert {path.parents[1].name for path in tmp_path.glob("runs/*/records/adversarial.json")} == {
+        "digits-reweight",
+        "digits-split",
+    }
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")}
-    assert run_demo(tmp_path, TINY) == page
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")} == before
+    assert len(before) == 4
+    again = demo(tmp_path)
+    assert "22 steps, all done." in again.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_that_fails_ends_the_demo_with_its_error(tmp_path: Path) -> None:
-    with pytest.raises(CondgenError, match="fewer than one batch"):
-        run_demo(tmp_path, (*TINY, "training.batch_size=5000"))
+def test_a_demo_that_cannot_be_trained_says_why(tmp_path: Path) -> None:
+    done = demo(tmp_path, "training.batch_size=5000")
+    assert done.exit_code == 1
+    assert "4 steps failed" in done.stderr
+    assert "fewer than one batch" in done.stderr
     assert not (tmp_path / "report").exists()
-
-
-SCRIPT = """
-import signal, sys
-from pathlib import Path
-from condgen.demo import run_demo
-from tests.conftest import TINY
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-    run_demo(Path(sys.argv[1]), (*TINY, "training.epochs=2000"))
-"""
-
-
-def test_an_interrupt_ends_the_demo_and_begins_no_further_run(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    root = Path(__file__).parents[1]
-    command = [sys.executable, tmp_path / "script.py", tmp_path / "demo"]
-    with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, start_new_session=True) as demo:
-        for _ in range(600):
-            if any(log.stat().st_size for log in tmp_path.glob("demo/runs/*/metrics.jsonl")):
-                break
-            time.sleep(0.1)
-        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
-        try:
-            assert demo.wait(timeout=60) != 0
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(demo.pid, signal.SIGKILL)
-    assert {path.name for path in tmp_path.glob("demo/runs/*")} <= {"digits-reweight", "digits-split"}

@@ -9,9 +9,8 @@ import torch
 
 from condgen import audits
 from condgen.audits import intervals
-from condgen.classifier import predict
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import GenerativeClassifier, predict
 from condgen.data.dataset import ImageDataset
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold

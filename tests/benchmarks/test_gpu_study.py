@@ -1,50 +1,34 @@
-"""The GPU study, tiny and on the CPU: in pieces to the end, with every figure that it promises."""
+"""What is measured beside a study, tiny and on the CPU."""
 
 import json
+import shutil
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from benchmarks import gpu_study
-from tests.conftest import TINY
-
-SETTINGS = [argument for setting in (*TINY, "audit.noise_draws=1") for argument in ("--set", setting)]
+from condgen.runs import Run
 
 
-def study(folder: Path, minutes: float) -> str:
-    arguments = ["digits-reweight", "digits-base", "--device", "cpu", "--threads", "1", "--minutes", str(minutes), *SETTINGS]
-    places = ["--runs", str(folder / "runs"), "--out", str(folder / "gpu.json")]
-    return CliRunner().invoke(gpu_study.main, [*arguments, *places], catch_exceptions=False).stdout
-
-
-def test_the_study_comes_to_its_end_in_pieces(tmp_path: Path) -> None:
-    assert "Time is over" in study(tmp_path, minutes=0)
-    first = json.loads((tmp_path / "gpu.json").read_text())["presets"]
-    assert first["digits-reweight"]["epochs"] == 1
-    assert "All is trained and audited" in study(tmp_path, minutes=10)
-    found = json.loads((tmp_path / "gpu.json").read_text())
+def test_speed_is_set_beside_the_limit_of_the_device(trained: Run, tmp_path: Path) -> None:
+    shutil.copytree(trained.path, tmp_path / "study/runs/digits-split")
+    out = tmp_path / "gpu.json"
+    arguments = [str(tmp_path / "study"), "--device", "cpu", "--out", str(out)]
+    done = CliRunner().invoke(gpu_study.main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
     assert found["versions"]["torch"]
-    assert list(found["presets"]) == ["digits-reweight", "digits-base"]
-    reweight = found["presets"]["digits-reweight"]
-    assert reweight["epochs"] == reweight["of_epochs"] == reweight["pieces"] == 2
-    assert 0 < reweight["fraction_of_limit"] < 1
-    assert reweight["train_seconds"] > first["digits-reweight"]["train_seconds"]
-    assert reweight["peak_memory_mb"] is None  # only a GPU counts its own
-    assert 0 <= reweight["classification"]["accuracy"] <= 1
-    assert {path.stem for path in (tmp_path / "runs/digits-base/records").glob("*.json")} >= {"classification", "interpolation"}
-    assert "All is trained and audited" in study(tmp_path, minutes=0)  # nothing is left to do
+    run = found["presets"]["digits-split"]
+    assert run["epochs"] == run["of_epochs"] == 2
+    assert 0 < run["fraction_of_limit"] < 1
+    assert run["fraction_of_limit"] == run["training_gflops"] / run["matrix_limit_gflops"]
+    assert run["train_seconds"] > 0
+    assert run["peak_memory_mib"] is None  # only a GPU counts its own
+    assert run["classification"]["accuracy"] == trained.record("classification").summary["accuracy"]
 
 
-def test_what_was_trained_and_audited_before_is_still_told(tmp_path: Path) -> None:
-    study(tmp_path, minutes=10)
-    (tmp_path / "gpu.json").unlink()
-    assert "All is trained and audited" in study(tmp_path, minutes=10)
-    assert 0 <= json.loads((tmp_path / "gpu.json").read_text())["presets"]["digits-base"]["classification"]["accuracy"] <= 1
-
-
-def test_runs_with_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
-    study(tmp_path, minutes=10)
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "gpu.json"), "--device", "cpu"]
-    done = CliRunner().invoke(gpu_study.main, ["digits-base", *SETTINGS, "--set", "model.width=16", *places])
+def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(gpu_study.main, [str(tmp_path), "--device", "cpu", "--out", str(tmp_path / "gpu.json")])
     assert done.exit_code == 1
-    assert "was started with another model (model.width was 8, now 16)" in done.output
+    assert "has no run that was trained" in done.output
+    assert not (tmp_path / "gpu.json").exists()

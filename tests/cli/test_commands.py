@@ -18,7 +18,7 @@ from PIL import Image
 from condgen.cli import main
 from condgen.data.catalogue import open_dataset
 from condgen.experiments import building
-from condgen.reports import figures
+from condgen.reports.sections import section_of
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
 from tests.conftest import TINY
@@ -304,9 +304,11 @@ def test_figures_name_classes(copied: Run) -> None:
     page.write_text(text)
     run = Run.open(copied.path)
     assert [run.class_name(y) for y in range(3)] == names[:3]
-    for draw in (figures.interpolation_examples, figures.attack_gallery, figures.class_samples):
-        draw(run).savefig(io.BytesIO())
-    assert [text.get_text() for text in figures.class_samples(run).texts] == names
+    drawn = [part.figure(run) for audit in run.audits_made() for part in section_of(audit).parts if part.figure]
+    assert len(drawn) > 4
+    for figure in drawn:
+        figure.savefig(io.BytesIO())
+    assert names in [[text.get_text() for text in figure.texts] for figure in drawn]
 
 
 def test_a_report_replaces_nothing_that_no_report_wrote(copied: Run, tmp_path: Path) -> None:
@@ -363,9 +365,10 @@ def break_config(run: Run) -> None:
 
 def refuse_all(run: Run) -> None:
     path = run.path / "config.toml"
-    text = path.read_text()
-    assert "[detector.threshold]\nquantile = 1.0\n" in text
-    path.write_text(text.replace("[detector.threshold]\nquantile = 1.0\n", "").replace('name = "likelihood"', 'name = "likelihood"\nthreshold = -100.0'))
+    text, quantile = path.read_text(), "[detector.threshold]\nquantile = 1.0\n"
+    assert quantile in text
+    likelihood = 'name = "likelihood"'
+    path.write_text(text.replace(quantile, "").replace(likelihood, f"{likelihood}\nthreshold = -100.0"))
 
 
 DAMAGE = {

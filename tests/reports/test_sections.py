@@ -162,6 +162,8 @@ def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
 
     assert thresholds(records["interpolation"]) == {"bits/dim": [5.0]}
     assert thresholds(typical["interpolation"]) == {"bits/dim": [], "typicality score, nats": [60.0]}
+    unscored = {key: array for key, array in typical["interpolation"].arrays.items() if key != "score"}
+    assert thresholds(replace(typical["interpolation"], arrays=unscored)) == {"bits/dim": []}
     other = np.asarray(records["interpolation"].arrays["score"]) + 1  # bits/dim, yet not those of log p(x)
     shifted = replace(records["interpolation"], arrays={**records["interpolation"].arrays, "score": other})
     assert thresholds(shifted)["bits/dim"] == []

@@ -76,10 +76,7 @@ def test_a_study_is_complete_although_a_worker_of_the_cluster_is_killed(cluster:
 
 def test_a_scheduler_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = written(tmp_path, TWO)
-    script = (
-        "import sys; from condgen.studies import workers\n"
-        "with workers.dask_workers('tcp://127.0.0.1:1', seconds=1): pass"
-    )
+    script = "import sys; from condgen.studies import workers\nwith workers.dask_workers('tcp://127.0.0.1:1', seconds=1): pass"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "ConfigError: no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -23,11 +23,11 @@ SET = [word for setting in TINY for word in ("--set", setting)]
 
 def arguments(page: Path, *more: str) -> list[str]:
     out = page.parent / "out"
-    return ["study", str(page), "--out", str(out), "--device", "cpu", "--jobs", "2", "--threads", "1", *SET, *more]
+    return ["study", str(page), "--out", str(out), "--device", "cpu", "--threads", "1", *SET, *more]
 
 
 def study(page: Path, *more: str) -> Result:
-    return CliRunner().invoke(main, arguments(page, *more))
+    return CliRunner().invoke(main, arguments(page, "--jobs", "1", *more))
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -124,7 +124,7 @@ def epochs(folder: Path, label: str) -> list[int]:
 
 
 def called(page: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "condgen", *arguments(page, *more)]
+    command = [sys.executable, "-m", "condgen", *arguments(page, "--jobs", "2", *more)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, start_new_session=True)

@@ -86,8 +86,15 @@ def test_a_bad_page_is_one_sentence(case: str, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_the_page_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/studies.md").read_text()
+    study = Study.load(written(tmp_path, text.partition("```toml")[2].partition("```")[0]))
+    assert len(study.runs) == 9
+    assert "digits-reweight-alpha=100-seed2" in [run.label for run in study.runs]
+
+
 def test_an_unknown_study_is_met_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="study 'demmo' is not known; did you mean 'demo'?"):
+    with pytest.raises(ConfigError, match="study 'demmo' is not known; did you mean 'demo'"):
         Study.load("demmo")
     with pytest.raises(ConfigError, match="does not exist"):
         Study.load("nowhere/study.toml")

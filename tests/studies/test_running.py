@@ -105,7 +105,7 @@ def test_an_error_is_an_outcome_with_its_traceback(tmp_path: Path, monkeypatch: 
 def test_nothing_begins_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps.experiments, "train", lambda *_, **__: pytest.fail("began"))
     outcome = take(steps_of(tmp_path, "x")[0], Setting(tmp_path, until=time.time() - 1))
-    assert outcome == Outcome("not run", error="the time was over")
+    assert outcome == Outcome("not run", error="the time is over")
 
 
 def test_a_training_gets_the_minutes_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

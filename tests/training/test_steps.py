@@ -12,6 +12,7 @@ from condgen.config import Training
 from condgen.data.catalogue import open_dataset
 from condgen.data.dataset import ImageDataset
 from condgen.errors import ConfigError, RunError
+from condgen.models.gaussian import DiagonalGaussian
 from condgen.randomness import seeded, stream
 from condgen.training.average import Average
 from condgen.training.maximum_likelihood import MaximumLikelihood
@@ -53,6 +54,12 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(parts: int) -> None:
     torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-13)
     means = [step.classifier.density.mean for step in (whole, divided)]
     torch.testing.assert_close(*means, rtol=1e-9, atol=1e-12)
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    classifier = GenerativeClassifier(DiagonalGaussian(torch.rand(10, 1, 8, 8)))
+    with pytest.raises(ConfigError, match="DiagonalGaussian has no parameters to train"):
+        MaximumLikelihood(classifier, Likelihood(), SETTINGS, 4)
 
 
 def test_each_part_of_a_batch_has_images() -> None:

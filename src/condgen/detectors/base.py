@@ -2,7 +2,7 @@
 
 import abc
 import math
-from typing import Any, ClassVar, Self, SupportsFloat, cast
+from typing import Any, ClassVar, Self, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -169,7 +169,7 @@ def scale_of(detector: Detector, dims: int) -> float:
 
 
 def _finite(threshold: object, unit: str) -> float:
-    value = float(cast(SupportsFloat, threshold)) if isinstance(threshold, SupportsFloat) else math.nan
+    value = float(threshold) if isinstance(threshold, SupportsFloat) else math.nan
     if not math.isfinite(value):
         raise CondgenError(f"the detector's threshold is {threshold}, expected a finite number of {unit or 'its unit'}.")
     return value

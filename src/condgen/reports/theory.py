@@ -1,4 +1,4 @@
-"""The counterexample of Section 2 as rows and sentences, for the terminal and for the page; importing this costs no torch."""
+"""The counterexample of Section 2 as rows and sentences, for the terminal and the page; imports no torch."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def words(example: Counterexample) -> str:
         f"In {example.dimension} dimensions there is a model q that differs from the data p by {example.kl_p_q:.3g} and"
         f" {example.kl_q_p:.3g} nats only, and yet {100 * example.attackable:.1f} % of the samples of p can be moved by less"
         f" than {example.radius:g} so that q is wrong, {100 * example.confidence_q:.1f} % sure, and finds the image more likely"
-        f" than its median. No threshold on the likelihood notices.{exception}"
+        f" than its median. No threshold on the likelihood detects it.{exception}"
     )
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 from dataclasses import dataclass, field
 
 from condgen.files import written_whole
-from condgen.studies.steps import Outcome, Setting, Step, note, take
+from condgen.studies.steps import TOO_LATE, Outcome, Setting, Step, note, take
 
 POLL_SECONDS = 0.5
 
@@ -24,7 +24,10 @@ class _Queue:
     ended: dict[Step, Outcome] = field(default_factory=dict)
 
     def begin_ready(self) -> None:
-        """Submit what waits for no training."""
+        """Submit what waits for no training; nothing when the time is over."""
+        if self.setting.until is not None and time.time() >= self.setting.until:
+            self.ended |= dict.fromkeys(self.waiting, TOO_LATE)
+            self.waiting = []
         trainings = {step.path: step for step in (*self.waiting, *self.running.values()) if step.is_training}
         ready = [step for step in self.waiting if step.is_training or step.path not in trainings]
         self.waiting = [step for step in self.waiting if step not in ready]

@@ -87,11 +87,14 @@ class Outcome:
     details: str = ""
 
 
+TOO_LATE = Outcome("not run", error="the time is over")
+
+
 def take(step: Step, setting: Setting) -> Outcome:
     """Take a step in this process; one at a time, whatever the number of threads that ask."""
     with _one_at_a_time:
         if setting.until is not None and time.time() >= setting.until:
-            return Outcome("not run", error="the time was over")
+            return TOO_LATE
         start = time.monotonic()
         try:
             with _noted(note(setting.folder, step, "running")):

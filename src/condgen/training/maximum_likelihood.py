@@ -34,6 +34,9 @@ FIGURES = ("loss", "bits_per_dim", "accuracy")
 class MaximumLikelihood(TrainingStep):
     """Minimizes the mean of an objective over a batch.
 
+    A batch in parts gives the gradient of the whole batch, but a model that initializes itself on
+    its first batch (actnorm) sees the first part only.
+
     Args:
         classifier: Its density is trained, on the device where it is.
         objective: Loss per image.
@@ -41,7 +44,8 @@ class MaximumLikelihood(TrainingStep):
         steps_per_epoch: For the schedule; see :func:`condgen.training.loader.steps_per_epoch`.
 
     Raises:
-        ConfigError: If the objective is not for this density, or a batch has too few images.
+        ConfigError: If the objective is not for this density, the density has nothing to train,
+            or a batch has too few images for its parts.
 
     Examples:
         >>> from condgen.models.gaussian import DiagonalGaussian
@@ -62,6 +66,11 @@ class MaximumLikelihood(TrainingStep):
         super().__init__(classifier)
         density = classifier.train().density
         check_objective(objective, density)
+        if not any(parameter.requires_grad for parameter in density.parameters()):
+            raise ConfigError(
+                f"{type(density).__name__} has no parameters to train; make its weights an"
+                " nn.Parameter with requires_grad=True."
+            )
         if training.accumulation > training.batch_size:
             raise ConfigError(
                 f"training.accumulation = {training.accumulation} does not fit: a batch has"

@@ -43,7 +43,8 @@ def interpolation_means(model: Audited) -> Figure:
     """Fig. 4: mean bits/dim, class posteriors and, if it is another, the detector's score."""
     record = model.record(AUDIT)
     summary, detector = record.summary, detector_of(record.summary)
-    rows, height = [["bits_per_dim", "posterior"]], 2.5
+    rows: list[Any] = [["bits_per_dim", "posterior"]]
+    height = 2.5
     if _has_own_panel(record):
         rows, height = [["bits_per_dim", "score"], ["posterior", "."]], 4.6
     figure = Figure(figsize=(5.6, height), layout="constrained")
