@@ -220,9 +220,19 @@ def test_an_existing_run_is_not_overwritten(copied: Run) -> None:
 
 def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
     again = ("train", "digits-split", *SETTINGS, "--run", copied.path, "--resume")
-    message = "started with another training (training.epochs was 2, now 3)"
-    assert message in refused(*again, "--set", "training.epochs=3")
+    message = "started with another training (training.epochs was 2, now 1)"
+    assert message in refused(*again, "--set", "training.epochs=1")
+    assert "training.batch_size was 64, now 32" in refused(*again, "--set", "training.batch_size=32")
     assert "another data (data.name was 'digits', now 'bg-digits')" in refused(*again, "--set", "data.name=bg-digits")
+
+
+def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) -> None:
+    longer = ("train", "digits-split", *SETTINGS, "--set", "training.epochs=3", "--threads", 1)
+    assert condgen(*longer, "--run", copied.path, "--resume")[0] == 0
+    assert condgen(*longer, "--run", tmp_path / "whole")[0] == 0
+    run, whole = Run.open(copied.path), Run.open(tmp_path / "whole")
+    assert run.config.training.epochs == run.epochs_done == 3
+    assert run.weights_sha256 == whole.weights_sha256
 
 
 @pytest.mark.parametrize(

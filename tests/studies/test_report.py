@@ -77,7 +77,7 @@ def test_the_log_gives_its_last_line_the_worst_norm_and_the_median_speed(plan: P
 
 
 def test_a_number_that_no_record_has_is_refused(plan: Plan) -> None:
-    with pytest.raises(ConfigError, match="'classification.acuracy' is in no record of the study; did you mean 'accuracy'"):
+    with pytest.raises(ConfigError, match=r"'classification\.acuracy' is in no record of the study; did you mean"):
         Numbers(plan).of("classification.acuracy", plan.study.case_of("alpha=0"))
 
 

@@ -44,10 +44,15 @@ def study(
     NAME is one of condgen's studies, or the path of a TOML file. The plan is printed first. A step that fails does not
     stop the others; failed steps are listed at the end, with exit status 1.
     """
+    from condgen.reports.terminal import print_table
     from condgen.studies.execution import Options
+    from condgen.studies.report import sections
 
-    options = Options(jobs, minutes, device, scheduler, only, data_dir, threads)
-    _end(_run(name, out, overrides, options))
+    result = _run(name, out, overrides, Options(jobs, minutes, device, scheduler, only, data_dir, threads))
+    _, *sections_of_page = sections(result.plan)
+    for table in (section.table for section in sections_of_page if section.table):
+        print_table(table)
+    _end(result)
 
 
 @click.command()

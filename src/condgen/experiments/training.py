@@ -1,5 +1,6 @@
 """Train a run from its beginning, or continue it from its newest checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from condgen.errors import RunError
 from condgen.experiments.building import Experiment, at_its_place, build, check_images_of, enough_memory, images_of, open_data
 from condgen.runs import Run
 from condgen.training.loop import fit_step
+from condgen.training.resuming import MAY_DIFFER as MAY_GROW
 from condgen.training.resuming import is_finished
 
 
@@ -73,7 +75,7 @@ def resolved(config: Config, device: str = "cpu") -> Config:
 
 
 def reopen(path: Path, config: Config) -> Run:
-    """The run at ``path``, to continue; its page takes the detector and audits of ``config``.
+    """The run at ``path``, to continue; its page takes the detector, the audits and more epochs from ``config``.
 
     Raises:
         RunError: If it was started with other settings than ``config``.
@@ -87,7 +89,8 @@ def reopen(path: Path, config: Config) -> Run:
         raise RunError(
             f"{path} was started with another {sections} ({', '.join(changes)}); give the same settings or another --run."
         )
-    page = run.config.model_copy(update={"detector": asked.detector, "audit": asked.audit})
+    longer = run.config.training.model_copy(update={key: getattr(asked.training, key) for key in MAY_GROW})
+    page = run.config.model_copy(update={"detector": asked.detector, "audit": asked.audit, "training": longer})
     return run if page == run.config else run.with_config(page)
 
 
@@ -115,8 +118,10 @@ def _as_begun(config: Config, run: Run) -> Config:
 
 
 def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
-    """Sections that differ, and the changes in each."""
+    """Sections that differ, and the changes in each; to train for longer is no difference."""
     now, before = asked.of_training(), begun.of_training()
+    if all((now["training"][key] or math.inf) >= (before["training"][key] or math.inf) for key in MAY_GROW):
+        before["training"] |= {key: now["training"][key] for key in MAY_GROW}
     return [(section, _changes(section, before[section], now[section])) for section in now if now[section] != before[section]]
 
 

@@ -25,6 +25,10 @@ from condgen.reports.selection import Selection, not_run_table, select
 DOTS_PER_INCH = 200
 REM_PER_INCH = 6.4  # the largest size of figures on the page, so that their text is of one size
 ENTRIES = ("figures", "tables", "index.html")
+RECOMPUTED = (
+    " The records were recomputed for the detector's threshold {threshold:g}; of the paths between classes, those are"
+    " shown whose ends both this and the audit's own threshold accept."
+)
 METADATA = {"Date": None}  # so that the same records give the same file
 
 
@@ -72,7 +76,8 @@ def write_report(
         files = _Files(work)
         parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
         page = _environment().get_template("page.html.j2")
-        text = page.render(question=_question(selections), verdict=_verdict(selections), parts=parts)
+        note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)
+        text = page.render(question=_question(selections), verdict=_verdict(selections) + note, parts=parts)
         (work / "index.html").write_text(text)
         for entry in ENTRIES:
             with written_whole(directory / entry, replace_directory=True) as path:

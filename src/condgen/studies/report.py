@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from condgen.audits.records import Record
@@ -12,7 +13,7 @@ from condgen.config import Config
 from condgen.errors import RunError
 from condgen.registry import AUDITS
 from condgen.reports import write_report
-from condgen.reports.figures import CYCLE, plain
+from condgen.reports.figures import CYCLE, STYLE, plain
 from condgen.reports.layout import PageSection
 from condgen.reports.tables import MISSING, Table
 from condgen.runs import Run
@@ -77,7 +78,7 @@ def sections(plan: Plan) -> Iterator[PageSection]:
     if page.compare:
         yield PageSection("Beside the paper", comparison_table(numbers, page.compare))
     for place, figure in enumerate(page.figure, 1):
-        words = f"{plain(figure.y)} against {figure.x}; bars: 95 % intervals where there are several seeds."
+        words = f"{figure.y} against {figure.x}, one line for each preset. {INTERVALS.replace('Brackets', 'Bars')}"
         yield PageSection(figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))])
     for place, difference in enumerate(page.difference, 1):
         yield PageSection(difference.title, difference_table(numbers, difference, f"difference-{place}"))
@@ -129,14 +130,15 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
 
 def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
     """A metric against a setting, with a line for each preset."""
-    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-    axes = figure.subplots()
-    for place, (line, cases) in enumerate(_lines(numbers).items()):
-        color = CYCLE[place % len(CYCLE)]
-        _draw(axes, numbers, asked, cases, color=color, label=plain(line))
-    axes.set(xlabel=plain(asked.x), ylabel=plain(asked.y), xscale="log" if asked.log else "linear")
-    axes.legend(fontsize=7)
-    return figure
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        for place, (line, cases) in enumerate(_lines(numbers).items()):
+            color = CYCLE[place % len(CYCLE)]
+            _draw(axes, numbers, asked, cases, color=color, label=plain(line))
+        axes.set(xlabel=plain(asked.x), ylabel=plain(asked.y), xscale="log" if asked.log else "linear")
+        axes.legend(fontsize=7)
+        return figure
 
 
 def _draw(axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, Config], **look: str) -> None:
