@@ -452,3 +452,9 @@ def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: 
     monkeypatch.setattr("condgen.experiments.building.build_classifier", starve)
     assert "not enough memory" in refused("train", "digits-base", "--run", tmp_path / "large")
     assert "nan is not a finite number" in condgen("train", "digits-base", "--minutes", "nan")[2]
+
+
+def test_a_run_whose_rate_depends_on_its_length_is_not_made_longer(tmp_path: Path) -> None:
+    start = ("train", "digits-base", *SETTINGS, "--set", "training.decay=linear", "--run", tmp_path / "run", "--threads", 1)
+    assert condgen(*start)[0] == 0
+    assert "training.epochs was 2, now 3" in refused(*start, "--set", "training.epochs=3", "--resume")

@@ -91,6 +91,13 @@ def test_another_name_empties_the_section_and_the_same_name_keeps_it() -> None:
     assert load_preset("digits-base", order).model.prior.scale == 0.2
 
 
+def test_a_decay_of_another_shape_replaces_the_table() -> None:
+    assert load_preset("digits-base", ["training.decay=linear"]).training.decay.model_dump() == {"name": "linear"}
+    assert load_preset("digits-base", ["training.decay.factor=0.5"]).training.decay.every_epochs == 28
+    with pytest.raises(ConfigError, match=r"'training\.decay\.factor' is not known"):
+        load_preset("digits-base", ["training.decay=linear", "training.decay.factor=0.5"])
+
+
 def test_a_page_that_extends_one_of_another_family_replaces_its_table(tmp_path: Path) -> None:
     page = tmp_path / "mine.toml"
     page.write_text('extends = "digits-base"\n[model]\nname = "tests.toy:Toy"\nscale = 0.5\n')

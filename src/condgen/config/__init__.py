@@ -7,19 +7,20 @@ from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.models import ModelSettings
 from condgen.config.pages import from_page, load_config, load_preset, preset_names, read_page, replaced, subject_config
 from condgen.config.section import Section
-from condgen.config.training import Decay, ObjectiveSettings, Training
+from condgen.config.training import LinearDecay, ObjectiveSettings, StepDecay, Training
 
 __all__ = [
     "AuditSettings",
     "Config",
     "Data",
-    "Decay",
     "DetectorSettings",
     "Images",
+    "LinearDecay",
     "ModelSettings",
     "ObjectiveSettings",
     "Quantile",
     "Section",
+    "StepDecay",
     "SubjectConfig",
     "Training",
     "from_page",

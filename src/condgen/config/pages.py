@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from condgen.config import older
 from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.section import named
-from condgen.config.validation import CHOSEN, validated
+from condgen.config.validation import validated
 from condgen.errors import ConfigError, nearest
 
 FILLED_IN = {
@@ -18,6 +18,8 @@ FILLED_IN = {
     "images": "the data",
     "seed": "--seed",
 }
+
+NAMED_ONLY = "data"  # its name chooses images, not settings
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
 
@@ -161,7 +163,7 @@ def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """``above`` over ``below``, table by table.
 
-    Where a ``name`` chooses what a table may hold (model, objective, detector), another name replaces the table.
+    Where a ``name`` chooses what a table may hold (everywhere but in ``data``), another name replaces the table.
 
     Examples:
         >>> below = {"objective": {"name": "reweight", "alpha": 0.5}, "data": {"name": "digits", "flip": True}}
@@ -170,7 +172,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         >>> merged(below, {"objective": "likelihood", "data": {"name": "mnist"}})
         {'objective': {'name': 'likelihood'}, 'data': {'name': 'mnist', 'flip': True}}
     """
-    return _merged(below, above, lambda section: section in CHOSEN)
+    return _merged(below, above, lambda section: section != NAMED_ONLY)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any], is_chosen: Callable[[str], bool]) -> dict[str, Any]:

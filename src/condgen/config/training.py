@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from condgen.config.section import Count, Positive, PositiveFloat, Section, Share
+from condgen.config.section import Count, Positive, PositiveFloat, Section, Share, named
 
 if TYPE_CHECKING:
     from condgen.classifier import GenerativeClassifier
@@ -27,11 +27,36 @@ class ObjectiveSettings(Section):
         raise NotImplementedError
 
 
-class Decay(Section):
-    """The learning rate is multiplied by ``factor`` every ``every_epochs``."""
+class StepDecay(Section):
+    """The learning rate is multiplied by ``factor`` every ``every_epochs`` (appendix B)."""
 
+    name: Literal["step"] = "step"
     factor: Share = 0.1
     every_epochs: Positive = 60
+
+    def at(self, taken: int, steps_per_epoch: int, steps: int) -> float:
+        """The factor of the learning rate after ``taken`` of ``steps`` steps."""
+        del steps
+        return float(self.factor ** (taken // (steps_per_epoch * self.every_epochs)))
+
+
+class LinearDecay(Section):
+    """The learning rate falls linearly, to zero at the end of training."""
+
+    name: Literal["linear"] = "linear"
+
+    def at(self, taken: int, steps_per_epoch: int, steps: int) -> float:
+        """The factor of the learning rate after ``taken`` of ``steps`` steps."""
+        del steps_per_epoch
+        return max(0.0, 1 - taken / steps)
+
+
+def _named_decay(value: Any) -> Any:
+    """Pages written when there was one decay do not name it."""
+    return {"name": "step", **value} if isinstance(value, dict) else named(value)
+
+
+Decay = Annotated[StepDecay | LinearDecay, BeforeValidator(_named_decay), Field(discriminator="name")]
 
 
 class Training(Section):
@@ -50,4 +75,4 @@ class Training(Section):
     clip_norm: PositiveFloat = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     compile: bool = False
-    decay: Decay = Decay()
+    decay: Decay = StepDecay()

@@ -10,8 +10,7 @@ from condgen.errors import RunError
 from condgen.experiments.building import Experiment, at_its_place, build, check_images_of, enough_memory, images_of, open_data
 from condgen.runs import Run
 from condgen.training.loop import fit_step
-from condgen.training.resuming import MAY_DIFFER as MAY_GROW
-from condgen.training.resuming import is_finished
+from condgen.training.resuming import LENGTH, is_finished, may_grow
 
 
 def train(
@@ -89,7 +88,7 @@ def reopen(path: Path, config: Config) -> Run:
         raise RunError(
             f"{path} was started with another {sections} ({', '.join(changes)}); give the same settings or another --run."
         )
-    longer = run.config.training.model_copy(update={key: getattr(asked.training, key) for key in MAY_GROW})
+    longer = run.config.training.model_copy(update={key: getattr(asked.training, key) for key in LENGTH})
     page = run.config.model_copy(update={"detector": asked.detector, "audit": asked.audit, "training": longer})
     return run if page == run.config else run.with_config(page)
 
@@ -120,8 +119,9 @@ def _as_begun(config: Config, run: Run) -> Config:
 def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
     """Sections that differ, and the changes in each; to train for longer is no difference."""
     now, before = asked.of_training(), begun.of_training()
-    if all((now["training"][key] or math.inf) >= (before["training"][key] or math.inf) for key in MAY_GROW):
-        before["training"] |= {key: now["training"][key] for key in MAY_GROW}
+    growing = may_grow(begun.training)
+    if all((now["training"][key] or math.inf) >= (before["training"][key] or math.inf) for key in growing):
+        before["training"] |= {key: now["training"][key] for key in growing}
     return [(section, _changes(section, before[section], now[section])) for section in now if now[section] != before[section]]
 
 

@@ -1,4 +1,4 @@
-"""Adam with warm-up, step decay and gradient clipping; refuses non-finite numbers."""
+"""Adam with warm-up, decay and gradient clipping; refuses non-finite numbers."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from condgen import config
+from condgen.training.loader import steps_in_all
 from condgen.training.steps import NonFiniteLoss
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Optimizer:
-    """The paper's schedule (appendix B) after a linear warm-up.
+    """Adam (appendix B) after a linear warm-up of its learning rate.
 
     Args:
         parameters: What to train, by name.
@@ -29,16 +30,16 @@ class Optimizer:
     ):
         self.parameters = dict(parameters)
         self.settings = settings
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.steps = steps_per_epoch, steps_in_all(steps_per_epoch, settings)
         self.taken = 0
         self.adam = torch.optim.Adam(self.parameters.values(), lr=settings.learning_rate, fused=True)
 
     @property
     def learning_rate(self) -> float:
         """Of the next step."""
-        decays = self.taken // (self.steps_per_epoch * self.settings.decay.every_epochs)
+        decayed = self.settings.decay.at(self.taken, self.steps_per_epoch, self.steps)
         warmed_up = min(1.0, (self.taken + 1) / max(1, self.settings.warm_up_steps))
-        return self.settings.learning_rate * warmed_up * self.settings.decay.factor**decays
+        return self.settings.learning_rate * warmed_up * decayed
 
     def zero_grad(self) -> None:
         """Forget the gradients; call before the first ``backward()`` of a step."""

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from condgen.config import Training
+from condgen.config import StepDecay, Training
 from condgen.errors import RunError
 from condgen.training import checkpoints
 from condgen.training.checkpoints import (
@@ -21,12 +21,17 @@ from condgen.training.checkpoints import (
 from condgen.training.loader import Loader, steps_in_all
 from condgen.training.steps import TrainingStep
 
-MAY_DIFFER = ("epochs", "max_steps")  # settings with which a training is only longer
+LENGTH = ("epochs", "max_steps")  # settings of how long to train
+
+
+def may_grow(settings: Training) -> tuple[str, ...]:
+    """The settings with which a training is only longer: none where the learning rate depends on its length."""
+    return LENGTH if isinstance(settings.decay, StepDecay) else ()
 
 
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
     """What the weights after a number of steps depend on, by name; for checkpoints."""
-    page = settings.model_dump(exclude={*MAY_DIFFER})
+    page = settings.model_dump(exclude={*may_grow(settings)})
     return {
         "seed": loader.seed,
         "images": len(loader.data),
