@@ -66,7 +66,7 @@ results: setup  ## the records under results/: at most 20 minutes of training fo
 	for preset in $(RESULTS); do \
 	  mkdir -p results/$$preset/records && \
 	  cp runs/results/runs/$$preset/config.toml runs/results/runs/$$preset/metrics.jsonl results/$$preset/ && \
-	  cp -r runs/results/runs/$$preset/records/. results/$$preset/records/ || exit 1; \
+	  cp -r runs/results/runs/$$preset/records/* results/$$preset/records/ || exit 1; \
 	done
 
 clean:

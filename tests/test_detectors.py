@@ -1,6 +1,8 @@
 """Every registered detector: what audits, attacks and reports rely on."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from condgen.classifier import predict
 from condgen.config import DetectorSettings, Quantile
 from condgen.config.validation import chosen
 from condgen.data.dataset import Splits
-from condgen.detectors import Detector, build_detector, flagged, score
+from condgen.detectors import Detector, base, build_detector, flagged, score, warnings_of
 from condgen.detectors.base import scale_of, summary_of
 from condgen.errors import CondgenError
 from condgen.registry import DETECTORS
@@ -144,3 +146,104 @@ def test_any_object_with_a_score_and_a_threshold_will_do(classifier, splits: Spl
 
 def test_the_default_threshold_is_a_quantile() -> None:
     assert chosen("detector", {}, "test").threshold == Quantile(quantile=0.99)
+
+
+def test_a_threshold_that_a_uniform_model_reaches_is_said() -> None:
+    """log2(256) is 8 bits/dim; log2(17) is 4.09."""
+    density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
+    (said,) = warnings_of(LikelihoodThreshold(8.6), density)
+    assert "the threshold of 8.60 bits/dim lets a uniform model pass (8.00 for 256 levels)" in said
+    assert warnings_of(LikelihoodThreshold(8.0), density)
+    assert not warnings_of(LikelihoodThreshold(7.99), density)
+    density.pixel_levels = 17
+    assert warnings_of(LikelihoodThreshold(7.99), density)
+    density.pixel_levels = None
+    assert not warnings_of(LikelihoodThreshold(8.6), density)
+
+
+def test_a_two_sided_detector_is_judged_by_its_own_score() -> None:
+    density, detector = DiagonalGaussian(torch.rand(2, 1, 4, 4)), Typicality(30.0)
+    assert not warnings_of(detector, density)
+    uniform = -16 * math.log(256)
+    for mean, warned in ((uniform + 29, True), (uniform - 29, True), (uniform + 31, False)):
+        detector.mean = torch.tensor(mean)
+        assert bool(warnings_of(detector, density)) is warned
+
+
+@pytest.mark.parametrize(
+    ("quantile", "images", "most"),
+    [
+        (0.99, 54, "0.9814"),
+        (0.99, 99, "0.9898"),
+        (0.99, 100, ""),
+        (0.9, 10, ""),
+        (0.9, 9, "0.8888"),
+        (1.0, 5, ""),
+        (0.5, 2, ""),
+    ],
+)
+def test_a_quantile_that_so_few_images_cannot_support_is_said(quantile: float, images: int, most: str) -> None:
+    density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
+    detector = LikelihoodThreshold.at_quantile(torch.linspace(1, 2, images), quantile)
+    said = warnings_of(detector, density)
+    assert len(said) == bool(most)
+    if most:
+        assert f"the {quantile:g} quantile of {images} validation images" in said[0]
+        assert f"a quantile of {most} at most" in said[0]
+        assert not warnings_of(LikelihoodThreshold.at_quantile(torch.linspace(1, 2, images), float(most)), density)
+    detector.threshold = 3.0
+    assert not warnings_of(detector, density)
+
+
+@pytest.mark.parametrize("name", DETECTORS.names())
+def test_records_carry_what_is_said_of_a_threshold(name: str, classifier, splits: Splits) -> None:
+    few = replace(splits, validation=splits.validation.take(slice(0, 54)))
+    detector = build_detector(settings(name, {"quantile": 0.99}), classifier, few)
+    noted = summary_of(detector, classifier.density)
+    assert any("0.99 quantile of 54" in line for line in noted["warnings"])
+    assert json.loads(json.dumps(noted)) == noted
+    enough = build_detector(settings(name, {"quantile": 0.99}), classifier, splits)
+    said = summary_of(enough, classifier.density)["warnings"]  # one Gaussian for each digit is worse than a uniform model
+    assert len(said) == 1
+    assert "lets a uniform model pass" in said[0]
+    assert "warnings" not in summary_of(build_detector(settings(name, 0.5), classifier, splits), classifier.density)
+
+
+@pytest.mark.parametrize("name", DETECTORS.names())
+def test_validation_images_are_not_all_in_memory_at_once(name: str, classifier, splits: Splits, monkeypatch) -> None:
+    whole = build_detector(settings(name, {"quantile": 0.9}), classifier, splits)
+    asked = []
+    monkeypatch.setattr(base, "images_at_once", lambda _: 50)
+    hook = classifier.register_forward_pre_hook(lambda _, arguments: asked.append(arguments[0].untyped_storage().nbytes()))
+    parts = build_detector(settings(name, {"quantile": 0.9}), classifier, splits)
+    hook.remove()
+    assert max(asked) == 50 * 64 * 4
+    assert parts.threshold == pytest.approx(whole.threshold, rel=1e-5)
+
+
+def test_scores_that_are_no_numbers_give_no_threshold_and_say_how_many() -> None:
+    scores = torch.tensor([1.0, 2.0, math.inf, math.inf])
+    with pytest.raises(CondgenError, match=r"quantile 0.99 of 4 images is \w+: 2 of their scores are no finite"):
+        LikelihoodThreshold.at_quantile(scores, 0.99)
+    assert LikelihoodThreshold.at_quantile(scores, 0.25).threshold == 1.75
+
+
+def test_a_mean_log_likelihood_that_is_no_number_is_refused(splits: Splits) -> None:
+    class Impossible(DiagonalGaussian):
+        def class_log_prob(self, x: Tensor) -> Tensor:
+            return super().class_log_prob(x) - math.inf
+
+    classifier = GenerativeClassifier(Impossible(torch.rand(10, 1, 8, 8), pixel_levels=17))
+    with pytest.raises(CondgenError, match="of 180 validation images is -inf: the model finds some of them impossible"):
+        build_detector(settings("typicality", 5.0), classifier, splits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.bool], ids=str)
+def test_scores_of_any_kind_are_numbers_of_float32(dtype: torch.dtype) -> None:
+    class Rounded(Detector):
+        def score(self, prediction: Prediction) -> Tensor:
+            return (prediction.bits_per_dim > 1).to(dtype)
+
+    prediction = Prediction(torch.tensor([[-1.0], [-100.0]]), torch.zeros(1), dims=4)
+    found = score(Rounded(0.5), prediction)
+    assert (found.dtype, found.tolist()) == (torch.float32, [0.0, 1.0])

@@ -1,6 +1,8 @@
 """Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
 
 import mmap
+import os
+import signal
 import time
 from pathlib import Path
 from threading import Barrier, current_thread
@@ -172,3 +174,21 @@ def test_threads_multiply_in_the_precision_that_the_caller_asked_for(two_threads
     assert machine.spread(work, range(2)) == 2 * [torch.float32]
     with torch.autocast("cpu", torch.bfloat16):
         assert machine.spread(work, range(2)) == 2 * [torch.bfloat16]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have(two_threads: None) -> None:
+    assert machine.spread(lambda item: item, range(4)) == [0, 1, 2, 3]
+    child = os.fork()
+    if child == 0:  # only the exit status leaves the child
+        os._exit(machine.spread(lambda item: 2 * item, range(4)) != [0, 2, 4, 6])
+    for _ in range(100):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert os.waitstatus_to_exitcode(status) == 0

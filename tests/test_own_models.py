@@ -50,7 +50,7 @@ def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(pag
     assert status == 0
     assert "1 of 2 epochs" in said
     assert condgen(*start, "--resume")[0] == 0
-    assert Run.open(run).config.model.model_dump() == {"name": "tests.toy:Toy", "scale": 0.5}
+    assert Run.open(run).config.model.model_dump() == {"name": "tests.toy:Toy", "class_prior": "uniform", "scale": 0.5}
     status, _, error = condgen("audit", run, "--threads", 1)
     assert status == 0, error
     made = [name for name in AUDITS.names() if not AUDITS.get(name).needs_samples]  # the toy cannot be sampled from
@@ -179,7 +179,8 @@ def test_a_model_from_elsewhere_is_audited_from_the_command_line(trained: Run, t
     assert type(folder) is RecordFolder
     assert folder.audits_made() == ["classification", "interpolation"]
     assert condgen("audit", out, "--only", "membership", "--threads", 1)[0] == 0
-    assert condgen("report", trained.path, out, "--out", tmp_path / "report")[0] == 0
+    status, _, error = condgen("report", trained.path, out, "--out", tmp_path / "report")
+    assert status == 0, error
     text = (tmp_path / "report" / "index.html").read_text()
     assert "theirs" in text
     assert trained.name in text

@@ -1,8 +1,11 @@
 """The conformance checks catch what they are for, each on a density that is broken on purpose."""
 
+import math
+
 import pytest
 import torch
 
+from condgen.audits.checks import Check
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
@@ -10,6 +13,7 @@ from condgen.testing import check_density
 from tests.conftest import tiny_glow
 
 X = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+MEAN = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 FLOW_CHECKS = {"round trip", "log-determinant", "bits/dim"}
 
 
@@ -18,8 +22,8 @@ def failed(density: ClassConditionalDensity) -> set[str]:
 
 
 class Broken(DiagonalGaussian):
-    def __init__(self) -> None:
-        super().__init__(torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(1)))
+    def __init__(self, mean: torch.Tensor = MEAN, scale: float = 0.2) -> None:
+        super().__init__(mean, scale)
 
 
 class WrongShape(Broken):
@@ -59,7 +63,33 @@ class Kinked(Broken):
         return super().class_log_prob(x) + (x * 1000 % 1 - 0.5).abs().flatten(1).sum(1, keepdim=True)
 
 
+class WrongUnits(Broken):
+    """A density of x between its bounds instead of the stored values."""
+
+    def __init__(self) -> None:
+        super().__init__(X, scale=0.03)
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = self.bounds
+        wide = 0.03 * (high - low)
+        normal = torch.distributions.Normal(low + (high - low) * self.mean, wide)
+        return normal.log_prob(x[:, None]).flatten(2).sum(-1)
+
+
+class Rounded(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x).bfloat16()
+
+
+class WritesIntoItsInput(Broken):
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob(x.sub_(0.5) + 0.5)
+
+
 BROKEN = {
+    WrongUnits: "units",
+    Rounded: "precision",
+    WritesIntoItsInput: "leaves its input as it was",
     WrongShape: "shape",
     NotFinite: "finite",
     DependsOnBatch: "independent of the batch",
@@ -132,3 +162,88 @@ def test_an_answer_that_is_no_tensor_is_a_wrong_shape_and_a_model_without_shape_
 def test_one_image_is_too_few() -> None:
     with pytest.raises(CondgenError, match="at least two images"):
         check_density(Broken(), X[:1])
+
+
+def units(density: ClassConditionalDensity) -> Check:
+    return {check.name: check for check in check_density(density, X)}["units"]
+
+
+def test_wrong_units_name_the_missing_term() -> None:
+    """Every image is a mean: the density there is 1 / (0.03 sqrt(2 pi)) per dimension, that of stored values 255 times less."""
+    right = math.log2(255 * 0.03 * math.sqrt(2 * math.pi))
+    density = WrongUnits()
+    assert not units(density).passed
+    assert f"{right - math.log2(255):.2f} bits/dim" in units(density).found
+    assert f"x in [0, 1] lacks log(255) nats per dimension, and is {right:.2f} bits/dim with them" in units(density).found
+    density.bounds = (-1.0, 1.0)
+    assert f"x in [-1, 1] lacks log(127.5) nats per dimension, and is {right:.2f} bits/dim with them" in units(density).found
+
+
+def test_continuous_data_has_no_units_to_check() -> None:
+    density = WrongUnits()
+    density.pixel_levels = None
+    assert units(density).passed is None
+
+
+class Symmetric(Broken):
+    """Its inputs are in [-1, 1]; x is that of a classifier all the same."""
+
+    bounds = (-1.0, 1.0)
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        return super().class_log_prob((x + 1) / 2).where(x.amin() < -0.5, torch.nan)
+
+
+def test_images_are_those_of_a_classifier_whatever_the_models_bounds() -> None:
+    assert not failed(Symmetric())
+
+
+class Autoencoder(Broken):
+    """Has an encoder, whose second answer is no log-determinant."""
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.flatten(1)[:, :4], x.flatten(1)[:, 4:8]
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z
+
+
+def test_an_autoencoder_is_not_taken_for_a_flow() -> None:
+    checks = check_density(Autoencoder(), X)
+    assert all(check.passed for check in checks)
+    assert not {check.name for check in checks} & FLOW_CHECKS
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_gradient_mode_accuses_nobody(mode: type) -> None:
+    with mode():
+        assert all(check.passed for check in check_density(Broken(), X))
+
+
+def test_modes_and_random_state_are_left_as_they_were() -> None:
+    density = Broken().train()
+    before = torch.get_rng_state()
+    check_density(density, X)
+    assert density.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_in_another_precision_is_examined(dtype: torch.dtype) -> None:
+    class Layer(Broken):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(16, 3)
+
+        def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.flatten(1)) - 200
+
+    checks = {check.name: check.passed for check in check_density(Layer().to(dtype), X)}
+    assert checks["shape"]
+    assert checks["precision"] is (dtype == torch.float64)
+
+
+def test_a_model_that_cannot_be_copied_is_no_fault() -> None:
+    density = Broken()
+    density.cache = torch.zeros(1, requires_grad=True) * 2
+    assert {check.name: check.passed for check in check_density(density, X)}["gradient"] is None

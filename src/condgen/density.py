@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,20 @@ from condgen.config import ModelSettings
 from condgen.errors import CondgenError, ConfigError
 
 
+def own_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Within this context ``torch.autocast`` around it changes nothing."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
 class ClassConditionalDensity(nn.Module, abc.ABC):
     r"""A model of :math:`p(x \mid y)`; everything else in the library follows from :meth:`class_log_prob`.
 
     A subclass sets ``num_classes`` and ``event_shape`` and writes that one method. Optional: ``bounds``, the closed
-    interval that each input value lives in; ``pixel_levels``, how many values a stored pixel can take (``None`` for data
-    that is continuous by nature); ``class_subspace``, whether :meth:`forward` returns a second part; and
-    ``memory_hint``, which settings of the model save memory.
+    interval that each input value lives in, such as (-1.0, 1.0), to which a classifier scales images; ``pixel_levels``,
+    how many values a stored pixel can take (``None`` for data that is continuous by nature, and never scaled);
+    ``class_subspace``, whether :meth:`forward` returns a second part; and ``memory_hint``, which settings of the model
+    save memory.
 
     Examples:
         >>> class Uniform(ClassConditionalDensity):

@@ -1,51 +1,212 @@
-"""Files and directories that are either there whole or not there at all."""
+"""Atomic writes for files and directories, and checksums of what they hold."""
 
+import hashlib
+import json
+import math
+import os
+import platform
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from condgen.errors import CondgenError
+from filelock import FileLock, Timeout
+
+from condgen.errors import CondgenError, RunError
+
+WORK = re.compile(r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+")  # work folders say whose they are
+ASIDE = "replaced"  # within a work folder: what was there before
+OLD = 24 * 3600  # seconds after which a work folder of another machine is nobody's
 
 
 @contextmanager
 def written_whole(path: Path, *, replace_directory: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``, for a file or a directory; renamed to it when the block ends without an error.
 
-    A file replaces a file. A directory replaces a directory only where the caller owns it and says so.
+    A file replaces a file. A directory replaces a directory only where the caller owns it and says so. Content is on the
+    disk before it is renamed. What a killed writer left in the same folder is removed; what it had put aside is put back.
 
     Raises:
-        CondgenError: If the place cannot be written to, or a directory is in the way; what was there stays.
+        CondgenError: If the place cannot be written to, or something is in the way; what was there stays.
     """
-    if path.is_dir() and not replace_directory:
-        raise CondgenError(f"{path} cannot be written: a folder of that name is in the way; choose another name.")
+    _check_free(path, replace_directory)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        tidy(path.parent)
+        work = Path(tempfile.mkdtemp(prefix=f".condgen-{_place()}-{os.getpid()}-", dir=path.parent))
     except OSError as error:
         raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
     try:
         yield work / path.name
-        _move(work / path.name, path, work / "replaced")
+        _flush(work / path.name)
+        _move(work / path.name, path, work / ASIDE / path.name, replace_directory)
+        _flush_folder(path.parent)
     except OSError as error:
+        _check_free(path, replace_directory)  # another writer may have been faster
         raise CondgenError(
             f"{path} cannot be written ({error.strerror or error}); free some space or choose another place."
         ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _close(work)
 
 
-def _move(new: Path, path: Path, aside: Path) -> None:
-    """Put ``new`` at ``path``; if that fails, what was there is there again."""
-    if not path.is_dir():
-        new.replace(path)
-        return
+def check_writable(path: Path, *, replace_directory: bool = False) -> None:
+    """Refuse, before the work, a place where :func:`written_whole` could not write; leaves nothing there.
+
+    Raises:
+        CondgenError: If the place cannot be written to, or something is in the way.
+    """
+    _check_free(path, replace_directory)
+    try:
+        folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        Path(tempfile.mkdtemp(prefix=f".condgen-{_place()}-{os.getpid()}-", dir=folder)).rmdir()
+    except OSError as error:
+        raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+
+
+def tidy(folder: Path) -> None:
+    """Remove the work folders of killed writers in ``folder``; what one had put aside is put back."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            owner = WORK.fullmatch(entry.name)
+            if owner and entry.is_dir(follow_symlinks=False) and _is_abandoned(entry, owner):
+                _close(Path(entry.path))
+
+
+@contextmanager
+def locked(path: Path, busy: str, *, wait: float = 0, again: bool = False) -> Iterator[None]:
+    """While this thread holds the lock file ``path``.
+
+    Args:
+        path: Made if missing, and left there.
+        busy: The error where another process holds it.
+        wait: Seconds until then.
+        again: Whether this thread may hold it already.
+
+    Raises:
+        RunError: If another process holds it.
+        CondgenError: If the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, is_singleton=again)
+        lock.acquire(timeout=wait)
+    except Timeout as error:
+        raise RunError(busy) from error
+    except OSError as error:
+        raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """The sha256 of a table, whatever the order of its keys.
+
+    >>> digest_of({"a": 1, "b": [0.1]}) == digest_of({"b": [0.1], "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def as_json(value: Any) -> Any:
+    """``value`` as JSON can hold it: numbers of NumPy as Python's, and null for what is no number.
+
+    >>> as_json({"a": (1.0, float("inf"))})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_json(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        return as_json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [as_json(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def as_path(value: object) -> Path:
+    """What a caller gave for a path.
+
+    Raises:
+        CondgenError: If it is none.
+    """
+    if not isinstance(value, (str, os.PathLike)) or "\0" in str(value) or not str(value):
+        raise CondgenError(f"{value!r} is no path; give a text or a pathlib.Path.")
+    return Path(value)
+
+
+def _check_free(path: Path, replace_directory: bool) -> None:
+    if path.is_dir() and not replace_directory:
+        raise CondgenError(f"{path} cannot be written: a folder of that name is in the way; choose another name.")
+    if path.exists() and not (path.is_dir() or path.is_file()):
+        raise CondgenError(f"{path} cannot be written: it is a device or a pipe; choose the name of a file.")
+
+
+def _move(new: Path, path: Path, aside: Path, replace_directory: bool) -> None:
+    """Put ``new`` at ``path``; :func:`_close` puts back what was there if this ends in between."""
     if not new.exists():
         raise FileNotFoundError(2, "nothing was written", str(new))
-    path.rename(aside)
+    if path.is_dir() and replace_directory:
+        aside.parent.mkdir()
+        path.rename(aside)
+    new.replace(path)  # fails if another writer has put a directory there
+
+
+def _close(work: Path) -> None:
+    """Remove a work folder, after putting back what it holds of a replacement that was interrupted."""
+    for aside in (work / ASIDE).glob("*"):
+        place = work.parent / aside.name
+        if not os.path.lexists(place):
+            aside.rename(place)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str], owner: re.Match[str]) -> bool:
+    if owner["place"] != _place() or os.name != "posix":
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD
     try:
-        new.rename(path)
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # it runs for another user, or is no number of a process
+        return False
+    return False
+
+
+@cache
+def _place() -> str:
+    """Where numbers of processes mean the same: the machine, and on Linux the container."""
+    try:
+        container = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        aside.rename(path)
-        raise
+        container = ""
+    return hashlib.sha256(f"{platform.node()} {container}".encode()).hexdigest()[:8]
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or all files of a directory, on the disk."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            _flush(inner)
+        _flush_folder(path)
+    elif path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    """Have the names in a folder on the disk, where the system can."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -58,6 +58,16 @@ def prepare(threads: int | None = None) -> None:
             _ask_for_huge_pages(libc, (1 << 30) - (1 << 20))
 
 
+def _forget_threads() -> None:
+    """Of the process that forked: they do not exist in its child, which would wait for them for ever."""
+    global _workers, _helpers
+    _workers, _helpers, _here.busy = None, 0, False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
     """For the next ``size`` bytes of the heap: nothing is touched here, and a system that refuses gives pages as usual.
 
@@ -143,8 +153,10 @@ def prepare_device(name: str = "auto") -> torch.device:
     Likelihoods are then the same on both to float32's rounding: cuDNN would otherwise drop 13 of the 23 bits (TF32).
 
     Raises:
-        ConfigError: If "cuda" is asked for and not there.
+        ConfigError: If "cuda" is asked for and not there, or the name is not known.
     """
+    if name not in DEVICES:
+        raise ConfigError(f"device {name!r} is not known; use one of {', '.join(DEVICES)}.")
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
         raise ConfigError(

@@ -1,6 +1,7 @@
 """Conformance checks for a density and for an attack: the library's own pass them, and so should yours."""
 
 import copy
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor
 from condgen.attacks import Attack, AttackResult, Evade, Goal, Misclassify
 from condgen.attacks.goals import reached
 from condgen.audits.checks import Check
-from condgen.classifier import GenerativeClassifier
+from condgen.classifier import COARSE, GenerativeClassifier, evaluating, rounding_of
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.randomness import stream
-from condgen.validation import check_images, check_model
+from condgen.validation import check_images, wrong_units
 
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
 GRADIENT_STEP = 1e-7  # in float64; a longer one crosses the kinks of ReLUs, and a model that is right fails
@@ -45,13 +46,13 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
     """Check what the library relies on, on a few of your images.
 
     Args:
-        density: The model; it is put into evaluation mode.
-        x: At least two images within its bounds, shape ``(N, *event_shape)``.
+        density: The model, examined in evaluation mode.
+        x: At least two images as a classifier takes them, shape ``(N, *event_shape)``.
 
     Returns:
-        One :class:`Check` for shape, finite values, independence of batch and random state, and the gradient; and for
-        flows (densities with ``encode`` and ``decode``) the round trip and float32 beside float64. Where the shape is wrong,
-        that one alone.
+        One :class:`Check` for shape, finite values, units, precision, independence of batch and random state, the input
+        left as it was, and the gradient; and for flows (densities with ``encode`` and ``decode``, the former with a
+        log-determinant) the round trip and float32 beside float64. Where the shape is wrong, that one alone.
 
     Raises:
         CondgenError: If fewer than two images are given, or they are not what the model expects.
@@ -62,48 +63,80 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
         >>> all(check.passed for check in checks)
         True
     """
-    check_model(density)
-    check_images(x, density)
+    classifier = GenerativeClassifier(density)
+    check_images(x, density, classifier.bounds)
     if len(x) < 2:
         raise CondgenError("check_density needs at least two images.")
-    density.eval()
-    x = x.to(next(density.parameters(), x).device)
-    with torch.no_grad():
-        shape = _shape(density, x)
-        if not shape.passed:
-            return [shape]
-        checks = [shape, _finite(density, x), _batch(density, x), _random_state(density, x)]
-    checks.append(_gradient(density, x))
-    if isinstance(density, Flow):
-        exact = copy.deepcopy(density).double()
+    with torch.inference_mode(False), evaluating(density), torch.random.fork_rng(devices=[]):
+        own = classifier.for_density(x.detach())
         with torch.no_grad():
-            checks += [_round_trip(density, x), _log_det(density, exact, x), _bits_per_dim(density, exact, x)]
+            shape = _shape(density, own)
+            if not shape.passed:
+                return [shape]
+            checks = [shape, *(check(density, own) for check in (_finite, _units, _precision, _batch, _random_state, _input))]
+        with torch.enable_grad():
+            checks.append(_gradient(density, own))
+        if isinstance(density, Flow) and _has_log_det(density, own):
+            exact = copy.deepcopy(density).double()
+            with torch.no_grad():
+                checks += [_round_trip(density, own), _log_det(density, exact, own), _bits_per_dim(density, exact, x)]
     return checks
 
 
+def _answer(density: ClassConditionalDensity, x: Tensor) -> Tensor:
+    """To a copy of the images, which the model may write to."""
+    return density.class_log_prob(x.clone())
+
+
 def _shape(density: ClassConditionalDensity, x: Tensor) -> Check:
-    answer, expected = density.class_log_prob(x), (len(x), density.num_classes)
+    answer, expected = _answer(density, x), (len(x), density.num_classes)
     found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     return Check("shape", found == expected, f"{found}", f"class_log_prob must return (N, num_classes), here {expected}.")
 
 
 def _finite(density: ClassConditionalDensity, x: Tensor) -> Check:
-    finite = torch.isfinite(density.class_log_prob(x)).all(1)
+    finite = torch.isfinite(_answer(density, x)).all(1)
     return Check("finite", bool(finite.all()), f"{int(finite.sum())} of {len(x)} images", "Guard logarithms and scales.")
 
 
+def _units(density: ClassConditionalDensity, x: Tensor) -> Check:
+    """Negative bits/dim are more than certainty: usually those of another unit than stored values."""
+    if density.pixel_levels is None:
+        return Check("units", None, "continuous data", "")
+    bits = (-_answer(density, x).amax(1).double().mean() / (density.dims * math.log(2))).item()
+    advice = "class_log_prob must be that of the values as stored: subtract dims * log(pixel_levels - 1) from that of [0, 1]."
+    fault = wrong_units(bits, density)
+    return Check("units", not fault, fault or f"{bits:.2f} bits/dim under the likeliest class", advice)
+
+
+def _precision(density: ClassConditionalDensity, x: Tensor) -> Check:
+    answer = _answer(density, x)
+    rounding = rounding_of(answer)
+    advice = "Sum log-likelihoods in float32, whatever the layers compute in, or use model.float()."
+    passed = answer.dtype.itemsize >= 4 or rounding <= COARSE
+    return Check("precision", passed, f"{answer.dtype} rounds these log-likelihoods by {rounding:.1e} nats", advice)
+
+
+def _input(density: ClassConditionalDensity, x: Tensor) -> Check:
+    given = x.clone()
+    density.class_log_prob(given)
+    same = torch.equal(given, x)
+    advice = "Write `x = x - 0.5`, not `x -= 0.5`: who calls class_log_prob uses the images again."
+    return Check("leaves its input as it was", same, "yes" if same else "no", advice)
+
+
 def _batch(density: ClassConditionalDensity, x: Tensor) -> Check:
-    together = density.class_log_prob(x)
-    alone = torch.cat([density.class_log_prob(image[None]) for image in x])
+    together = _answer(density, x)
+    alone = torch.cat([_answer(density, image[None]) for image in x])
     worst = _relative(together, alone)
     advice = "In eval() an image's answer must not depend on its batch: no batch statistics, no noise per batch."
     return Check("independent of the batch", worst < RELATIVE, f"relative difference {worst:.1e}", advice)
 
 
 def _random_state(density: ClassConditionalDensity, x: Tensor) -> Check:
-    first = density.class_log_prob(x)
+    first = _answer(density, x)
     torch.rand(1)
-    worst = _relative(first, density.class_log_prob(x))
+    worst = _relative(first, _answer(density, x))
     advice = "In eval() the answer must not depend on the random state: draw noise in fresh_noise() and training only."
     return Check("independent of the random state", worst == 0, f"relative difference {worst:.1e}", advice)
 
@@ -111,12 +144,12 @@ def _random_state(density: ClassConditionalDensity, x: Tensor) -> Check:
 def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     """Along a random direction, against the difference of two values in float64."""
     name, advice = "gradient", "Attacks that need gradients will not work; make class_log_prob differentiable in x."
-    exact = copy.deepcopy(density).double()
     low, high = density.bounds
     inner = x.double().clamp(low + GRADIENT_STEP, high - GRADIENT_STEP).requires_grad_()
     try:
-        value = exact.class_log_prob(inner).sum(1)
-    except RuntimeError as error:
+        exact = copy.deepcopy(density).double()
+        value = _answer(exact, inner).sum(1)
+    except (RuntimeError, TypeError) as error:
         return Check(name, None, f"not measured: the model cannot compute in float64 ({error})", advice)
     if not value.requires_grad:
         return Check(name, False, "none: the result is cut off from x", advice)
@@ -126,10 +159,18 @@ def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     direction = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x.device) - 0.5
     step = GRADIENT_STEP * direction
     with torch.no_grad():
-        ahead, behind = (exact.class_log_prob(inner + sign * step).sum(1) for sign in (1, -1))
+        ahead, behind = (_answer(exact, inner + sign * step).sum(1) for sign in (1, -1))
     slope = (ahead - behind) / (2 * GRADIENT_STEP)
     worst = _relative((gradient * direction).flatten(1).sum(1), slope)
     return Check(name, worst < 1e-2, f"differs from the slope by {worst:.1e}, relative", advice)
+
+
+def _has_log_det(density: Flow, x: Tensor) -> bool:
+    """An autoencoder has ``encode`` and ``decode`` too, but no log-determinant."""
+    with torch.no_grad():
+        found = density.encode(x)
+    pair = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
+    return pair and found[1].shape == (len(x),)
 
 
 def _round_trip(flow: Flow, x: Tensor) -> Check:
@@ -171,6 +212,8 @@ def check_attack(attack: Attack) -> list[Check]:
         >>> all(check.passed for check in check_attack(CarliniWagner()))
         True
     """
+    if not isinstance(attack, Attack):
+        raise CondgenError(f"the attack is {attack!r}, expected an object such as CarliniWagner().")
     classifier, x, label = _two_gaussians(dims=16, apart=0.2, scale=0.2)
     first, again = (attack(classifier, x, Misclassify(label), generator=stream(0, "check attack")) for _ in range(2))
     exact = (x.flatten(1) - 0.5).sum(1).abs() / x[0].numel() ** 0.5

@@ -1,7 +1,7 @@
 """Checks on what users pass in; each is made once, at the public door."""
 
 import math
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -20,10 +20,21 @@ def check_model(density: object) -> None:
     if not hasattr(density, "class_log_prob") or not hasattr(density, "fresh_noise"):
         raise CondgenError(f"the model is a {name}; make it a subclass of condgen.ClassConditionalDensity.")
     classes, shape = (getattr(density, key, None) for key in ("num_classes", "event_shape"))
-    if not _counts(classes):
+    if not is_count(classes):
         raise CondgenError(f"{name}.num_classes is {classes!r}, expected a whole number from 1 on; set it in the class.")
-    if not isinstance(shape, tuple) or not all(map(_counts, shape)):
+    if not isinstance(shape, tuple) or not all(map(is_count, shape)):
         raise CondgenError(f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class.")
+    bounds, levels = getattr(density, "bounds", None), getattr(density, "pixel_levels", 0)
+    if not _is_interval(bounds):
+        raise CondgenError(f"{name}.bounds is {bounds!r}, expected two numbers such as (0.0, 1.0), the lower first.")
+    if levels is not None and not is_count(levels, 2):
+        raise CondgenError(
+            f"{name}.pixel_levels is {levels!r}, expected a whole number from 2 on, or None for continuous data."
+        )
+
+
+def _is_interval(bounds: object) -> bool:
+    return isinstance(bounds, tuple) and len(bounds) == 2 and all(map(is_number, bounds)) and bounds[0] < bounds[1]
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
@@ -32,12 +43,18 @@ def check_count(name: str, value: object, least: int = 1) -> None:
     Raises:
         CondgenError: If it is no whole number from ``least`` on.
     """
-    if not _counts(value, least):
+    if not is_count(value, least):
         raise CondgenError(f"{name} is {value!r}, expected a whole number from {least} on.")
 
 
-def _counts(value: object, least: int = 1) -> bool:
-    return isinstance(value, Integral) and int(value) >= least  # NumPy's whole numbers too
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number from ``least`` on, NumPy's included."""
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Whether it is a finite number within limits."""
+    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
 
 
 def check_answer(answer: object, number: int, density: ClassConditionalDensity) -> None:
@@ -59,6 +76,18 @@ def check_answer(answer: object, number: int, density: ClassConditionalDensity) 
     )
 
 
+def wrong_units(bits_per_dim: float, density: ClassConditionalDensity) -> str:
+    """Why a mean of bits/dim cannot be that of stored values; empty where it can."""
+    if density.pixel_levels is None or not bits_per_dim < 0:
+        return ""
+    low, high = density.bounds
+    step = (density.pixel_levels - 1) / (high - low)
+    return (
+        f"{bits_per_dim:.2f} bits/dim, but no likelihood of stored values exceeds 1: a density of x in [{low:g}, {high:g}]"
+        f" lacks log({step:g}) nats per dimension, and is {bits_per_dim + math.log2(step):.2f} bits/dim with them"
+    )
+
+
 def check_tensor(value: object, name: str) -> None:
     """Refuse arrays and lists, which only look as if they would do.
 
@@ -69,12 +98,17 @@ def check_tensor(value: object, name: str) -> None:
         raise ImageError(f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one.")
 
 
-def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
+def check_images(x: Tensor, density: ClassConditionalDensity, bounds: tuple[float, float] | None = None) -> None:
     """Refuse what no model should be asked about.
+
+    Args:
+        x: The images.
+        density: The model that they are for.
+        bounds: The interval of their values. Default: the density's own.
 
     Raises:
         ImageError: If ``x`` is no tensor, is not floating point, has another shape than the model, holds a NaN, or leaves
-            ``bounds``.
+            the interval.
     """
     check_tensor(x, "images")
     if not x.is_floating_point():
@@ -85,13 +119,13 @@ def check_images(x: Tensor, density: ClassConditionalDensity) -> None:
         raise ImageError(f"images have shape {tuple(x.shape)}, the model expects ({expected}).")
     if x.numel() == 0:
         return
-    low, high = torch.tensor(density.bounds, dtype=x.dtype).tolist()  # a bound may be no number of that precision
+    low, high = torch.tensor(bounds or density.bounds, dtype=x.dtype).tolist()  # a bound may be no number of that precision
     least, most = torch.stack(x.detach().aminmax()).tolist()  # one wait for the device, not four
     if math.isnan(least) or math.isnan(most):
         raise ImageError("images hold a NaN; remove or repair them first.")
     if least < low or most > high:
-        found = f"[{least:.4g}, {most:.4g}]"
-        raise ImageError(f"images span {found}, expected [{low:g}, {high:g}]; rescale or clamp them.")
+        scaled = f" (the model's {list(density.bounds)} come from them)" if bounds not in (None, density.bounds) else ""
+        raise ImageError(f"images span [{least:.4g}, {most:.4g}], expected [{low:g}, {high:g}]{scaled}; rescale or clamp them.")
 
 
 def check_labels(label: Tensor, num_classes: int) -> None:

@@ -291,11 +291,14 @@ def test_stored_images_lie_on_the_grid_of_the_bounds(bounds: tuple[float, float]
     assert (stored.min(), stored.max()) == bounds
 
 
+@pytest.mark.parametrize("pixel_levels", [None, 43])
 @pytest.mark.parametrize("bounds", [(-0.1307 / 0.3081, 0.8693 / 0.3081), (-math.pi, math.pi), (-1.0, 2.0)], ids=str)
-def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(bounds: tuple[float, float]) -> None:
+def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
+    bounds: tuple[float, float], pixel_levels: int | None
+) -> None:
     classifier = GenerativeClassifier(Line())
-    classifier.density.bounds, classifier.density.pixel_levels = bounds, 43
-    x = torch.tensor([[-9.0] * 4, [9.0] * 4]).clamp(*bounds)
+    classifier.density.bounds, classifier.density.pixel_levels = bounds, pixel_levels
+    x = torch.tensor([[-9.0] * 4, [9.0] * 4]).clamp(*classifier.bounds)
     result = DecoupledDirectionNorm(30)(classifier, x, Misclassify(torch.tensor([0, 1])))
     assert result.reached.all()
     for seed in range(20):
@@ -406,7 +409,7 @@ class Corner(ClassConditionalDensity):
     """Class 1 to the right of zero, the detector's limit on the diagonal: asked about one image alone, both are a hair away."""
 
     num_classes, event_shape, bounds = 2, (2,), (-1.0, 1.0)
-    threshold = 0.0
+    threshold = -1e-4
 
     def __init__(self, pixel_levels: int | None):
         super().__init__()
@@ -425,14 +428,19 @@ class IntoTheCorner(Attack):
     """Two successes: one deep inside, one a hair from both boundaries."""
 
     def perturb(self, search, index, generator):
-        for place in ([0.2, 0.8], [1e-6, 2e-6]):
-            search.margins(torch.tensor(place).expand_as(search.x[index]), index)
+        for place in ([0.2, 0.8], [1e-4, 2e-4]):
+            search.margins(within(search.classifier, torch.tensor(place)).expand_as(search.x[index]), index)
+
+
+def within(classifier: GenerativeClassifier, place: torch.Tensor) -> torch.Tensor:
+    """A place in [-1, 1], as the classifier takes it."""
+    return place if classifier.bounds == (-1.0, 1.0) else (place + 1) / 2
 
 
 def into_the_corner(pixel_levels: int | None) -> base.AttackResult:
     density = Corner(pixel_levels)
-    x, goal = torch.tensor([[-1.0, -0.5]] * 3), Evade(Misclassify(torch.zeros(3, dtype=torch.long)), density)
-    return IntoTheCorner()(GenerativeClassifier(density), x, goal)
+    classifier, goal = GenerativeClassifier(density), Evade(Misclassify(torch.zeros(3, dtype=torch.long)), density)
+    return IntoTheCorner()(classifier, within(classifier, torch.tensor([[-1.0, -0.5]] * 3)), goal)
 
 
 def test_a_success_in_a_corner_is_handed_out_a_hair_further_inside() -> None:
@@ -445,8 +453,9 @@ def test_a_success_in_a_corner_is_handed_out_a_hair_further_inside() -> None:
 def test_a_stored_success_may_lie_where_the_line_does_not_lead() -> None:
     result = into_the_corner(17)
     assert result.reached_rounded.all()
-    assert torch.equal(result.rounded * 8, (result.rounded * 8).round())
-    assert (result.rounded - torch.tensor([0.125, 0.25])).abs().max() < 0.3
+    stored = 2 * result.rounded - 1
+    assert torch.equal(stored * 8, (stored * 8).round())
+    assert (stored - torch.tensor([0.125, 0.25])).abs().max() < 0.3
 
 
 def test_success_cannot_be_claimed() -> None:

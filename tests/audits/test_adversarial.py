@@ -13,11 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from condgen import CondgenError, GenerativeClassifier, ImageDataset, LikelihoodThreshold
+from condgen import (
+    ClassConditionalDensity,
+    CondgenError,
+    DiagonalGaussian,
+    GenerativeClassifier,
+    ImageDataset,
+    LikelihoodThreshold,
+    load_preset,
+)
 from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Misclassify, Starts
 from condgen.audits import Record, adversarial
-from condgen.audits.adversarial.shards import fingerprint
 from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarize
+from condgen.audits.fingerprints import fingerprint
+from condgen.config import preset_names
 from tests.attacks.models import Broken, images, two_gaussians
 
 ATTACKS = {"Carlini-Wagner": CarliniWagner(searches=2, steps=30), "Boundary": Boundary(queries=150)}
@@ -388,3 +397,160 @@ def test_an_audit_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> 
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert start(tmp_path / "whole").wait() == 0
     assert (tmp_path / "killed" / "adversarial.json").read_text() == (tmp_path / "whole" / "adversarial.json").read_text()
+
+
+class Quantized(DiagonalGaussian):
+    """Says the same as a Gaussian to images as they are stored, and something else in between."""
+
+    def class_log_prob(self, x):
+        return super().class_log_prob((x * 255).round() / 255)
+
+
+class Accepting:
+    """A detector of one's own that differs in code alone."""
+
+    threshold = 30.0
+
+    def score(self, prediction):
+        return prediction.bits_per_dim
+
+
+class Distant(Accepting):
+    def score(self, prediction):
+        moved = (prediction.x - (prediction.x * 255).round() / 255).abs().flatten(1).amax(1)
+        return prediction.bits_per_dim + 100 * (moved > 1e-3).float()
+
+
+def test_attacks_of_another_model_that_agrees_on_clean_images_are_not_reused(tmp_path: Path) -> None:
+    plain = two_gaussians()
+    other = GenerativeClassifier(Quantized(plain.density.mean, 0.2))
+    settings = {"attacks": {"DDN": DecoupledDirectionNorm(5)}}
+    first = audited(plain, directory=tmp_path, **settings)
+    reused = audited(other, directory=tmp_path, **settings)
+    assert first.summary["cells"][0]["fooled"] == 1
+    assert reused.summary["cells"] == audited(other, **settings).summary["cells"] != first.summary["cells"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_attacks_before_another_detector_that_agrees_on_clean_images_are_not_reused(tmp_path: Path) -> None:
+    settings = {"attacks": {"DDN": DecoupledDirectionNorm(5)}, "budget": "smoke", "images": 8, "epsilon": 0.3, "quiet": True}
+    common = {"starts": dataset(seed=1), "directory": tmp_path, **settings}
+    records = [adversarial(two_gaussians(), dataset(), detector=detector(), **common) for detector in (Accepting, Distant)]
+    found = [record.summary["cells"][-1]["unnoticed"] for record in records]
+    assert found[0] == 1
+    assert found[1] < 1
+
+
+class Chance(ClassConditionalDensity):
+    """Any class with the same probability, whatever the image; ``steady`` answers come back when asked in one batch."""
+
+    num_classes, event_shape = 2, (1, 1, 16)
+
+    def class_log_prob(self, x):
+        return -20 * torch.rand(len(x), 2) - 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_of_chance_is_audited_and_called_so(seed: int) -> None:
+    torch.manual_seed(seed)
+    record = audited(GenerativeClassifier(Chance()), images=30, attacks={"DDN": DecoupledDirectionNorm(10)})
+    assert outcome(record)["the same image gets the same answer"] is False
+    assert record.summary["cells"][0]["fooled"] < 0.8  # asked once, half; asked up to eight times, all
+
+
+@dataclass(frozen=True)
+class Idle(Attack):
+    """Finds nothing."""
+
+    needs_gradient = True
+    gradient: bool = True
+
+    def doubled(self) -> Attack:
+        return self
+
+    def perturb(self, search, index, generator):
+        return {}
+
+
+@dataclass(frozen=True)
+class IdleToo(Idle):
+    needs_gradient = False
+
+
+def test_checks_that_have_nothing_to_examine_are_not_run() -> None:
+    checks = outcome(audited(attacks={"idle": Idle(), "idle too": IdleToo()}))
+    nothing = {
+        "a constant on all columns changes nothing",
+        "successes are still there when asked again",
+        "knowing the detector is no handicap",
+        "gradient-free attacks on classifier do not beat gradient-based ones",
+        "gradient-free attacks on classifier and detector do not beat gradient-based ones",
+        "random noise of the same length is weaker",
+        "twice the steps bring it less than 2 % nearer",
+        "successes survive being stored",
+    }
+    assert {name: checks[name] for name in nothing} == dict.fromkeys(nothing)
+    assert checks["without a limit every gradient-based attack turns every image"] is False
+
+
+def test_pieces_that_are_incomplete_are_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = audited(directory=tmp_path)
+    pieces = sorted(tmp_path.glob("*/*.npz"))
+    for path, change in zip(pieces, ("column", "rows", "bytes", "more"), strict=True):
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        match change:
+            case "column":
+                del arrays["predicted"]
+            case "rows":
+                arrays["l2"] = arrays["l2"][:-1]
+            case "more":
+                arrays["another"] = arrays["l2"]
+        np.savez_compressed(path, **arrays)
+        if change == "bytes":
+            path.write_bytes(path.read_bytes()[:-40])
+    again = audited(directory=tmp_path)
+    assert capfd.readouterr().err.count("is made again") == 4
+    assert again.summary == first.summary
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_an_audit_without_gradients_around_it_attacks_all_the_same(context) -> None:
+    with context():
+        record = audited()
+    assert record.summary["left_out"] == []
+    assert record.summary["cells"] == audited().summary["cells"]
+
+
+def test_attacks_that_are_left_out_are_named() -> None:
+    record = audited(GenerativeClassifier(Broken(two_gaussians().density, "no gradient")))
+    assert record.summary["left_out"] == ["Carlini-Wagner"]
+
+
+def test_the_mode_of_the_model_stays_as_it_was() -> None:
+    for training in (True, False):
+        classifier = two_gaussians().train(training)
+        audited(classifier, attacks={"DDN": DecoupledDirectionNorm(5)})
+        assert all(module.training is training for module in classifier.modules())
+
+
+def test_the_score_of_the_detector_is_kept() -> None:
+    record = audited()
+    for when in ("", "_before", "_rounded"):
+        assert np.array_equal(record.arrays[f"score{when}"], record.arrays[f"bits_per_dim{when}"])
+    assert record.summary["class_prior"] == "uniform"
+
+
+@pytest.mark.parametrize("preset", [name for name in preset_names() if name.startswith("cifar10")])
+def test_the_epsilon_of_cifar10_is_the_papers(preset: str) -> None:
+    settings = load_preset(preset).audit_settings("adversarial")
+    assert settings.epsilon == pytest.approx(33 / 255, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epsilon": None}, {"epsilon": "1"}, {"seed": -1}, {"seed": 0.5}, {"directory": 3}, {"images": None, "seed": None}],
+)
+def test_settings_of_the_wrong_type_are_refused(wrong: dict) -> None:
+    with pytest.raises(CondgenError, match=r"expected a|is no path"):
+        audited(**wrong)

@@ -1,21 +1,27 @@
 """Audits against numbers known beforehand."""
 
 import errno
+import itertools
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from condgen import audits
+from condgen import AuditedModel, audits
 from condgen.audits import intervals
 from condgen.audits.records import Record
+from condgen.audits.selective import risk_coverage
 from condgen.classifier import GenerativeClassifier, predict
 from condgen.data.dataset import ImageDataset
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import LikelihoodThreshold
 from condgen.errors import CondgenError, DataError, RunError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.registry import AUDITS
+from condgen.reports.sections import section_of
 from condgen.runs import Run
 
 MEAN = torch.tensor([0.2, 0.8])[:, None, None, None].expand(2, 1, 4, 4).contiguous()
@@ -46,9 +52,24 @@ def test_bits_per_dim_as_deployed_are_those_that_the_detector_sees(trained: Run)
     assert low < record.summary["bits_per_dim_deployed"] < high
 
 
+class Answering(ClassConditionalDensity):
+    """One number for all images and classes, or for those whose first pixel is dark."""
+
+    num_classes, event_shape = 2, (1, 4, 4)
+
+    def __init__(self, answer: float, below: float = math.inf):
+        super().__init__()
+        self.answer, self.below = answer, below
+        self.other = DiagonalGaussian(MEAN, scale=0.05)
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        dark = x.flatten(1)[:, :1] <= self.below
+        return torch.where(dark, self.answer, self.other.class_log_prob(x))
+
+
 def test_no_number_is_no_class() -> None:
     _, data = two_classes()
-    classifier = GenerativeClassifier(DiagonalGaussian(MEAN * torch.nan, scale=0.05))
+    classifier = GenerativeClassifier(Answering(torch.nan))
     with pytest.raises(CondgenError, match=r"NaN or \+infinity for 60 of 60 images"):
         audits.classification(classifier, data, detector=ACCEPT_ALL)
 
@@ -242,8 +263,8 @@ def test_a_record_reads_back_what_it_wrote(tmp_path) -> None:
     again = Record.load(tmp_path, "classification")
     assert again.summary == record.summary
     assert np.array_equal(again.arrays["label"], np.arange(3))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["classification.json", "classification.npz"]
-    (tmp_path / "classification.npz").write_bytes(b"PK\x03\x04 truncated")
+    (arrays,) = tmp_path.glob("classification.*.npz")
+    arrays.write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(RunError, match="damaged"):
         Record.load(tmp_path, "classification")
 
@@ -259,3 +280,162 @@ def test_a_record_that_cannot_be_written_leaves_the_former_pair(tmp_path: Path, 
         Record("classification", {"n": 4}, {"label": np.arange(4)}).save(tmp_path)
     former = Record.load(tmp_path, "classification")
     assert former.summary["n"] == len(former.arrays["label"]) == 3
+
+
+def test_rejection_protects_a_classifier_whose_mistakes_are_unlikely() -> None:
+    classifier, data = two_classes()
+    wrong = np.arange(60) < 12
+    images = np.where(wrong[:, None, None, None], 255 - data.images, data.images)
+    images[wrong] = np.clip(images[wrong].astype(int) + 25, 0, 255).astype(
+        np.uint8
+    )  # off the mean: less likely than all others
+    data = ImageDataset(images, data.labels)
+    detector = LikelihoodThreshold.at_quantile(predict(classifier, data.batch(slice(None))[0]).bits_per_dim, 0.8)
+    summary = audits.classification(classifier, data, detector=detector).summary
+    assert summary["misclassified"] == 12
+    assert summary["accuracy"] == 0.8
+    assert (summary["accuracy_accepted"], summary["accuracy_rejected"], summary["auroc_misclassified"]) == (1, 0, 1)
+    assert summary["accuracy_accepted_ci"][0] == pytest.approx(0.9259, abs=1e-4)  # Wilson, 48 of 48
+    assert summary["auroc_misclassified_ci"][0] < 0.7  # 12 errors bound no area of 1
+
+
+def test_numbers_that_no_image_tells_are_null() -> None:
+    classifier, data = two_classes()
+    summary = audits.classification(classifier, data, detector=LikelihoodThreshold(-1e9)).summary
+    assert summary["accuracy_accepted"] is summary["accuracy_accepted_ci"] is summary["auroc_misclassified"] is None
+    assert summary["accuracy_rejected"] == 1
+
+
+def test_risk_and_coverage_of_each_threshold() -> None:
+    score, correct = np.array([0.5, 2.0, 1.0, 1.0, np.inf]), np.array([True, False, True, False, False])
+    coverage, risk = risk_coverage(score, correct)
+    for place, threshold in enumerate((0.5, 1.0, 2.0, np.inf)):
+        assert coverage[place] == np.mean(score <= threshold)
+        assert risk[place] == pytest.approx(np.mean(~correct[score <= threshold]))
+
+
+def test_a_likelihood_of_0_makes_no_nan_and_valid_json(tmp_path: Path) -> None:
+    _, data = two_classes()
+    classifier = GenerativeClassifier(Answering(-math.inf, below=0.2))
+    records = [
+        audits.classification(classifier, data, detector=ACCEPT_ALL),
+        audits.membership(classifier, data),
+        audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=20, alphas=5, quiet=True),
+    ]
+    impossible = int((data.images[:, 0, 0, 0] <= 51).sum())
+    assert records[0].summary["warnings"] == [
+        f"{impossible} of 60 images have likelihood 0, so that means of bits/dim are infinite."
+    ]
+    assert records[0].summary["bits_per_dim"] is None
+    assert records[0].summary["accepted"] == 1 - impossible / 60
+    for record in records:
+        record.save(tmp_path)
+        json.dumps(record.summary, allow_nan=False)
+        again = Record.load(tmp_path, record.audit)
+        assert again.summary == record.summary
+        for part in section_of(record.audit).parts:
+            if part.table:
+                shown = " ".join(itertools.chain(*part.table([AuditedModel("m", [again])]).rows))
+                assert "nan" not in shown
+                assert "None" not in shown
+            if part.figure:
+                part.figure(AuditedModel("m", [again])).draw_without_rendering()
+            if part.words:
+                said = part.words(AuditedModel("m", [again]))
+                assert "nan" not in said
+                assert "None" not in said
+
+
+class OfTheUnitInterval(ClassConditionalDensity):
+    """A density of x in [0, 1], where that of stored values is meant."""
+
+    num_classes, event_shape = 2, (1, 4, 4)
+
+    def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        z = (x[:, None] - MEAN) / 0.05
+        return (-0.5 * z.square() - math.log(0.05 * math.sqrt(2 * math.pi))).flatten(2).sum(-1)
+
+
+def test_negative_bits_per_dim_are_called_so_wherever_they_are_shown() -> None:
+    _, data = two_classes()
+    wrong, right = GenerativeClassifier(OfTheUnitInterval()), two_classes()[0]
+    for audit, settings in (
+        (audits.classification, {"detector": ACCEPT_ALL}),
+        (audits.membership, {}),
+        (audits.interpolation, {"detector": ACCEPT_ALL, "pairs": 4, "quiet": True}),
+    ):
+        record = audit(wrong, data, **settings)
+        (warning,) = record.summary["warnings"]
+        assert "below 0, which no likelihood of 256 pixel values can be" in warning
+        assert "Subtract log(255) nats per dimension" in warning
+        assert audit(right, data, **settings).summary["warnings"] == []
+        (table,) = section_of(record.audit).tables([AuditedModel("m", [record])])
+        assert warning in table.caption
+
+
+def test_every_audit_takes_a_classifier_and_data_and_leaves_the_mode() -> None:
+    classifier, data = two_classes()
+    classifier.train()
+    audits.classification(classifier, data, detector=ACCEPT_ALL)
+    audits.membership(classifier, data)
+    audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=4, quiet=True)
+    assert classifier.training
+    assert classifier.density.training
+
+
+class Sampled(DiagonalGaussian):
+    """Draws the means; its images are in [-1, 1]."""
+
+    bounds = (-1.0, 1.0)
+
+    def sample(self, label, temperature=1.0, *, generator):
+        assert not self.training
+        return 2 * self.mean[label] - 1
+
+
+def test_samples_take_a_density_or_a_classifier_and_data() -> None:
+    _, data = two_classes()
+    density = Sampled(MEAN, scale=0.05).train()
+    classifier = GenerativeClassifier(density)
+    made = [audits.samples(density, count=2), audits.samples(classifier, count=2), audits.samples(classifier, data, count=2)]
+    for record in made:
+        np.testing.assert_allclose(record.arrays["images"], MEAN.numpy().repeat(2, axis=0), atol=1e-6)
+    assert density.training
+    with pytest.raises(CondgenError, match="cannot be sampled from"):
+        audits.samples(two_classes()[0], data)
+    with pytest.raises(DataError, match="17 levels"):
+        audits.samples(classifier, ImageDataset(data.images // 16, data.labels, pixel_levels=17))
+    with pytest.raises(CondgenError, match="the classifier is a int"):
+        audits.samples(3)  # type: ignore[arg-type]
+    with pytest.raises(CondgenError, match="temperature is 'hot'"):
+        audits.samples(classifier, temperature="hot")  # type: ignore[arg-type]
+
+
+def test_the_class_prior_is_noted() -> None:
+    _, data = two_classes()
+    density = DiagonalGaussian(MEAN, scale=0.05)
+    for prior, noted in ((None, "uniform"), (torch.tensor([0.75, 0.25]), [0.75, 0.25])):
+        classifier = GenerativeClassifier(density, prior)
+        assert audits.classification(classifier, data, detector=ACCEPT_ALL).summary["class_prior"] == noted
+        assert audits.membership(classifier, data).summary["class_prior"] == noted
+
+
+@pytest.mark.parametrize("audit", [audits.classification, audits.interpolation])
+def test_another_threshold_drops_the_warnings_about_the_former(audit) -> None:
+    classifier, data = two_classes()
+    record = audit(
+        classifier, data, detector=LikelihoodThreshold(9.0), **({"pairs": 4} if audit is audits.interpolation else {})
+    )
+    assert record.summary["detector"]["warnings"]
+    moved = AUDITS.get(record.audit).at_threshold(record, 7.9)
+    assert "warnings" not in moved.summary["detector"]
+    assert moved.summary["class_prior"] == "uniform"
+    assert set(moved.summary) == set(record.summary)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_seeds_that_are_none_are_refused_before_the_work(seed) -> None:
+    classifier, data = two_classes()
+    for audit in (audits.classification, audits.interpolation):
+        with pytest.raises(CondgenError, match="expected a whole number from 0 on"):
+            audit(classifier, data, detector=ACCEPT_ALL, seed=seed)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def refused(*arguments: object) -> str:
     return line
 
 
+def edit(page: Path, change: Callable[[str], str]) -> None:
+    """Change a run's page as its first line allows: without that line."""
+    checksum, _, text = page.read_text().partition("\n")
+    assert "Remove this line if you change them" in checksum
+    changed = change(text)
+    assert changed != text
+    page.write_text(changed)
+
+
 def image_size(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.size
@@ -68,7 +78,10 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
         "metrics.jsonl",
         "checkpoint",
         "records",
+        "detector.json",
+        *(path.name for path in trained.path.glob("detector.*.npz")),
         ".training.lock",
+        ".detector.lock",
     }
     text = (trained.path / "config.toml").read_text()
     assert "seed = 0" in text
@@ -98,7 +111,7 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
 def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     shutil.rmtree(copied.records)
     assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
-    assert {path.name for path in copied.records.iterdir()} == {"membership.json", "membership.npz"}
+    assert {path.name.split(".")[0] for path in copied.records.iterdir() if path.name[0] != "."} == {"membership"}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +249,7 @@ def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+    "command", [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
 )
 def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
     monkeypatch.setattr(building, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
@@ -247,7 +260,7 @@ def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], 
 
 
 @pytest.mark.parametrize(
-    "command", [("audit",), ("check",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+    "command", [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
 )
 def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, copied: Run, monkeypatch) -> None:
     def shrunk(*_, **__):
@@ -274,7 +287,7 @@ def test_a_run_on_ones_own_folder_is_audited_from_anywhere(tmp_path: Path, monke
     audit = ("audit", tmp_path / "run", "--only", "classification", "--threads", 1)
     assert "if it has moved, say where it is now, for a run in its config.toml at data.name" in refused(*audit)
     page = tmp_path / "run" / "config.toml"
-    page.write_text(page.read_text().replace("mine/scans", "mine/moved"))
+    edit(page, lambda text: text.replace("mine/scans", "mine/moved"))
     assert condgen(*audit)[0] == 0
 
 
@@ -300,7 +313,7 @@ def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> N
 
 def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
     page = copied.path / "config.toml"
-    page.write_text(page.read_text().replace("\nepochs = 2\n", "\nepochs = 150\n"))
+    edit(page, lambda text: text.replace("\nepochs = 2\n", "\nepochs = 150\n"))
     assert "has 2 of 150 epochs so far" in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
     assert condgen("report", copied.path, "--out", tmp_path / "report")[0] == 0
     assert "<td>2 of 150</td>" in (tmp_path / "report/index.html").read_text()
@@ -309,9 +322,7 @@ def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
 def test_figures_name_classes(copied: Run) -> None:
     page = copied.path / "config.toml"
     names = [r"a $5_$ bill", *"bcdefghij"]
-    text = re.sub(r"class_names = \[[^]]*\]", lambda _: f"class_names = {json.dumps(names)}", page.read_text())
-    assert text != page.read_text()
-    page.write_text(text)
+    edit(page, lambda text: re.sub(r"class_names = \[[^]]*\]", lambda _: f"class_names = {json.dumps(names)}", text))
     run = Run.open(copied.path)
     assert [run.class_name(y) for y in range(3)] == names[:3]
     drawn = [part.figure(run) for audit in run.audits_made() for part in section_of(audit).parts if part.figure]
@@ -361,8 +372,12 @@ def damage_checkpoint(run: Run) -> None:
 
 
 def change_architecture(run: Run) -> None:
-    path = run.path / "config.toml"
-    path.write_text(path.read_text().replace("width = 8", "width = 9"))
+    edit(run.path / "config.toml", lambda text: text.replace("width = 8", "width = 9"))
+
+
+def alter_config(run: Run) -> None:
+    page = run.path / "config.toml"
+    page.write_text(page.read_text().replace("\nseed = 0\n", "\nseed = 1\n"))
 
 
 def empty_directory(run: Run) -> None:
@@ -374,16 +389,17 @@ def break_config(run: Run) -> None:
 
 
 def refuse_all(run: Run) -> None:
-    path = run.path / "config.toml"
-    text, quantile = path.read_text(), "[detector.threshold]\nquantile = 1.0\n"
-    assert quantile in text
-    likelihood = 'name = "likelihood"'
-    path.write_text(text.replace(quantile, "").replace(likelihood, f"{likelihood}\nthreshold = -100.0"))
+    quantile, likelihood = "[detector.threshold]\nquantile = 1.0\n", 'name = "likelihood"'
+    edit(
+        run.path / "config.toml",
+        lambda text: text.replace(quantile, "").replace(likelihood, f"{likelihood}\nthreshold = -100.0"),
+    )
 
 
 DAMAGE = {
     "truncated checkpoint": (damage_checkpoint, "sha256 differs"),
     "another architecture": (change_architecture, "another architecture"),
+    "altered configuration": (alter_config, "config.toml was altered (sha256 differs); restore it, or remove its first line"),
     "not a run": (empty_directory, "it has no config.toml"),
     "broken configuration": (break_config, "not valid TOML"),
     "a detector that accepts nothing": (refuse_all, "interpolation needs two classes"),
@@ -458,3 +474,46 @@ def test_a_run_whose_rate_depends_on_its_length_is_not_made_longer(tmp_path: Pat
     start = ("train", "digits-base", *SETTINGS, "--set", "training.decay=linear", "--run", tmp_path / "run", "--threads", 1)
     assert condgen(*start)[0] == 0
     assert "training.epochs was 2, now 3" in refused(*start, "--set", "training.epochs=3", "--resume")
+
+
+def test_what_is_no_run_among_several_is_left_out_with_a_note(copied: Run, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("notes")
+    (tmp_path / "empty").mkdir()
+    status, _, error = condgen("report", copied.path, tmp_path / "README.md", tmp_path / "empty", "--out", tmp_path / "report")
+    assert status == 0
+    assert error.count("is not a run directory; left out") == 2
+    assert "does not exist" in refused("report", copied.path, tmp_path / "mistyped", "--out", tmp_path / "report")
+    assert "is not a run directory" in refused("report", tmp_path / "README.md", "--out", tmp_path / "report")
+
+
+def test_pictures_that_cannot_be_saved_are_refused_before_the_work(
+    copied: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("condgen.experiments.sample", worked)
+    monkeypatch.setattr("condgen.data.catalogue.open_dataset", worked)
+    (tmp_path / "file").write_text("")
+    for out, message in (("x.jpg", "would be a PNG file"), ("file/x.png", "cannot be written"), (".", "a folder of that name")):
+        assert message in refused("sample", copied.path, "--out", tmp_path / out)
+        assert message in refused("show", "digits", "--out", tmp_path / out)
+
+
+def test_an_audit_that_another_process_makes_is_not_begun(copied: Run) -> None:
+    command = [sys.executable, "-c", HOLD, str(copied.records)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert "is being made by another process" in refused("audit", copied.path, "--only", "membership", "--threads", 1)
+        other.communicate("")
+    assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from condgen.audits.records import audit_lock
+with audit_lock(Path(sys.argv[1]), "membership"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""

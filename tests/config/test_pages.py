@@ -102,7 +102,7 @@ def test_a_page_that_extends_one_of_another_family_replaces_its_table(tmp_path: 
     page = tmp_path / "mine.toml"
     page.write_text('extends = "digits-base"\n[model]\nname = "tests.toy:Toy"\nscale = 0.5\n')
     config = load_preset(page)
-    assert config.model.model_dump() == {"name": "tests.toy:Toy", "scale": 0.5}
+    assert config.model.model_dump() == {"name": "tests.toy:Toy", "class_prior": "uniform", "scale": 0.5}
     assert config.training.epochs == load_preset("digits-base").training.epochs
     assert config.preset == "mine"
 

@@ -1,5 +1,7 @@
 """Labelled images, the embedded data sets, composition and augmentation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from condgen.data import digits as embedded
 from condgen.data.augmentation import Augmentation
 from condgen.data.backgrounds import compose
 from condgen.data.catalogue import open_dataset
-from condgen.data.dataset import ImageDataset
+from condgen.data.dataset import ImageDataset, Splits
 from condgen.data.digits import background_patches
 from condgen.errors import DataError
 
@@ -28,6 +30,12 @@ BAD = {
     "negative label": ((IMAGES, [0, -1, 0, 1]), {}, "labels run from -1"),
     "label without class": ((IMAGES, [0, 1, 2, 1]), {"class_names": ("a", "b")}, "there are 2 classes"),
     "beyond the levels": ((IMAGES + 17, [0, 1, 0, 1]), {"pixel_levels": 17}, "below pixel_levels = 17"),
+    "no names": ((IMAGES, [0, 1, 0, 1]), {"class_names": "ab"}, "class_names is 'ab', expected one name for each class"),
+    "numbers for names": ((IMAGES, [0, 1, 0, 1]), {"class_names": (0, 1)}, "class name 0 is no text"),
+    "one name twice": ((IMAGES, [0, 1, 0, 1]), {"class_names": ("a", "a")}, "two classes have the name 'a'"),
+    "ragged images": (([[0], [0, 1]], [0, 1]), {}, "images are no array"),
+    "no labels": ((IMAGES, None), {}, "labels are object"),
+    "half levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 2.5}, "expected 2 to 256"),
     "levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 1}, "expected 2 to 256"),
 }
 
@@ -112,3 +120,54 @@ def test_flips_mirror_about_half_of_the_images() -> None:
 def test_an_unknown_data_set_is_met_with_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean 'digits'"):
         open_dataset("digit")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int32, np.uint64])
+def test_labels_of_any_integer_type_are_taken(kind: type) -> None:
+    data = ImageDataset(IMAGES, np.array([0, 1, 0, 2], kind))
+    assert data.labels.dtype == np.int64
+    assert data.class_names == ("0", "1", "2")
+
+
+def test_parts_that_number_their_classes_differently_are_no_splits() -> None:
+    first, other = (ImageDataset(IMAGES, [0, 1, 0, 1], names) for names in (("cat", "dog"), ("dog", "cat")))
+    with pytest.raises(DataError, match="class 0 is 'cat' in train and 'dog' in test; number the classes of all parts alike"):
+        Splits(first, first, other, "", "")
+    fewer = ImageDataset(IMAGES, [0, 0, 0, 0])
+    Splits(ImageDataset(IMAGES, [0, 1, 0, 2]), fewer, fewer, "", "")  # classes without names
+
+
+def test_parts_of_other_levels_are_no_splits() -> None:
+    first, other = (ImageDataset(IMAGES, [0, 1, 0, 1], pixel_levels=levels) for levels in (17, 256))
+    with pytest.raises(DataError, match="pixel_levels is 17 in train and 256 in validation"):
+        Splits(first, other, first, "", "")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"name": None}, {"name": 3}, {"seed": -1}, {"seed": 0.5}, {"seed": None}, {"size": 0}, {"size": "8"}, {"data_dir": 3}],
+    ids=str,
+)
+def test_a_request_of_the_wrong_type_is_one_sentence(request_: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="expected"):
+        open_dataset(**{"name": "mnist", **request_})
+
+
+@pytest.mark.parametrize(
+    ("largest", "stated", "levels"), [(1, None, 2), (16, None, 17), (1, 256, 256), (200, None, 256), (0, None, 256)]
+)
+def test_arrays_have_the_levels_that_they_use_or_say(tmp_path: Path, largest: int, stated: int | None, levels: int) -> None:
+    images = np.random.default_rng(0).integers(0, largest + 1, (60, 4, 4), dtype=np.uint8)
+    images[0] = largest
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(60) % 2, **({"pixel_levels": stated} if stated else {}))
+    splits = open_dataset(f"npz:{tmp_path}/a.npz")
+    assert {part.pixel_levels for _, part in splits.items()} == {levels}
+    assert any(f"taken for {levels} levels" in note for note in splits.notes) == (levels < 256)
+
+
+@pytest.mark.parametrize("stated", [16, 257, 0, [17, 17], 17.5])
+def test_levels_that_cannot_be_are_refused(tmp_path: Path, stated: object) -> None:
+    images = np.full((60, 4, 4), 16, np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(60) % 2, pixel_levels=stated)
+    with pytest.raises(DataError, match="expected a whole number above the largest value 16, up to 256"):
+        open_dataset(f"npz:{tmp_path}/a.npz")

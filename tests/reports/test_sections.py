@@ -11,10 +11,12 @@ import pytest
 
 from condgen import AuditedModel, Run
 from condgen.audits import Record
+from condgen.audits.checks import FEW, LUCK, STORAGE, WEAK
 from condgen.registry import AUDITS
-from condgen.reports.sections import Section, adversarial, interpolation, membership, section_of
+from condgen.reports.sections import Section, adversarial, classification, interpolation, membership, section_of
 from condgen.reports.sections.classification import words as classification_words
 
+DOUBTS = {FEW, LUCK, STORAGE, WEAK}
 MEMBERSHIP = {"gap_nats": 5.0, "gap_nats_ci": (4.0, 6.0), "spread_nats": 11.0, "auroc": 0.6}
 INTERPOLATION = {
     "bits_per_dim_middle": 3.0,
@@ -241,3 +243,143 @@ def test_a_record_without_numbers_says_what_it_holds() -> None:
     said = part.words(own(Record("images-only", {}, {"images": np.zeros(3), "label": np.zeros(3)})))
     assert said == "The record of m has no single numbers; it holds images, label."
     assert part.words(own(Record("images-only", {"n": 1}, {}))) == ""
+
+
+def with_checks(record: Record, *failed: tuple[str, str], unnoticed: float = 1.0) -> Record:
+    """An adversarial record of which these checks fail, given by name and doubt; its worst case evades on such a share."""
+    checks = [{"name": name, "passed": False, "found": "", "advice": "", "doubt": doubt} for name, doubt in failed]
+    kept = [{"name": "fine", "passed": True, "found": "", "advice": "", "doubt": "luck"}]
+    cells = [*record.summary["cells"][:-1], {**record.summary["cells"][-1], "unnoticed": unnoticed}]
+    return replace(record, summary={**record.summary, "cells": cells, "checks": checks + kept})
+
+
+@pytest.mark.parametrize(
+    ("doubt", "unnoticed", "said"),
+    [
+        (WEAK, 0.5, "the attacks on m may be too weak, so that more images may fall, at smaller distances (failed: x, y)."),
+        (WEAK, 1.0, "the attacks on m may be too weak, so that distances may be smaller (failed: x, y)."),
+        (LUCK, 1.0, "successes on m may be chance (failed: x, y)."),
+        (FEW, 1.0, "test images of m could be attacked (failed: x, y)."),
+        (STORAGE, 1.0, "stored as pixel values, images of m evade within L2 1.5 on"),
+        ("", 1.0, "the evaluation of m fails some of its own checks (failed: x, y)."),
+    ],
+)
+def test_the_verdict_is_qualified_by_checks_that_fail(
+    doubt: str, unnoticed: float, said: str, records: dict[str, Record]
+) -> None:
+    record = with_checks(records["adversarial"], ("x", doubt), ("y", doubt), unnoticed=unnoticed)
+    found = adversarial.verdict([own(record)])
+    assert "Read this with care: " in found
+    assert said in found
+    assert "Read this" not in adversarial.verdict([own(with_checks(records["adversarial"]))])
+
+
+def test_records_of_before_qualify_the_verdict_too(records: dict[str, Record]) -> None:
+    check = {"name": "x", "passed": False, "found": "", "advice": ""}
+    record = replace(records["adversarial"], summary={**records["adversarial"].summary, "checks": [check]})
+    assert "the evaluation of m fails some of its own checks (failed: x)." in adversarial.verdict([own(record)])
+
+
+def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(records: dict[str, Record]) -> None:
+    assert {check["doubt"] for check in records["adversarial"].summary["checks"] if check["passed"] is not None} <= DOUBTS
+
+
+def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
+    """Of a real run whose checks fail, made before checks said what they put in doubt."""
+    record = Record.load(Path(__file__).parents[2] / "results/mnist-split-small/records", "adversarial")
+    assert "(failed: knowing the detector is no handicap, successes survive being stored)" in adversarial.verdict([own(record)])
+
+
+@pytest.mark.parametrize(
+    "place", sorted((Path(__file__).parents[2] / "results").glob("*/records")), ids=lambda path: path.parent.name
+)
+def test_records_of_before_are_shown_whole(place: Path) -> None:
+    for audit in AUDITS.names():
+        model = own(Record.load(place, audit))
+        for part in section_of(audit).parts:
+            if part.table:
+                cells = list(itertools.chain(*part.table([model]).rows))
+                assert not any("None" in cell or "nan" in cell for cell in cells)
+            if part.words:
+                assert "None" not in part.words(model)
+            if part.figure:
+                part.figure(model)
+    table = section_of("classification").tables([own(Record.load(place, "classification"))])[0]
+    assert table.rows[0][table.columns.index("AUROC of errors")] != "–"
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.45, 0.55), "no better than rejecting images at random"),
+        ((0.3, 0.4), "makes it worse"),
+        ((0.6, 0.8), "protects the classifier in part"),
+        ((0.92, 0.98), "protects the classifier: most misclassified"),
+    ],
+)
+def test_words_on_rejection_follow_the_interval(interval: tuple[float, float], said: str, records: dict[str, Record]) -> None:
+    summary = {**records["classification"].summary, "auroc_misclassified": 0.5, "auroc_misclassified_ci": interval}
+    assert said in classification.protection("m", summary)
+
+
+def test_table_1_has_the_accuracy_among_accepted_images(records: dict[str, Record]) -> None:
+    record = records["classification"]
+    correct, accepted = record.arrays["predicted"] == record.arrays["label"], record.arrays["accepted"]
+    table, *_ = section_of("classification").tables([own(record)])
+    cell = table.rows[0][table.columns.index("accuracy among accepted %")]
+    assert cell.startswith(f"{100 * correct[accepted].mean():.1f} [")
+    assert f"{cell} % of the accepted images correctly" in classification.protection("m", record.summary)
+
+
+def test_the_figure_of_risk_and_coverage_follows_the_record(records: dict[str, Record]) -> None:
+    record = records["classification"]
+    axes = classification.risk_coverage(own(record)).axes[0]
+    correct, accepted = record.arrays["predicted"] == record.arrays["label"], record.arrays["accepted"]
+    lines = {line.get_label(): line for line in axes.lines}
+    x, y = lines["likelihood score, bits/dim"].get_data()
+    assert (x[-1], y[-1]) == pytest.approx((100, 100 * np.mean(~correct)))
+    assert lines["detector's threshold"].get_xdata() == pytest.approx([100 * accepted.mean()])
+    assert lines["detector's threshold"].get_ydata() == pytest.approx([100 * np.mean(~correct[accepted])])
+
+
+def test_a_classifier_without_a_mistake_has_a_figure_and_a_sentence(records: dict[str, Record]) -> None:
+    arrays = {**records["classification"].arrays, "predicted": records["classification"].arrays["label"]}
+    record = replace(records["classification"], arrays=arrays, summary={"n": 9, "threshold": 5.0, "misclassified": 0})
+    classification.risk_coverage(own(record)).draw_without_rendering()
+    assert "misclassifies 0 of 9 test images" in classification.protection("m", record.summary)
+
+
+def test_a_gallery_shows_the_score_of_a_detector_whose_unit_is_another(records: dict[str, Record]) -> None:
+    record = records["adversarial"]
+    scores = {name: np.full(len(record.arrays["l2"]), value) for name, value in (("score_before", 0.25), ("score", 0.75))}
+    detector = {"name": "entropy", "unit": "nats", "threshold": 1.0}
+    other = replace(record, arrays={**record.arrays, **scores}, summary={**record.summary, "detector": detector})
+    said = [text.get_text() for text in adversarial.attack_gallery(own(other)).axes[0].texts]
+    assert any(text.endswith("0.25 → 0.75 entropy score, nats") for text in said)
+    assert not any("bits/dim" in text for text in said)
+    said = [text.get_text() for text in adversarial.attack_gallery(own(record)).axes[0].texts]
+    assert any(text.endswith(" bits/dim") for text in said)
+
+
+@pytest.mark.parametrize("audit", ["classification", "membership", "interpolation", "adversarial"])
+def test_the_class_prior_and_warnings_stand_below_every_table(audit: str, records: dict[str, Record]) -> None:
+    warned = {"class_prior": [0.75, 0.25], "warnings": ["odd bits."]}
+    if audit != "membership":
+        warned["detector"] = {**records[audit].summary["detector"], "warnings": ["odd threshold."]}
+    other = replace(records[audit], summary={**records[audit].summary, **warned})
+    first, *_ = section_of(audit).tables([own(records[audit])])
+    assert "Class prior: uniform." in first.caption
+    assert "odd" not in first.caption
+    both, *_ = section_of(audit).tables([own(records[audit]), own(other, name="n")])
+    assert "Class prior: uniform for m; 0.75, 0.25 for n." in both.caption
+    assert "n: odd bits." in both.caption
+    assert ("n: odd threshold." in both.caption) == (audit != "membership")
+
+
+def test_a_warning_about_the_detector_is_in_the_first_sentences_once(records: dict[str, Record]) -> None:
+    noted = {**records["interpolation"].summary["detector"], "warnings": ["odd threshold."]}
+    warned = [replace(r, summary={**r.summary, "detector": noted}) for a, r in records.items() if "detector" in r.summary]
+    for kept in (warned, warned[1:], warned[2:]):
+        model = own(*kept)
+        said = [section_of(audit).verdict([model]) for audit in model.audits_made() if section_of(audit).verdict]
+        assert " ".join(said).count("m: odd threshold.") == 1

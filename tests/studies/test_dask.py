@@ -65,7 +65,7 @@ def test_a_study_is_complete_although_a_worker_of_the_cluster_is_killed(cluster:
         killed, other = begun(out, "digits-base") or 0, begun(out, "digits-reweight") or 0
         assert os.getpgid(killed) not in (os.getpgid(other), os.getpgid(0))
         os.killpg(os.getpgid(killed), signal.SIGKILL)
-        written_out, errors = call.communicate(timeout=300)
+        written_out, errors = call.communicate(timeout=600)
         assert call.returncode == 0, errors
     assert "6 of 6 steps to do" in written_out
     for label in ("digits-base", "digits-reweight"):

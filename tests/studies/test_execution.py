@@ -112,7 +112,7 @@ def begun(folder: Path, label: str) -> int | None:
         return None
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -138,7 +138,7 @@ def test_a_killed_worker_takes_no_other_step_along(tmp_path: Path) -> None:
         os.kill(begun(out, "digits-base") or 0, signal.SIGKILL)
         wait_for(lambda: len(epochs(out, "digits-base")) == 25)
         assert begun(out, "digits-reweight") in (other, None)  # the other training was never begun again
-        _, errors = call.communicate(timeout=120)
+        _, errors = call.communicate(timeout=300)
         assert call.returncode == 0, errors
     for label in ("digits-base", "digits-reweight"):
         assert epochs(out, label) == [*range(1, 26)]
@@ -148,10 +148,10 @@ def test_a_killed_worker_takes_no_other_step_along(tmp_path: Path) -> None:
 def test_an_interrupt_ends_all_workers_and_the_same_command_continues(tmp_path: Path) -> None:
     page, out = written(tmp_path, TWO), tmp_path / "out"
     with called(page, "--set", "training.epochs=400") as call:
-        wait_for(lambda: begun(out, "digits-base"))
+        wait_for(lambda: begun(out, "digits-base") and begun(out, "digits-reweight"))
         worker = begun(out, "digits-base") or 0
-        os.kill(call.pid, signal.SIGINT)
-        _, errors = call.communicate(timeout=60)
+        os.killpg(call.pid, signal.SIGINT)  # as a terminal does
+        _, errors = call.communicate(timeout=120)
         assert call.returncode == 130
         assert "The same command continues." in errors
         assert "Traceback" not in errors

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,10 +129,8 @@ def test_times_are_those_of_like_runs_and_unknown_without_any(folder: Path) -> N
     for line, rate in zip(log, (100.0, 300.0), strict=True):
         line["images_per_second"] = rate
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in log))
-    record = run / "records/membership.json"
-    summary = json.loads(record.read_text())
-    summary["origin"] |= {"seconds": 123.0}
-    record.write_text(json.dumps(summary))
+    record = Run.open(run).record("membership")
+    replace(record, origin={**record.origin, "seconds": 123.0}).save(run / "records")
     plan = planned(folder, PAGE, "training.epochs=5", "audit.interpolation.pairs=7")
     training, _, membership, interpolation = plan.runs[0].steps
     steps = 5 * log[0]["step"]
@@ -147,6 +146,7 @@ def test_a_training_step_is_timed_where_there_is_no_like_run(tmp_path: Path) -> 
     seconds, steps = time_a_step(load_preset("digits-base", TINY), None, "cpu")
     assert 0 < seconds < 10
     assert steps == 1257 // 64
-    plan = make_plan(Study.load(written(tmp_path, PAGE), TINY), tmp_path, timed=True)
-    assert plan.runs[0].steps[0].seconds > 0
+    plan = make_plan(Study.load(written(tmp_path, PAGE), TINY), tmp_path, timed="*/membership")
+    assert (plan.runs[0].steps[0].seconds or 0) > 0
+    assert make_plan(plan.study, tmp_path, timed="other*").runs[0].steps[0].seconds is None
     assert not (tmp_path / "runs").exists()

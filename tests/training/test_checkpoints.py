@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import tomli_w
 import torch
 from safetensors.torch import load_file, save_file
 
+from condgen import files
 from condgen.errors import RunError
 from condgen.training.checkpoints import (
     OLDER_OPTIMIZER,
@@ -59,8 +62,35 @@ def test_a_run_killed_between_two_renames_continues(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "checkpoint" / "last")
     state, warning = newest(tmp_path / "checkpoint")
     assert state.epoch == epochs_done(tmp_path / "checkpoint") == 1
-    assert "does not exist" in warning
+    assert "Training was stopped while" in warning
+    assert "train the run" not in warning
     assert epochs_done(tmp_path / "nothing") == 0
+
+
+def test_an_altered_state_is_damaged_whatever_was_altered(tmp_path: Path) -> None:
+    train(tmp_path, epochs=2)
+    state = tmp_path / "checkpoint" / "last" / "state.toml"
+    text = state.read_text()
+    for old, new in (("epoch = 2", "epoch = 7"), ("seed = 0", "seed = 1"), ('"state.toml" =', '"stata.toml" =')):
+        assert old in text
+        state.write_text(text.replace(old, new))
+        with pytest.raises(RunError, match="is damaged"):
+            Checkpoint.load(state.parent)
+        assert epochs_done(tmp_path / "checkpoint") == 1  # as the previous one says
+    state.write_text(text)
+    assert epochs_done(tmp_path / "checkpoint") == 2
+
+
+def test_a_checkpoint_that_was_put_aside_by_a_killed_process_is_found(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    best = tmp_path / "checkpoint" / "best"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    aside = best.parent / f".condgen-{files._place()}-{ended.pid}-abcdefgh" / "replaced" / "best"
+    aside.parent.mkdir(parents=True)
+    best.rename(aside)
+    assert Checkpoint.load(best).epoch == 1
+    assert sorted(path.name for path in best.parent.iterdir()) == ["best", "last"]
 
 
 @pytest.mark.parametrize("epoch", ["'x'", "-1", "true"])

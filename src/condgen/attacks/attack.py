@@ -11,11 +11,11 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from condgen.attacks.goals import Goal, check_goal
-from condgen.attacks.search import BATCH, Search, spread
-from condgen.classifier import GenerativeClassifier, check_classifier
+from condgen.attacks.goals import Goal, check_goal, reached
+from condgen.attacks.search import Search, spread
+from condgen.classifier import GenerativeClassifier, at_least_float32, check_classifier, evaluating, images_at_once
 from condgen.errors import CondgenError
-from condgen.validation import check_count, check_images
+from condgen.validation import check_count, check_images, is_count, is_number
 
 REACHED, NOT_REACHED = "reached", "not reached"
 ALREADY = "reached by the original"
@@ -25,7 +25,7 @@ VANISHED = "reached, but not when asked again"
 
 COUNT, SHARE, POSITIVE = (1, math.inf), (0.0, 1.0), (1e-6, 1.0)  # limits of settings
 
-INWARD = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0)  # of the way to the surest success: alone, sums may round otherwise
+INWARD = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0)  # of the way to the surest success: alone, sums may round otherwise
 STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal;
 STRIDES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # then of the way to the surest success, since further on a detector may wait
 
@@ -96,16 +96,17 @@ class Attack(abc.ABC):
         goal: Goal,
         *,
         generator: torch.Generator | None = None,
-        batch: int = BATCH,
+        batch: int | None = None,
     ) -> AttackResult:
         """Attack every image.
 
         Args:
-            classifier: The model, put into evaluation mode.
-            x: Originals within the model's bounds, shape ``(N, *event_shape)``.
+            classifier: The model; afterwards it is in the mode in which it was.
+            x: Originals within the classifier's bounds, shape ``(N, *event_shape)``.
             goal: One wish per image, in the CPU's memory like all results.
             generator: For everything random. Default: seed 0.
-            batch: Most images that pass through the model at once, with or without a gradient.
+            batch: Most images that pass through the model at once, with or without a gradient. Default:
+                :func:`condgen.classifier.images_at_once`.
 
         Raises:
             ImageError: If images or labels do not fit the model.
@@ -113,19 +114,24 @@ class Attack(abc.ABC):
                 no positive number.
         """
         check_classifier(classifier)
-        check_images(x, classifier.density)
+        check_images(x, classifier.density, classifier.bounds)
         check_goal(goal)
         goal.check(classifier.density.num_classes, len(x))
+        batch = images_at_once(classifier.density) if batch is None else batch
         check_count("batch", batch)
-        x = x.detach().cpu()
+        if not isinstance(generator, torch.Generator | None):
+            raise CondgenError(f"generator is {generator!r}, expected torch.Generator().manual_seed(seed), or nothing.")
         generator = generator or torch.Generator().manual_seed(0)
-        with frozen(classifier):
+        with torch.inference_mode(False), frozen(classifier):
+            x = at_least_float32(x.detach().cpu())
             parts = torch.arange(len(x)).split(batch)
             return _joined([self._one_batch(Search(classifier, x[part], goal[part], batch), generator) for part in parts])
 
     def _one_batch(self, search: Search, generator: torch.Generator) -> AttackResult:
+        originals = search.x.clone()
         index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
         reasons = self.perturb(search, index, generator) if len(index) else {}
+        search.x = originals  # distances are from these, whatever an author has written into the others
         return _measure(search, reasons or {})  # an author may well forget to return any
 
     def __init_subclass__(cls) -> None:
@@ -138,17 +144,14 @@ class Attack(abc.ABC):
 def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
     """Evaluation mode, and no gradients for parameters that nobody asks for."""
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    training = {module: module.training for module in classifier.modules()}
-    classifier.eval()
     for parameter in trainable:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluating(classifier):
+            yield
     finally:
         for parameter in trainable:
             parameter.requires_grad_()
-        for module, mode in training.items():
-            module.training = mode
 
 
 def _joined(results: list[AttackResult]) -> AttackResult:
@@ -162,11 +165,7 @@ def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
     """Success is asked for anew, of each image alone, on what is handed out."""
     met = torch.isfinite(search.distance)
     rounded, stored = _stored(search, torch.nonzero(met).flatten())
-    perturbed, now = search.best.clone(), torch.zeros_like(met)
-    for share in INWARD:
-        left = torch.nonzero(met & ~now).flatten()
-        perturbed[left] = search.best[left].lerp(search.surest[left], share)
-        now[left] = _alone(search, perturbed[left], left)
+    perturbed, now = _asked_anew(search, met)
     perturbed = torch.where(spread(now, perturbed), perturbed, search.x)
     moved = (perturbed - search.x).flatten(1)
     status = tuple(_status(search, i, bool(met[i]), bool(now[i]), reasons) for i in range(len(met)))
@@ -183,10 +182,32 @@ def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
     )
 
 
+def _asked_anew(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
+    """The images to hand out, and which of them reach their goal when each is asked about by itself.
+
+    One on a boundary, which rounding has put on the other side, is moved toward the surest success. A model that
+    answers the same question differently gets no second chance: success by luck would grow with each.
+    """
+    perturbed, now, everyone = search.best.clone(), torch.zeros_like(met), torch.nonzero(met).flatten()
+    first = _alone(search, perturbed[everyone], everyone)
+    now[everyone] = reached(first)
+    failed = torch.nonzero(~reached(first)).flatten()
+    again = _alone(search, perturbed[everyone[failed]], everyone[failed])
+    steady = torch.isclose(first[failed], again, rtol=0, atol=0, equal_nan=True).all(-1)
+    left = everyone[failed[steady]]
+    for share in INWARD:
+        if not len(left):
+            break
+        perturbed[left] = search.best[left].lerp(search.surest[left], share)
+        now[left] = reached(_alone(search, perturbed[left], left))
+        left = left[~now[left]]
+    return perturbed, now
+
+
 def _alone(search: Search, images: Tensor, index: Tensor) -> Tensor:
-    """Whether each image reaches its goal when it is asked about by itself, shape ``(n,)``."""
-    answers = [search.reached(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)]
-    return torch.cat(answers) if len(index) else torch.zeros(0, dtype=torch.bool)
+    """The margins of each image asked about by itself, shape ``(n, K)``."""
+    answers = [search.margins(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)]
+    return torch.cat(answers) if len(index) else search.margins(images, index)
 
 
 def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int, str]) -> str:
@@ -211,7 +232,7 @@ def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
         if levels is None:
             break
     kept = torch.nonzero(keeps).flatten()
-    keeps[kept] = _alone(search, rounded[kept], kept)
+    keeps[kept] = reached(_alone(search, rounded[kept], kept))
     return rounded, keeps
 
 
@@ -234,7 +255,7 @@ def within(attack: Attack, **limits: tuple[float, float]) -> None:
         CondgenError: If a setting is no number or outside of its limits.
     """
     for name, (low, high) in limits.items():
-        value = getattr(attack, name)
-        if not low <= value <= high:
-            expected = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
-            raise CondgenError(f"{type(attack).__name__} has {name} = {value}, expected {expected}.")
+        value, whole = getattr(attack, name), math.isinf(high)
+        if not (is_count(value, int(low)) if whole else is_number(value, low, high)):
+            expected = f"{low:g} or more, a whole number" if whole else f"{low:g} to {high:g}"
+            raise CondgenError(f"{type(attack).__name__} has {name} = {value!r}, expected {expected}.")

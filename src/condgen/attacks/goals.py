@@ -9,16 +9,19 @@ from torch import Tensor
 
 from condgen.classifier import Prediction
 from condgen.detectors import Detector, score
-from condgen.detectors.base import scale_of
+from condgen.detectors.base import check_detector, rejected, scale_of
 from condgen.errors import CondgenError
-from condgen.validation import check_labels, check_tensor
+from condgen.validation import check_labels, check_tensor, is_number
 
 
 class Goal(Protocol):
     """One wish per image. Loss, search and report all ask :func:`reached`, so none can disagree about what success is."""
 
     def margins(self, prediction: Prediction) -> Tensor:
-        """How far each condition is from being met, shape ``(N, K)``; met where negative. Differentiable."""
+        """How far each condition is from being met, shape ``(N, K)``; met where negative. Differentiable.
+
+        Where a condition is met at equality, as a detector's is, :func:`decided` gives the margin its sign.
+        """
         ...
 
     def check(self, num_classes: int, number: int) -> None:
@@ -46,6 +49,19 @@ def reached(margins: Tensor) -> Tensor:
     return (margins < 0).all(-1)
 
 
+def decided(margin: Tensor, met: Tensor) -> Tensor:
+    """``margin``, negative exactly where ``met``: at equality, or after rounding, its own sign says something else.
+
+    It keeps its gradient.
+
+    >>> decided(torch.tensor([0.0, 0.0, 2.0]), torch.tensor([True, False, False])) < 0
+    tensor([ True, False, False])
+    """
+    least = torch.zeros_like(margin).masked_fill(met, -torch.finfo(margin.dtype).tiny)
+    moved = least + (margin - margin.detach()).nan_to_num()
+    return torch.where((margin < 0) == met, margin, moved)
+
+
 @dataclass(frozen=True)
 class Misclassify:
     r"""Any class but the true one: :math:`\log p(x, y) - \max_{j \ne y} \log p(x, j) < 0`.
@@ -63,7 +79,7 @@ class Misclassify:
 
     def margins(self, prediction: Prediction) -> Tensor:
         own, best_other = _own_and_best_other(prediction, self.label)
-        return own - best_other
+        return _won(own - best_other, (prediction.label != self.label)[:, None])
 
     def check(self, num_classes: int, number: int) -> None:
         _check(self.label, num_classes, number)
@@ -99,7 +115,7 @@ class Target:
 
     def margins(self, prediction: Prediction) -> Tensor:
         own, best_other = _own_and_best_other(prediction, self.target)
-        return best_other - own
+        return _won(best_other - own, (prediction.label == self.target)[:, None])
 
     def check(self, num_classes: int, number: int) -> None:
         _check(self.label, num_classes, number)
@@ -126,12 +142,14 @@ class Evade:
 
     def __post_init__(self) -> None:
         check_goal(self.goal)
-        if self.weight is not None and not (self.weight > 0 and math.isfinite(self.weight)):
-            raise CondgenError(f"weight is {self.weight}, expected a positive number.")
+        check_detector(self.detector)
+        if self.weight is not None and not (is_number(self.weight) and self.weight > 0):
+            raise CondgenError(f"weight is {self.weight!r}, expected a positive number.")
 
     def margins(self, prediction: Prediction) -> Tensor:
         weight = scale_of(self.detector, prediction.dims) if self.weight is None else self.weight
-        excess = weight * (score(self.detector, prediction) - self.detector.threshold)
+        scores, threshold = score(self.detector, prediction), self.detector.threshold
+        excess = decided(weight * (scores - threshold), ~rejected(scores, threshold))
         return torch.cat([self.goal.margins(prediction), excess[:, None]], dim=-1)
 
     def check(self, num_classes: int, number: int) -> None:
@@ -145,6 +163,11 @@ def _own_and_best_other(prediction: Prediction, label: Tensor) -> tuple[Tensor, 
     """``log p(x, y)`` of the class and of the best other one, each ``(N, 1)``; a mask of 0 would win over log-likelihoods."""
     log_joint, own = prediction.log_joint, label[:, None].long()
     return log_joint.gather(-1, own), log_joint.scatter(-1, own, -math.inf).amax(-1, keepdim=True)
+
+
+def _won(margin: Tensor, wins: Tensor) -> Tensor:
+    """Between equally likely classes the classifier's choice decides; a margin that is no number is not met."""
+    return decided(margin, (margin < 0) | ((margin == 0) & wins))
 
 
 def _check(label: Tensor, num_classes: int, number: int) -> None:

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from condgen.classifier import GenerativeClassifier
-from condgen.detectors import Detector, flagged, score
-from condgen.detectors.base import scale_of
+from condgen.classifier import GenerativeClassifier, check_classifier
+from condgen.detectors import Detector, score
+from condgen.detectors.base import check_detector, rejected, scale_of
 
 
 class Logits(nn.Module):
@@ -31,6 +31,9 @@ class Logits(nn.Module):
 
     def __init__(self, classifier: GenerativeClassifier, detector: Detector | None = None, weight: float | None = None):
         super().__init__()
+        check_classifier(classifier)
+        if detector is not None:
+            check_detector(detector)
         self.classifier, self.detector = classifier, detector
         if weight is None:
             weight = 1.0 if detector is None else scale_of(detector, classifier.density.dims)
@@ -43,8 +46,9 @@ class Logits(nn.Module):
         if self.detector is None:
             return columns
         best = columns.amax(-1)
-        last = best + self.weight * (score(self.detector, prediction) - self.detector.threshold)
-        lost = flagged(self.detector, prediction) & ~(last > best)  # an excess too small for the columns' precision
+        scores, threshold = score(self.detector, prediction), self.detector.threshold
+        last = best + self.weight * (scores - threshold)
+        lost = rejected(scores, threshold) & ~(last > best)  # an excess too small for the columns' precision
         above = best.detach().nextafter(torch.full_like(best, math.inf)) + (last - last.detach()).nan_to_num()
         last = torch.where(lost, above, last)
         return torch.cat([columns, last[:, None]], dim=-1)

@@ -7,12 +7,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from condgen.attacks.goals import Goal, reached
-from condgen.classifier import GenerativeClassifier
+from condgen.attacks.goals import Goal, decided, reached
+from condgen.classifier import GenerativeClassifier, images_at_once
+from condgen.density import own_precision
 from condgen.errors import CondgenError
 
 Loss = Callable[[Tensor], Tensor]  # margins (n, K) -> (n,)
-BATCH = 256  # images in one pass through the model
 
 
 class Search:
@@ -26,6 +26,7 @@ class Search:
         x: Originals, shape ``(N, *event_shape)``.
         goal: One wish per image.
         batch: Most images in one pass of :meth:`margins`; :meth:`gradients` takes what it is given at once.
+            Default: :func:`condgen.classifier.images_at_once`.
 
     Attributes:
         best: Closest images that reached the goal, shape of ``x``; the original where none has.
@@ -36,9 +37,10 @@ class Search:
         broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
     """
 
-    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int = BATCH):
-        self.classifier, self.x, self.goal, self.batch = classifier, x, goal, batch
-        self.bounds = classifier.density.bounds
+    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int | None = None):
+        self.classifier, self.x, self.goal = classifier, x, goal
+        self.batch = images_at_once(classifier.density) if batch is None else batch
+        self.bounds = classifier.bounds
         self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
         self.surest, self.excess = x.clone(), x.new_full((len(x),), torch.inf)
         self.conditions = 0  # margins per image, known after the first question
@@ -68,7 +70,7 @@ class Search:
         if not len(index):
             return perturbed.new_zeros(0, self.conditions)
         parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
-        margins = torch.cat([self.goal[part].margins(self.classifier(images).cpu()) for images, part in parts])
+        margins = torch.cat([self._ask(images, part) for images, part in parts])
         self.conditions = margins.shape[-1]
         self._remember(perturbed, index, margins)
         return margins
@@ -93,14 +95,18 @@ class Search:
     def gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
         """Margins, shape ``(n, K)``, and the gradient of each loss of the margins, shape of ``perturbed``; one pass forward.
 
-        A part of a gradient that is not finite is returned as 0, since there is no direction to be had from it, and counted in
-        ``broken``.
+        Images are clipped to the bounds first, and ``torch.no_grad()`` around the attack does not matter. A part of a gradient
+        that is not finite is returned as 0, since there is no direction to be had from it, and counted in ``broken``.
 
         Raises:
             CondgenError: If the margins do not depend differentiably on the image.
         """
+        with torch.enable_grad():
+            return self._gradients(perturbed, index, *losses)
+
+    def _gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
         images = self.clip(perturbed.detach()).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
-        margins = self.goal[index].margins(self.classifier(images).cpu())
+        margins = self._ask(images, index)
         found = [_gradient(loss(margins), images, keep=number + 1 < len(losses)) for number, loss in enumerate(losses)]
         if all(gradient is None for gradient in found):
             raise CondgenError(
@@ -113,6 +119,11 @@ class Search:
         self._remember(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
+
+    def _ask(self, images: Tensor, index: Tensor) -> Tensor:
+        """Margins in the precision of the images, whatever the model answers in; differentiable."""
+        margins = self.goal[index].margins(self.classifier(images).cpu())
+        return margins if margins.dtype == images.dtype else decided(margins.to(images.dtype), margins < 0)
 
     def l2(self, perturbed: Tensor, index: Tensor) -> Tensor:
         """Distances from the originals, shape ``(n,)``."""
@@ -148,7 +159,8 @@ def _gradient(loss: Tensor, images: Tensor, keep: bool) -> Tensor | None:
     if not loss.requires_grad:
         return None
     gradient: Tensor | None
-    (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=keep, allow_unused=True)
+    with own_precision(loss.device):  # autocast is for the way forward
+        (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=keep, allow_unused=True)
     return gradient
 
 

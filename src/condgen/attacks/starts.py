@@ -8,7 +8,7 @@ from torch import Tensor
 from condgen.attacks.attack import NO_START
 from condgen.attacks.search import Search, spread
 from condgen.errors import CondgenError
-from condgen.validation import check_images
+from condgen.validation import check_images, check_tensor, is_count
 
 BISECTIONS = 12
 
@@ -29,8 +29,10 @@ class Starts:
     nearest: bool = False
 
     def __post_init__(self) -> None:
-        if self.tries < 1:
-            raise CondgenError(f"Starts has tries = {self.tries}, expected 1 or more.")
+        if not is_count(self.tries):
+            raise CondgenError(f"Starts has tries = {self.tries!r}, expected 1 or more, a whole number.")
+        if self.images is not None:
+            check_tensor(self.images, "images")
 
     def find(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Start images for those at ``index``, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""
@@ -60,7 +62,7 @@ class Starts:
     def _from_images(self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The model sees each of ``images`` once for all; the one that is chosen is asked about again, and counted."""
         images = images.to(search.x)
-        check_images(images, search.classifier.density)
+        check_images(images, search.classifier.density, search.bounds)
         if not len(images):
             return search.x[index].clone(), torch.zeros(len(index), dtype=torch.bool)
         usable = search.reaching(images, index)

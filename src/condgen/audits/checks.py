@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
 
+WEAK, LUCK, FEW, STORAGE = "weak attacks", "luck", "few images", "storage"  # what a failed check puts in doubt
+
 
 @dataclass(frozen=True)
 class Check:
@@ -11,15 +13,18 @@ class Check:
 
     Args:
         name: The promise.
-        passed: Whether it is kept; ``None`` if that could not be examined.
+        passed: Whether it is kept; ``None`` if there was nothing to examine.
         found: What was measured, in words.
         advice: What to do if it is not kept.
+        doubt: What a failure puts in doubt: :data:`WEAK`, :data:`LUCK`, :data:`FEW` or :data:`STORAGE`; empty where nothing
+            is known of that. The first sentences of a report say it.
     """
 
     name: str
     passed: bool | None
     found: str
     advice: str
+    doubt: str = ""
 
     @property
     def outcome(self) -> str:

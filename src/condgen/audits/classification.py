@@ -1,25 +1,31 @@
 """Table 1: accuracy and bits/dim on the test images."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condgen.audits import intervals
+from condgen.audits import intervals, selective
 from condgen.audits.audit import Audit
-from condgen.audits.predictions import check_auditable, check_numbers
+from condgen.audits.predictions import check_auditable, predictions, warnings_on
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
-from condgen.classifier import GenerativeClassifier, predict
+from condgen.audits.thresholds import at
+from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.config import AuditSettings
 from condgen.config.section import Positive
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
-from condgen.detectors.base import summary_of
+from condgen.detectors.base import check_detector, summary_of
+from condgen.files import as_json
 from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count
+
+Arrays = dict[str, NDArray[Any]]
 
 
 def classification(
@@ -37,29 +43,50 @@ def classification(
     other audits, whose bits/dim compare with ``bits_per_dim_deployed``.
     """
     check_auditable(classifier, data)
+    check_detector(detector)
     check_count("noise_draws", noise_draws)
-    x, label = data.batch(slice(None))
-    prediction = predict(classifier, x)
-    check_numbers(prediction)
-    draws, draws_given_class = [], []
+    check_count("seed", seed, 0)
+    arrays = {"label": data.labels, **_joined(_deployed(prediction, detector) for prediction in predictions(classifier, data))}
+    draws = []
     for draw in range(noise_draws):
         with classifier.density.fresh_noise(stream(seed, "classification", draw)):
-            noisy = predict(classifier, x)
-        draws.append(noisy.bits_per_dim)
-        draws_given_class.append(noisy.class_bits_per_dim.gather(1, label[:, None]).squeeze(1))
-    arrays = {
-        "label": label.numpy(),
-        "predicted": prediction.label.numpy(),
-        "class_log_prob": prediction.class_log_prob.numpy(),
-        "bits_per_dim": np.mean([draw.numpy() for draw in draws], axis=0),
-        "bits_per_dim_given_class": np.mean([draw.numpy() for draw in draws_given_class], axis=0),
-        "bits_per_dim_deployed": prediction.bits_per_dim.numpy(),
-        "score": score(detector, prediction).numpy(),
-        "accepted": ~flagged(detector, prediction).numpy(),
+            draws.append(_joined(_bits(prediction) for prediction in predictions(classifier, data)))
+    of_class = [draw["class_bits_per_dim"][np.arange(len(data)), data.labels] for draw in draws]
+    arrays["bits_per_dim"] = np.mean([draw["bits_per_dim"] for draw in draws], axis=0)
+    arrays["bits_per_dim_given_class"] = np.mean(of_class, axis=0)
+    about = {
+        "class_prior": classifier.class_prior,
+        "warnings": warnings_on(classifier.density, arrays["bits_per_dim_deployed"]),
+    }
+    return Record("classification", summarize(arrays, summary_of(detector, classifier.density), about), arrays)
+
+
+def _deployed(prediction: Prediction, detector: Detector) -> Arrays:
+    """What the classifier and the detector say to some images, as they are deployed."""
+    found = {
+        "predicted": prediction.label,
+        "class_log_prob": prediction.class_log_prob,
+        "bits_per_dim_deployed": prediction.bits_per_dim,
+        "score": score(detector, prediction),
+        "accepted": ~flagged(detector, prediction),
     }
     if prediction.subspace_log_prob is not None:
-        arrays["predicted_by_subspace"] = prediction.subspace_log_prob.argmax(1).numpy()
-    return Record("classification", summarize(arrays, summary_of(detector)), arrays)
+        found["predicted_by_subspace"] = prediction.subspace_log_prob.argmax(1)
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
+
+
+def _bits(prediction: Prediction) -> Arrays:
+    found = {"bits_per_dim": prediction.bits_per_dim, "class_bits_per_dim": prediction.class_bits_per_dim}
+    return {name: tensor.numpy() for name, tensor in found.items()}
+
+
+def _joined(parts: Iterator[Arrays]) -> Arrays:
+    """The arrays of several batches as one of each name."""
+    lists = defaultdict(list)
+    for part in parts:
+        for name, array in part.items():
+            lists[name].append(array)
+    return {name: np.concatenate(arrays) for name, arrays in lists.items()}
 
 
 class ClassificationSettings(AuditSettings):
@@ -82,8 +109,7 @@ def make(subject: Subject, settings: ClassificationSettings) -> Record:
 def at_threshold(record: Record, threshold: float) -> Record:
     """The record for another threshold of its detector."""
     arrays = {**record.arrays, "accepted": record.arrays["score"] <= threshold}
-    detector = {"name": "likelihood", "unit": "bits/dim", **record.summary.get("detector", {})}
-    return replace(record, summary=summarize(arrays, {**detector, "threshold": threshold}), arrays=arrays)
+    return replace(record, summary=summarize(arrays, *at(record, threshold)), arrays=arrays)
 
 
 AUDIT = AUDITS.register("classification")(
@@ -91,8 +117,8 @@ AUDIT = AUDITS.register("classification")(
 )
 
 
-def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any]) -> dict[str, Any]:
-    """Table 1's row from the per-image arrays."""
+def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """Table 1's row from the per-image arrays; ``about`` is what else is known of the model."""
     accuracy, accuracy_ci = intervals.share(arrays["predicted"] == arrays["label"])
     bits, bits_ci = intervals.mean(arrays["bits_per_dim"])
     deployed, deployed_ci = intervals.mean(arrays["bits_per_dim_deployed"])
@@ -110,8 +136,11 @@ def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any]) -> dict
         "detector": detector,
         "accepted": accepted,
         "accepted_ci": accepted_ci,
+        **selective.summarize(arrays),
+        **about,
     }
     if "predicted_by_subspace" in arrays:
         by_subspace, by_subspace_ci = intervals.share(arrays["predicted_by_subspace"] == arrays["label"])
         summary |= {"subspace_accuracy": by_subspace, "subspace_accuracy_ci": by_subspace_ci}
-    return summary
+    noted: dict[str, Any] = as_json(summary)
+    return noted

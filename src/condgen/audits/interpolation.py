@@ -11,15 +11,17 @@ from rich.progress import track
 
 from condgen.audits import intervals
 from condgen.audits.audit import Audit
-from condgen.audits.predictions import check_auditable, check_numbers
+from condgen.audits.predictions import check_auditable, check_numbers, predictions, warnings_on
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
+from condgen.audits.thresholds import at
 from condgen.classifier import GenerativeClassifier, predict
 from condgen.config import AuditSettings
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
-from condgen.detectors.base import summary_of
+from condgen.detectors.base import check_detector, summary_of
 from condgen.errors import CondgenError
+from condgen.files import as_json
 from condgen.randomness import numpy_stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count
@@ -46,32 +48,38 @@ def interpolation(
         CondgenError: If no two such images of different classes exist, or fewer than 2 pairs or 3 alphas are asked for.
     """
     check_auditable(classifier, data, classes=2)
+    check_detector(detector)
     check_count("pairs", pairs, 2)
     check_count("alphas", alphas, 3)
-    x, label = data.batch(slice(None))
-    first, second = _draw_pairs(classifier, x, label, detector, pairs, seed)
+    check_count("seed", seed, 0)
+    first, second = _draw_pairs(classifier, data, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
     bits, scores, accepted, posterior = [], [], [], []
     for i, j in track(list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True):
-        line = torch.lerp(x[i], x[j], alpha[:, None, None, None])
+        (start, end), label = data.batch(np.array([i, j]))
+        line = torch.lerp(start, end, alpha[:, None, None, None])
         prediction = predict(classifier, line)
         check_numbers(prediction)
         bits.append(prediction.bits_per_dim.numpy())
         scores.append(score(detector, prediction).numpy())
         accepted.append(~flagged(detector, prediction).numpy())
-        posterior.append(prediction.log_posterior[:, [label[i], label[j]]].exp().numpy())
+        posterior.append(prediction.log_posterior[:, label].exp().numpy())
     chosen = np.stack([first[:STRIPS], second[:STRIPS]], axis=1)
     arrays = {
         "index": np.stack([first, second], axis=1),
-        "label": np.stack([label[first].numpy(), label[second].numpy()], axis=1),
+        "label": np.stack([data.labels[first], data.labels[second]], axis=1),
         "alpha": alpha.numpy(),
         "bits_per_dim": np.stack(bits),
         "score": np.stack(scores),
         "accepted": np.stack(accepted),
         "posterior": np.stack(posterior).astype(np.float16),
-        "strips": np.stack([_strip(x[i], x[j]) for i, j in chosen]),
+        "strips": np.stack([_strip(data, pair) for pair in chosen]),
     }
-    return Record("interpolation", summarize(arrays, summary_of(detector)), arrays)
+    about = {
+        "class_prior": classifier.class_prior,
+        "warnings": warnings_on(classifier.density, arrays["bits_per_dim"][:, [0, -1]].ravel()),
+    }
+    return Record("interpolation", summarize(arrays, summary_of(detector, classifier.density), about), arrays)
 
 
 class InterpolationSettings(AuditSettings):
@@ -109,8 +117,7 @@ def at_threshold(record: Record, threshold: float) -> Record:
     arrays = {**record.arrays, **{key: record.arrays[key][kept] for key in rows}}
     arrays |= {"score": scores[kept], "accepted": accepted[kept]}
     arrays["strips"] = arrays["strips"][kept[: len(arrays["strips"])]]  # those of the first pairs
-    detector = {"name": "likelihood", "unit": "bits/dim", **record.summary.get("detector", {})}
-    return replace(record, summary=summarize(arrays, {**detector, "threshold": threshold}), arrays=arrays)
+    return replace(record, summary=summarize(arrays, *at(record, threshold)), arrays=arrays)
 
 
 AUDIT = AUDITS.register("interpolation")(
@@ -118,53 +125,60 @@ AUDIT = AUDITS.register("interpolation")(
 )
 
 
-def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any]) -> dict[str, Any]:
-    """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays."""
+def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays; ``about`` is of the model."""
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     steps = bits.shape[1]
     middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(axis=1)  # an even number of steps has two around alpha = 1/2
     ends = (bits[:, 0] + bits[:, -1]) / 2
     stay = np.all(arrays["accepted"], axis=1)
-    measured = np.column_stack([bits, middle - ends])
-    means, errors = intervals.paired_means(measured, index)
-    spans = np.stack([means - intervals.Z * errors, means + intervals.Z * errors], axis=1)
+    with np.errstate(invalid="ignore"):  # two likelihoods of 0 have no difference
+        measured = np.column_stack([bits, middle - ends])
+    means, spans = intervals.paired_spans(measured, index)
     stays, stays_ci = intervals.paired_share(stay, index)
-    return {
-        "pairs": len(bits),
-        "images": len(np.unique(index)),
-        "alpha": arrays["alpha"].tolist(),
-        "bits_per_dim": means[:-1].tolist(),
-        "bits_per_dim_ci": spans[:-1].tolist(),
-        "posterior_0": arrays["posterior"][..., 0].mean(axis=0, dtype=np.float64).tolist(),
-        "posterior_1": arrays["posterior"][..., 1].mean(axis=0, dtype=np.float64).tolist(),
-        "threshold": detector["threshold"],
-        "detector": detector,
-        "accepted_all_along": stays,
-        "accepted_all_along_ci": list(stays_ci),
-        "bits_per_dim_ends": float(ends.mean()),
-        "bits_per_dim_middle": float(middle.mean()),
-        "middle_minus_ends": float(means[-1]),
-        "middle_minus_ends_ci": spans[-1].tolist(),
-    }
+    summary: dict[str, Any] = as_json(
+        {
+            "pairs": len(bits),
+            "images": len(np.unique(index)),
+            "alpha": arrays["alpha"].tolist(),
+            "bits_per_dim": means[:-1].tolist(),
+            "bits_per_dim_ci": spans[:-1].tolist(),
+            "posterior_0": arrays["posterior"][..., 0].mean(axis=0, dtype=np.float64).tolist(),
+            "posterior_1": arrays["posterior"][..., 1].mean(axis=0, dtype=np.float64).tolist(),
+            "threshold": detector["threshold"],
+            "detector": detector,
+            "accepted_all_along": stays,
+            "accepted_all_along_ci": list(stays_ci),
+            "bits_per_dim_ends": float(ends.mean()),
+            "bits_per_dim_middle": float(middle.mean()),
+            "middle_minus_ends": float(means[-1]),
+            "middle_minus_ends_ci": spans[-1].tolist(),
+            **about,
+        }
+    )
+    return summary
 
 
 def _draw_pairs(
-    classifier: GenerativeClassifier, x: torch.Tensor, label: torch.Tensor, detector: Detector, pairs: int, seed: int
+    classifier: GenerativeClassifier, data: ImageDataset, detector: Detector, pairs: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    prediction = predict(classifier, x)
-    usable = np.flatnonzero(((prediction.label == label) & ~flagged(detector, prediction)).numpy())
-    classes = label.numpy()[usable]
+    said = [(p.label.numpy(), ~flagged(detector, p).numpy()) for p in predictions(classifier, data)]
+    predicted, accepted = (np.concatenate(part) for part in zip(*said, strict=True))
+    usable = np.flatnonzero((predicted == data.labels) & accepted)
+    classes = data.labels[usable]
     if len(np.unique(classes)) < 2:
         raise CondgenError(
-            f"only {len(usable)} of {len(x)} test images are classified correctly and accepted, of {len(np.unique(classes))}"
-            f" classes; interpolation needs two classes. Raise detector.threshold, now {detector.threshold:g}, or train longer."
+            f"only {len(usable)} of {len(data)} test images are classified correctly and accepted, of {len(np.unique(classes))}"
+            f" classes; interpolation needs two classes. Raise detector.threshold, now {float(detector.threshold):g}, or"
+            " train longer."
         )
     random = numpy_stream(seed, "pairs")
     first = random.choice(usable, size=pairs)
-    second = np.array([random.choice(usable[classes != y]) for y in label.numpy()[first]])
+    second = np.array([random.choice(usable[classes != y]) for y in data.labels[first]])
     return first, second
 
 
-def _strip(start: torch.Tensor, end: torch.Tensor) -> NDArray[np.float32]:
+def _strip(data: ImageDataset, pair: NDArray[np.int64]) -> NDArray[np.float32]:
+    (start, end), _ = data.batch(pair)
     alpha = torch.linspace(0, 1, STRIP_IMAGES)[:, None, None, None]
     return torch.lerp(start, end, alpha).numpy()

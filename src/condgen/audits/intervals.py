@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, rankdata
+from scipy.stats import binom, rankdata, t
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
-RESAMPLES = 1000
+LOST = 2.0  # comparisons lost, in images: with fewer, the estimated variance of an AUROC is too small
+NOTHING = 1e-12  # a variance that is rounding alone
 
 Interval = tuple[float, float]
 
@@ -53,9 +54,20 @@ def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
 
 
 def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
-    """A mean with its normal interval."""
-    centre = float(np.mean(values))
-    half = Z * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    """A mean with Student's t interval. One value, and values that are not all finite, bound nothing.
+
+    >>> centre, (low, high) = mean(np.array([1.0, 2.0, 3.0]))
+    >>> round(centre, 3), round(low, 3), round(high, 3)
+    (2.0, -0.484, 4.484)
+    """
+    values = np.asarray(values, np.float64)
+    if not np.isfinite(values).all():
+        infinite = np.unique(values[~np.isfinite(values)])
+        return float(infinite[0]) if len(infinite) == 1 else math.nan, (-math.inf, math.inf)
+    centre, number = float(np.mean(values)), len(values)
+    if number < 2:
+        return centre, (-math.inf, math.inf)
+    half = float(t.ppf(0.975, number - 1) * np.std(values, ddof=1)) / math.sqrt(number)
     return centre, (centre - half, centre + half)
 
 
@@ -63,7 +75,8 @@ def paired_means(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArra
     r"""Means over pairs of images and their standard errors, which count that pairs share images.
 
     With :math:`e` a pair's deviation from the mean and :math:`S_i` the sum of :math:`e` over the pairs of image i, the variance
-    of the mean of P pairs is :math:`(\sum_i S_i^2 - \sum e^2) / P^2`, and not taken below that of independent pairs.
+    of the mean of P pairs is :math:`(\sum_i S_i^2 - \sum e^2) / P^2`, and not taken below that of independent pairs; times
+    n / (n - 1) for n images. A column that is not finite everywhere has an infinite error.
 
     Args:
         values: One row per pair, shape ``(P, K)``.
@@ -76,13 +89,29 @@ def paired_means(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArra
         Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, 2015, eq. (3).
     """
     images, member = np.unique(index, return_inverse=True)
-    deviation = values - values.mean(0)
+    finite = np.isfinite(values).all(0)
+    with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
+        means = values.mean(0)
+    deviation = np.where(finite, values, 0) - np.where(finite, means, 0)
     of_image = np.zeros((len(images), values.shape[1]))
     for side in member.reshape(index.shape).T:
         np.add.at(of_image, side, deviation)
     independent = (deviation**2).sum(0)
     variance = np.maximum((of_image**2).sum(0) - independent, independent) / len(values) ** 2
-    return values.mean(0), np.sqrt(variance)
+    few = len(images) / (len(images) - 1)
+    return means, np.where(finite, np.sqrt(few * variance), np.inf)
+
+
+def paired_spans(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The means of :func:`paired_means` with Student's t intervals, of as many independent pairs as half of the images.
+
+    Returns:
+        Means, shape ``(K,)``, and the ends of their intervals, shape ``(K, 2)``.
+    """
+    means, errors = paired_means(values, index)
+    half = t.ppf(0.975, max(len(np.unique(index)) / 2 - 1, 1)) * errors
+    centre = np.where(np.isfinite(half), means, 0)
+    return means, np.stack([centre - half, centre + half], axis=1)
 
 
 def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[float, Interval]:
@@ -102,23 +131,53 @@ def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> flo
     >>> auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
     0.875
     """
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    wins = ranks.sum() - len(positive) * (len(positive) + 1) / 2
-    return float(wins / (len(positive) * len(negative)))
+    return _placements(negative, positive)[0]
 
 
-def paired_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating], seed: int = 0) -> tuple[float, Interval]:
-    """The same for two scores of each image, with a percentile bootstrap over images.
-
-    Where all draws agree, as with perfect ranks, the interval is Wilson's for independent comparisons: half as many as images.
+def paired_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, Interval]:
+    """The AUROC of two scores of each image, with an interval that counts that they go together.
 
     >>> paired_auroc(np.arange(10.0), np.arange(10.0) + 20)
     (1.0, (0.5655, 1.0))
     """
-    random = np.random.default_rng(seed)
-    draws = (random.integers(len(negative), size=len(negative)) for _ in range(RESAMPLES))
-    low, high = np.quantile([auroc(negative[draw], positive[draw]) for draw in draws], [0.025, 0.975])
-    area = auroc(negative, positive)
-    if low == high:
-        low, high = (round(bound, 4) for bound in wilson(area * len(negative) / 2, len(negative) / 2))
-    return area, (float(low), float(high))
+    area, above, below = _placements(negative, positive)
+    spread = np.var(above + below, ddof=1) if len(above) > 1 else math.nan
+    return area, _around(area, float(spread) / len(above), len(above))
+
+
+def independent_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, Interval]:
+    """The AUROC of the scores of two groups of images, with its interval.
+
+    >>> independent_auroc(np.arange(10.0), np.arange(10.0) + 20)
+    (1.0, (0.5655, 1.0))
+    """
+    area, above, below = _placements(negative, positive)
+    fewer = min(len(above), len(below))
+    spread = np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below) if fewer > 1 else math.nan
+    return area, _around(area, float(spread), fewer)
+
+
+def _placements(
+    negative: NDArray[np.floating], positive: NDArray[np.floating]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """The AUROC, the share of negatives below each positive, and the share of positives above each negative."""
+    ranks, number = rankdata(np.concatenate([positive, negative])), len(positive)
+    above = (ranks[:number] - rankdata(positive)) / len(negative)
+    below = 1 - (ranks[number:] - rankdata(negative)) / number
+    return float(above.mean()), above, below
+
+
+def _around(area: float, variance: float, number: int) -> Interval:
+    """Wilson's interval for as many comparisons as would be as uncertain; ``number`` is that of the smaller group.
+
+    Where nothing varies, as with perfect ranks, they are half as many as images. Where few comparisons are lost, the variance
+    is not to be relied on, and they are at most twice as many. Simulated coverage from 5 images on: 0.92 to 1.
+
+    References:
+        DeLong, DeLong and Clarke-Pearson, Comparing the areas under two or more correlated ROC curves, 1988.
+    """
+    effective = area * (1 - area) / variance if variance * number > NOTHING else number / 2
+    if area * (1 - area) * number < LOST:
+        effective = min(effective, 2 * number)
+    low, high = wilson(area * effective, effective)
+    return round(low, 4), round(high, 4)

@@ -1,6 +1,11 @@
 """What an audit leaves behind: an array per measured quantity, a row per image, and a summary computed from them."""
 
+import hashlib
+import io
 import json
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -8,9 +13,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from condgen.errors import RunError
-from condgen.files import written_whole
+from condgen.errors import CondgenError, RunError
+from condgen.files import as_json, as_path, digest_of, locked, written_whole
 from condgen.registry import AUDITS
+
+OWN_KEYS = ("origin", "sha256")  # of the file, beside those of the summary
+SECONDS_TO_SAVE = 60  # until another process that saves the same record is taken for an audit
 
 
 @dataclass(frozen=True)
@@ -18,10 +26,13 @@ class Record:
     """One audit of one model.
 
     Args:
-        audit: Its name, and that of the two files.
+        audit: Its name, and that of the files.
         summary: Numbers and lists for tables; JSON.
         arrays: Per-image results that the summary was computed from.
         origin: Which weights, settings and versions it was made with; JSON. Audits of a run fill it in.
+
+    Raises:
+        CondgenError: If the summary has a key that the file needs, or an array holds Python objects.
     """
 
     audit: str
@@ -29,33 +40,81 @@ class Record:
     arrays: dict[str, NDArray[Any]]
     origin: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if taken := [key for key in OWN_KEYS if key in self.summary]:
+            raise CondgenError(
+                f"the summary of {self.audit} has a key '{taken[0]}', which its file needs; give it another name."
+            )
+        for name, array in self.arrays.items():
+            if np.asarray(array).dtype.hasobject:
+                raise CondgenError(f"the array '{name}' of {self.audit} holds Python objects; give numbers, or texts.")
+
     def save(self, directory: Path | str) -> None:
-        """Write ``<audit>.npz`` and ``<audit>.json``, both or neither: the former pair stays until the new one is written."""
-        summary, arrays = (Path(directory) / f"{self.audit}.{suffix}" for suffix in ("json", "npz"))
-        with written_whole(summary) as to_summary, written_whole(arrays) as to_arrays:
-            np.savez_compressed(to_arrays, **cast(dict[str, Any], self.arrays))
-            to_summary.write_text(json.dumps({**self.summary, "origin": self.origin}, indent=1) + "\n")
+        """Write ``<audit>.json`` and the arrays that it names, ``<audit>.<hash>.npz``.
+
+        The record changes in one step, when ``<audit>.json`` is replaced: it has the sha256 of the arrays and of itself.
+        """
+        directory = as_path(directory)
+        arrays = _packed(self.arrays)
+        content = {**as_json(self.summary), "origin": as_json(self.origin)}
+        sha256 = {"arrays": hashlib.sha256(arrays).hexdigest()}
+        sha256["record"] = digest_of({**content, "sha256": sha256})
+        with audit_lock(directory, self.audit, wait=SECONDS_TO_SAVE):
+            stored = _arrays_file(directory, self.audit, sha256["arrays"])
+            with written_whole(stored) as work:
+                work.write_bytes(arrays)
+            with written_whole(directory / f"{self.audit}.json") as work:
+                work.write_text(json.dumps({**content, "sha256": sha256}, indent=1) + "\n")
+            for former in _all_arrays(directory, self.audit):
+                if former != stored:
+                    former.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, directory: Path | str, audit: str) -> "Record":
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, or a version that had no checksums.
 
         Raises:
-            RunError: If it is missing or damaged.
+            RunError: If it is missing, damaged or altered.
         """
-        directory = Path(directory)
+        directory = as_path(directory)
         try:
-            summary = json.loads((directory / f"{audit}.json").read_text())
-            with (directory / f"{audit}.npz").open("rb") as file, np.load(file) as arrays:
-                if not isinstance(summary, dict):
-                    raise TypeError("its summary is no table")
-                origin = summary.pop("origin", {})  # records of before have none
-                return cls(audit, summary, dict(arrays), origin)
+            return cls._read(directory, audit)
         except FileNotFoundError as error:
-            raise RunError(f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first.") from error
+            if not (directory / f"{audit}.json").exists():
+                raise RunError(
+                    f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first."
+                ) from error
+            raise _damaged(directory, audit, f"{Path(error.filename).name} is missing") from error
         except Exception as error:  # on damaged bytes the readers may raise anything
-            reason = error or type(error).__name__
-            raise RunError(f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again.") from error
+            raise _damaged(directory, audit, error or type(error).__name__) from error
+
+    @classmethod
+    def _read(cls, directory: Path, audit: str) -> "Record":
+        content = json.loads((directory / f"{audit}.json").read_bytes())
+        if not isinstance(content, dict) or not isinstance(content.get("origin", {}), dict):
+            raise TypeError("its summary is no table")
+        if "sha256" in content:
+            stored = _arrays_file(directory, audit, content["sha256"]["arrays"])
+            arrays = stored.read_bytes()
+            noted = content["sha256"].pop("record")
+            if hashlib.sha256(arrays).hexdigest() != content["sha256"]["arrays"] or digest_of(content) != noted:
+                raise ValueError("sha256 differs")
+            del content["sha256"]
+        else:  # a record of before checksums
+            arrays = (directory / f"{audit}.npz").read_bytes()
+        origin = content.pop("origin", {})
+        with np.load(io.BytesIO(arrays)) as found:
+            return cls(audit, content, dict(found), origin)
+
+
+def audit_lock(directory: Path, audit: str, *, wait: float = 0) -> AbstractContextManager[None]:
+    """While this process makes or saves that record; two would do the same work, or mix their parts.
+
+    Raises:
+        RunError: If another process does after ``wait`` seconds.
+    """
+    busy = f"the {audit} audit in {directory} is being made by another process; wait for it."
+    return locked(directory / f".{audit}.lock", busy, wait=wait, again=True)
 
 
 def records_in(directory: Path) -> list[str]:
@@ -63,3 +122,22 @@ def records_in(directory: Path) -> list[str]:
     found = {path.stem for path in directory.glob("*.json")}
     known = [name for name in AUDITS.names() if name in found]
     return [*known, *sorted(found - set(known))]
+
+
+def _damaged(directory: Path, audit: str, reason: object) -> RunError:
+    return RunError(f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again.")
+
+
+def _arrays_file(directory: Path, audit: str, sha256: str) -> Path:
+    return directory / f"{audit}.{sha256[:12]}.npz"
+
+
+def _all_arrays(directory: Path, audit: str) -> list[Path]:
+    """The arrays of this audit that are there, those of versions without checksums as well."""
+    return [path for path in directory.iterdir() if re.fullmatch(rf"{re.escape(audit)}(\.[0-9a-f]{{12}})?\.npz", path.name)]
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **cast(dict[str, Any], arrays))
+    return buffer.getvalue()

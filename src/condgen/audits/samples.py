@@ -1,28 +1,63 @@
 """Fig. 5, bottom: what the model draws for each class."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 
 from condgen.audits.audit import Audit
+from condgen.audits.predictions import check_dataset
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
+from condgen.classifier import GenerativeClassifier, check_classifier, evaluating
 from condgen.config import AuditSettings
 from condgen.config.section import Positive
+from condgen.data.dataset import ImageDataset
 from condgen.density import ClassConditionalDensity
+from condgen.errors import CondgenError
 from condgen.randomness import stream
 from condgen.registry import AUDITS
-from condgen.validation import check_count
+from condgen.validation import check_count, is_number
 
 
-def samples(density: ClassConditionalDensity, *, count: int = 10, temperature: float = 1.0, seed: int = 0) -> Record:
-    """``count`` images of every class, in the order of the classes."""
+def samples(
+    model: GenerativeClassifier | ClassConditionalDensity,
+    data: ImageDataset | None = None,
+    *,
+    count: int = 10,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Record:
+    """``count`` images of every class, in the order of the classes.
+
+    Args:
+        model: A classifier, as the other audits take it, or its density alone.
+        data: As for the other audits; the samples do not depend on it, but a model that is not for it is refused.
+        count: Images of each class.
+        temperature: As for the density's ``sample``.
+        seed: Of the samples.
+
+    Raises:
+        CondgenError: If the model cannot be sampled from, is none, or is not for the data.
+    """
     check_count("count", count, 1)
-    label = torch.arange(density.num_classes).repeat_interleave(count)
-    images = density.sample(label, temperature, generator=stream(seed, "samples"))
+    check_count("seed", seed, 0)
+    if not is_number(temperature) or temperature < 0:
+        raise CondgenError(f"temperature is {temperature!r}, expected a number from 0 on; 1 is that of the model.")
+    classifier = _classifier(model)
+    if data is not None:
+        check_dataset(data, classifier.density)
+    label = torch.arange(classifier.density.num_classes).repeat_interleave(count)
+    with torch.no_grad(), evaluating(classifier):
+        images = classifier.sample(label, temperature, generator=stream(seed, "samples"))
     arrays = {"images": images.cpu().numpy().astype(np.float32), "label": label.numpy()}
     return Record("samples", {"per_class": count, "temperature": temperature}, arrays)
+
+
+def _classifier(model: Any) -> GenerativeClassifier:
+    classifier = GenerativeClassifier(model) if hasattr(model, "class_log_prob") else model
+    check_classifier(classifier)
+    return cast(GenerativeClassifier, classifier)
 
 
 class SamplesSettings(AuditSettings):
@@ -35,7 +70,7 @@ class SamplesSettings(AuditSettings):
 
 def make(subject: Subject, settings: SamplesSettings) -> Record:
     """The audit of a subject."""
-    return samples(subject.classifier.density, count=settings.count, seed=subject.seed)
+    return samples(subject.classifier, subject.splits.test, count=settings.count, seed=subject.seed)
 
 
 AUDIT = AUDITS.register("samples")(Audit("samples", SamplesSettings, make, needs_samples=True))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,12 +19,9 @@ from condgen.cli.options import (
     threads_option,
 )
 from condgen.cli.study import demo, study
+from condgen.cli.theory import theory
 from condgen.errors import ConfigError
 from condgen.registry import AUDITS
-
-if TYPE_CHECKING:
-    from condgen.audits.counterexample import Confirmation
-    from condgen.audits.counterexample_attacks import Found
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,12 +125,18 @@ def audit(
 @click.option("--set", "overrides", multiple=True, metavar="detector.threshold=VALUE", help="Recompute the records for it.")
 @click.option("--counterexample", is_flag=True, help="Add the counterexample of Section 2.")
 def report(runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool) -> None:
-    """Write a self-contained page from the records of RUNS."""
+    """Write a self-contained page from the records of RUNS; what is no run among several is left out."""
     from condgen.reports import write_report
-    from condgen.runs import open_folder
+    from condgen.runs import is_folder, open_folder
 
     threshold = _threshold(overrides)
-    page = write_report([open_folder(run) for run in runs], out, counterexample=counterexample, threshold=threshold)
+    others = [run for run in runs if run.exists() and not is_folder(run)]
+    if len(others) == len(runs):
+        others = []  # the error says what is expected
+    for other in others:
+        click.echo(f"condgen: {other} is not a run directory; left out.", err=True)
+    folders = [open_folder(run) for run in runs if run not in others]
+    page = write_report(folders, out, counterexample=counterexample, threshold=threshold)
     click.echo(f"{page} is written; open it in a browser.")
 
 
@@ -168,13 +169,35 @@ def _threshold(overrides: tuple[str, ...]) -> float | None:
 def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path, data_dir: Path | None) -> None:
     """Draw images from the model of RUN, a row for each class."""
     from condgen import experiments, machine
-    from condgen.reports.images import save_grid
+    from condgen.reports.images import check_picture, save_grid
     from condgen.runs import open_folder
 
+    check_picture(out)
     machine.prepare()
     images, row_names = experiments.sample(open_folder(run), label, count, temperature, seed, data_dir)
     save_grid(images, row_names, out)
     click.echo(f"{out} is written.")
+
+
+@main.command()
+@run_argument
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="CSV file to write.")
+@device_option
+@threads_option
+def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: int | None) -> None:
+    """Score image files, or folders of them, with the model and the detector of RUN; needs no training data."""
+    from condgen import experiments, machine
+    from condgen.runs import open_folder
+
+    machine.prepare(threads)
+    done = experiments.score_files(open_folder(run), images, out, device=device)
+    detector = done.detector
+    about = f"score: {detector.name or type(detector).__name__}, {detector.unit or 'no unit'}; threshold {detector.threshold:g}"
+    click.echo(f"{out} is written: {done.scored} images scored, {done.unreadable} could not be. {about}.")
+    if done.left_out:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(done.left_out.items()))
+        click.echo(f"condgen: files that are no images were left out: {kinds}.", err=True)
 
 
 @main.command()
@@ -187,8 +210,9 @@ def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path |
     """Draw a labelled grid of DATASET and print its card."""
     from condgen.data.catalogue import open_dataset
     from condgen.reports.console import print_rows
-    from condgen.reports.images import save_labelled_grid
+    from condgen.reports.images import check_picture, save_labelled_grid
 
+    check_picture(out)
     splits = open_dataset(dataset, data_dir=data_dir, size=size)
     save_labelled_grid(splits.train, count, out)
     print_rows(splits.name, splits.rows())
@@ -217,7 +241,7 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
 @run_argument
 @data_dir_option
 def check(run: Path, data_dir: Path | None) -> None:
-    """Check the model of RUN: round trip, log-determinant, float32 beside float64, gradient, determinism."""
+    """Check the model of RUN on samples of its own: round trip, log-determinant, float32 beside float64, gradient."""
     from condgen import experiments, machine
     from condgen.reports.terminal import print_checks
     from condgen.runs import open_folder
@@ -230,56 +254,6 @@ def check(run: Path, data_dir: Path | None) -> None:
 
 
 @main.command()
-@click.option("--epsilon", type=float, required=True, help="Nats that both KL divergences stay below.")
-@click.option("--delta", type=float, required=True, help="Probability that a class which is not predicted stays below.")
-@click.option("--radius", type=float, required=True, help="Length of an attack, between 0 and 1.")
-@click.option("--dimension", type=int, help="Default: the smallest that works.")
-@click.option("--samples", type=click.IntRange(min=2), help="Confirm the closed forms with so many samples of p and of q.")
-@click.option("--attacks", type=click.IntRange(min=1), help="Attack the model on so many samples of p: a minute for 60.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of samples and attacks.")
-@click.option("--figures", type=click.Path(path_type=Path), help="Folder for Fig. 2, the radial picture and the growth of d.")
-@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
-def theory(
-    epsilon: float,
-    delta: float,
-    radius: float,
-    dimension: int | None,
-    samples: int | None,
-    attacks: int | None,
-    seed: int,
-    figures: Path | None,
-    as_json: bool,
-) -> None:
-    """Why no guarantee can be given: the counterexample of Section 2, its numbers and its seven conditions."""
-    from condgen.theory import counterexample
-
-    example = counterexample(epsilon, delta, radius, dimension)
-    confirmed: tuple[Confirmation, ...] = ()
-    found: tuple[Found, ...] = ()
-    if samples is not None:
-        from condgen.audits.counterexample import confirm
-
-        confirmed = confirm(example, samples=samples, seed=seed)
-    if attacks is not None:
-        from condgen.audits.counterexample_attacks import find_mistakes
-
-        found = find_mistakes(example, images=attacks, seed=seed)
-    if figures:
-        from condgen.reports.theory_figures import save_all
-
-        save_all(example, figures)
-    if as_json:
-        from condgen.theory import summary
-
-        measured = {"monte_carlo": [line.summary() for line in confirmed], "attacks": [line.summary() for line in found]}
-        click.echo(json.dumps(summary(example) | {name: lines for name, lines in measured.items() if lines}, indent=1))
-    else:
-        from condgen.reports.theory import print_counterexample
-
-        print_counterexample(example, confirmed, found)
-
-
-@main.command()
 def presets() -> None:
     """List the presets."""
     from condgen.config import preset_names
@@ -288,5 +262,6 @@ def presets() -> None:
         click.echo(name)
 
 
+main.add_command(theory)
 main.add_command(study)
 main.add_command(demo)

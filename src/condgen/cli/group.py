@@ -1,5 +1,6 @@
 """The click group that turns the library's errors into one line and exit status 2."""
 
+import io
 import sys
 from typing import Any
 
@@ -21,12 +22,20 @@ class Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except CondgenError as error:
             if ctx.params.get("debug"):
                 raise
             click.echo(f"condgen: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except UnicodeEncodeError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"condgen: {error.object!r} is not UTF-8; rename it.", err=True)
             sys.exit(2)
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # `| head`: click knows what to do

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from condgen.config.data import Images
-from condgen.config.section import Section
+from condgen.config.section import PositiveFloat, Section
 
 if TYPE_CHECKING:
+    from condgen.classifier import GenerativeClassifier
     from condgen.density import ClassConditionalDensity
 
 
@@ -15,9 +16,13 @@ class ModelSettings(Section):
     """The settings of a model family, and how to build the model.
 
     A family subclasses this, registers it in :data:`condgen.registry.MODELS` and writes :meth:`build`.
+
+    ``class_prior`` is p(y) of Bayes' rule: "uniform", "counts" for the shares of the training images, or a list of
+    probabilities.
     """
 
     name: str
+    class_prior: Literal["uniform", "counts"] | list[PositiveFloat] = "uniform"
 
     def build(self, images: Images, seed: int) -> ClassConditionalDensity:
         """A freshly initialized density for such images.
@@ -30,6 +35,10 @@ class ModelSettings(Section):
             ConfigError: If the settings do not fit the images.
         """
         raise NotImplementedError
+
+    def call(self, images: Images, seed: int) -> ClassConditionalDensity | GenerativeClassifier:
+        """The density, or a classifier with a class prior of its own."""
+        return self.build(images, seed)
 
     def on(self, device: str) -> Self:
         """These settings with every "auto" resolved for a type of device ("cpu" or "cuda").

@@ -156,7 +156,7 @@ def _page_name(name: str | Path) -> str:
 def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError as well
         raise ConfigError(f"{origin} is not valid TOML ({error}); {advice}") from error
 
 
@@ -221,5 +221,5 @@ def _parsed_override(override: str) -> tuple[list[str], Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text

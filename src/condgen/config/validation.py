@@ -16,9 +16,11 @@ CHOSEN: dict[str, tuple[Registry[Any], str]] = {  # sections that are chosen by 
     "detector": (DETECTORS, "likelihood"),
 }
 
+MOST_SHOWN = 200  # characters of a value in a message
 NOT_SET = ("images", "preset", "seed", "versions")  # filled in when a run starts
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def validated(page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: bool = False) -> Kind:
@@ -58,6 +60,20 @@ def chosen(key: str, table: Any, origin: str, *, older: bool = False) -> Section
     return _valid(kind, table, origin, f"{key}.", [f"{key}.{name}" for name in setting_names(kind)])
 
 
+def section_of(kind: type[Model], given: Any, origin: str, key: str = "") -> Model:
+    """A section that was given from Python: as one, or as a table; of ``key`` of the page, or the page itself.
+
+    Raises:
+        ConfigError: Naming the first setting that does not fit.
+    """
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{origin}: {key} = {_shown(given)} does not fit: it is a table, or a {kind.__name__}.")
+    prefix = f"{key}." if key else ""
+    return _valid(kind, dict(given), origin, prefix, [f"{prefix}{name}" for name in setting_names(kind)])
+
+
 def settings_of(registry: Registry[Any], name: str) -> type[Section]:
     """The settings class of a member."""
     member = imported(registry.outside, registry.kind) if registry.outside and ":" in name else registry.get(name)
@@ -72,9 +88,6 @@ def _audit(name: str, table: Any, origin: str, older: bool) -> Section:
     kind = settings_of(AUDITS, name)
     table = kind.from_older(table) if older and isinstance(table, dict) else table
     return _valid(kind, table, origin, f"audit.{name}.", [f"audit.{name}.{key}" for key in setting_names(kind)])
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def _valid(kind: type[Model], table: Any, origin: str, prefix: str, known: list[str]) -> Model:
@@ -99,7 +112,13 @@ def _sentence(problem: Any, prefix: str, known: list[str], kind: type[BaseModel]
     if problem["type"] == "missing":
         return f"setting '{key}' is missing; add it."
     what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{key.rstrip('.')} = {problem['input']!r} does not fit: {what}{_nearest_number(problem)}."
+    return f"{key.rstrip('.')} = {_shown(problem['input'])} does not fit: {what}{_nearest_number(problem)}."
+
+
+def _shown(value: Any) -> str:
+    """A value as it was given, unless it is long."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _path(kind: type[BaseModel], location: tuple[Any, ...]) -> Iterator[str]:

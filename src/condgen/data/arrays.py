@@ -1,12 +1,14 @@
 """Images and labels in an .npz file."""
 
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from condgen.data.reading import MOST_CLASSES, check_regular
 from condgen.errors import DataError
 
 MOST_BYTES = 1 << 34
@@ -19,16 +21,28 @@ SPLITS = {
 Arrays = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 
-def read_npz(path: Path) -> Arrays:
+@dataclass(frozen=True)
+class Read:
+    """What an .npz file holds: arrays of each part, the number of values a pixel can take, and what was assumed."""
+
+    parts: Arrays
+    pixel_levels: int
+    notes: tuple[str, ...]
+
+
+def read_npz(path: Path) -> Read:
     """Images ``(N, C, H, W)`` and labels of each split that the file has.
 
     Known names: ``images`` and ``labels``; or ``train_images``, ``val_images``, ``test_images`` with labels alike; or
     ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images may be ``(N, H, W)``, ``(N, H, W, 1 or 3)`` or
-    ``(N, 1 or 3, H, W)``, uint8.
+    ``(N, 1 or 3, H, W)``, uint8. A number ``pixel_levels`` says how many values a pixel can take. Without it, images whose
+    values all lie in the lower half, such as 0 and 1 or 0 to 16, have one level for each number up to the largest.
 
     Raises:
-        DataError: If the file is damaged, too large, has no such arrays, two for one part, or images without labels.
+        DataError: If the file is damaged, too large or no regular file, or has no such arrays, two for one part, or images
+            without labels.
     """
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -46,13 +60,31 @@ def read_npz(path: Path) -> Arrays:
                         raise DataError(f"{path} has {images} but no {labels}; add one label per image, or leave {images} out.")
                     found[split] = _images(arrays[images], f"{path}: {images}"), _labels(arrays[labels], f"{path}: {labels}")
             names = arrays.files
+            stated = arrays["pixel_levels"] if "pixel_levels" in names else None
     except DataError:
         raise
     except Exception as error:  # on damaged bytes the readers may raise anything
         raise DataError(f"{path} is not a readable .npz file ({error or type(error).__name__}).") from error
     if "train" not in found:
         raise DataError(f"{path} has arrays {names}; expected images and labels, or train_images and train_labels.")
-    return found
+    levels, notes = _levels(found, stated, str(path))
+    return Read(found, levels, notes)
+
+
+def _levels(parts: Arrays, stated: NDArray[Any] | None, name: str) -> tuple[int, tuple[str, ...]]:
+    largest = max(int(images.max(initial=0)) for images, _ in parts.values())
+    if stated is not None:
+        if stated.shape != () or not np.issubdtype(stated.dtype, np.integer) or not max(1, largest) < stated <= 256:
+            raise DataError(
+                f"{name}: pixel_levels is {stated}; expected a whole number above the largest value {largest}, up to 256."
+            )
+        return int(stated), ()
+    if largest == 0 or largest >= 128:
+        return 256, ()
+    levels = largest + 1
+    return levels, (
+        f"stored values run from 0 to {largest} and were taken for {levels} levels; save pixel_levels if there are more",
+    )
 
 
 def _images(images: NDArray[Any], name: str) -> NDArray[np.uint8]:
@@ -71,4 +103,6 @@ def _labels(labels: NDArray[Any], name: str) -> NDArray[np.int64]:
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
         raise DataError(f"{name} is {labels.dtype} of shape {labels.shape}; expected a vector of integers.")
+    if labels.size and not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+        raise DataError(f"{name} runs from {labels.min()} to {labels.max()}; number the classes from 0 on.")
     return labels.astype(np.int64)

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import math
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,35 +16,40 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from condgen import machine
-from condgen.data.images import Encoded, Geometry, decode
-from condgen.data.tables import ROWS_AT_ONCE, ImageTable
+from condgen.data.imagefile import ImageFile, write_labels
+from condgen.data.images import MOST_PIXELS, Changes, Geometry, Opened, decode_opened, open_image
+from condgen.data.reading import MOST_IMAGES, ROWS_AT_ONCE, ImageTable, given_path
+from condgen.data.splitting import Arrangement, Digests, shuffled
 from condgen.errors import DataError
 from condgen.files import written_whole
-from condgen.randomness import numpy_stream
 
-FORMAT = 1  # of the cache; a new number makes old ones be rebuilt
+FORMAT = 2  # of the cache; a new number makes old ones be rebuilt
 HASH_BLOCK = 1 << 22
-DECODED_AT_ONCE = 64  # images in memory at a time: they may be photographs of many megapixels
-CHECKED = ("images.npy", "labels.npy", "about.json")
+DECODED_AT_ONCE = 64  # images in memory at a time, fewer where they are large
+CHECKED = ("images.npy", "labels.npy", "digests.npy", "about.json")
+GREY_IN_COLOR = "are grey and were given three equal channels, each of which counts in bits/dim"
+GREY_AS_COLOR = "have three equal channels, each of which counts in bits/dim; convert them to grey to count one"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images ``(N, C, H, W)``, memory-mapped, their labels, and what else is to be remembered of them."""
+    """Images ``(N, C, H, W)``, memory-mapped, their labels and digests, and what else is to be remembered of them."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    digests: Digests
     about: dict[str, Any]
 
 
 def cache_directory() -> Path:
     """``CONDGEN_CACHE``, or ``condgen`` under the user's cache folder."""
     if chosen := os.environ.get("CONDGEN_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condgen"
+        return given_path(chosen)
+    return given_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "condgen"
 
 
 def cached(key: str, build: Callable[[Path], None]) -> Decoded:
@@ -52,9 +57,9 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
 
     Args:
         key: Identifies the content; any text.
-        build: Writes ``images.npy``, ``labels.npy`` and ``about.json`` into the directory that it is given.
+        build: Writes the files of an :class:`ImageFile` into the directory that it is given.
     """
-    directory = cache_directory() / hashlib.sha256(f"{FORMAT}\0{key}".encode()).hexdigest()[:32]
+    directory = cache_directory() / hashlib.sha256(f"{FORMAT}\0{key}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
@@ -67,108 +72,133 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
         reason = error.strerror or error
         raise DataError(f"the cache {directory.parent} cannot be used ({reason}); set CONDGEN_CACHE.") from error
     images = np.load(directory / "images.npy", mmap_mode="r")
-    return Decoded(images, np.load(directory / "labels.npy"), json.loads((directory / "about.json").read_text()))
+    labels, digests = np.load(directory / "labels.npy"), np.load(directory / "digests.npy")
+    return Decoded(images, labels, digests, json.loads((directory / "about.json").read_text()))
 
 
-def decoded(table: ImageTable, geometry: Geometry, name: str, seed: int = 0) -> Decoded:
-    """All images of ``table`` at one size, in an order shuffled by ``seed``, from the cache or decoded in parallel.
+def decoded(table: ImageTable, geometry: Geometry, name: str, arrangement: Arrangement, *, color: bool = False) -> Decoded:
+    """All images of ``table`` at one size, in the order of ``arrangement``, from the cache or decoded in parallel.
+
+    Args:
+        table: The images of one part.
+        geometry: How they come to one size.
+        name: For messages.
+        arrangement: Their order.
+        color: Give grey images three channels. They get them in any case where another image has three.
 
     Raises:
         DataError: If an image is damaged, or the images differ in size and no size was asked for.
     """
-    if len(table) == 0:
-        raise DataError(f"{name} holds no image.")
-    key = f"{table.fingerprint()}\0{geometry}\0{seed}"
-    return cached(key, lambda directory: _decode_all(table, geometry, name, seed, directory))
-
-
-class ImageFile:
-    """``images.npy``, written a piece at a time, so that memory never holds all of it."""
-
-    def __init__(self, directory: Path, shape: tuple[int, ...]):
-        self.shape = shape
-        self._file = (directory / "images.npy").open("wb")
-        header: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._start = self._file.tell()
-
-    def __enter__(self) -> "ImageFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, row: int, images: NDArray[np.uint8]) -> None:
-        """Put images in place, from ``row`` on."""
-        self._file.seek(self._start + row * math.prod(self.shape[1:]))
-        self._file.write(images.tobytes())
-
-
-def write_labels(directory: Path, labels: NDArray[np.int64], about: dict[str, Any]) -> None:
-    """What belongs beside ``images.npy``."""
-    np.save(directory / "labels.npy", labels)
-    (directory / "about.json").write_text(json.dumps(about))
+    number = len(table)
+    if not 0 < number <= MOST_IMAGES:
+        raise DataError(f"{name} holds {number or 'no'} image{'s' if number else ''}; expected 1 to {MOST_IMAGES}.")
+    key = f"{table.fingerprint()}\0{geometry}\0{arrangement}\0{color}"
+    return cached(key, lambda directory: _decode_all(table, geometry, name, arrangement, color, directory))
 
 
 class _Mixed(Exception):
     """The images are not all of the first one's shape."""
 
 
-def _decode_all(table: ImageTable, geometry: Geometry, name: str, seed: int, directory: Path) -> None:
-    order = numpy_stream(seed, "split").permutation(len(table))
+def _decode_all(
+    table: ImageTable, geometry: Geometry, name: str, arrangement: Arrangement, color: bool, directory: Path
+) -> None:
+    places = _places(table, name, arrangement)
     try:
-        _decode_as(table, geometry, name, order, directory, channels=None)
+        _decode_as(table, geometry, name, places, directory, channels=3 if color else None)
     except _Mixed:
-        shapes = Counter(image.shape for image, _, _ in _decode_rows(table, geometry))
-        sizes = Counter({f"{height}x{width}": 0 for _, height, width in shapes})
-        for (_, height, width), number in shapes.items():
-            sizes[f"{height}x{width}"] += number
+        sizes = Counter(f"{image.shape[1]}x{image.shape[2]}" for image, _, _ in _decode_rows(table, geometry))
         if len(sizes) > 1:
             found = " and ".join(f"{size} ({number})" for size, number in sizes.most_common(4))
             raise DataError(
                 f"{name} has images of {found}; set data.size=32 (`condgen show`: --size 32) to resize and crop."
             ) from None
-        _decode_as(table, geometry, name, order, directory, channels=3)
+        _decode_as(table, geometry, name, places, directory, channels=3)
+
+
+def _places(table: ImageTable, name: str, arrangement: Arrangement) -> NDArray[np.int64]:
+    """Where each image is to stand."""
+    if arrangement.by == "position":
+        return shuffled(len(table), arrangement.seed)
+    labels, keys = array("q"), bytearray()
+    for chunk in table.chunks():
+        labels.extend(row.label for row in chunk)
+        keys += b"".join(arrangement.key(row.content) for row in chunk)
+        _check_number(len(labels), len(table), name, at_end=False)
+    _check_number(len(labels), len(table), name)
+    return np.argsort(arrangement.order(np.array(labels), np.frombuffer(keys, "S16")))
+
+
+def _check_number(number: int, expected: int, name: str, *, at_end: bool = True) -> None:
+    if number > expected:
+        raise DataError(f"{name} has more images than it says ({expected}); fetch it again.")
+    if at_end and number < expected:
+        raise DataError(f"{name} has {number} images where it says {expected}; fetch it again.")
 
 
 def _decode_as(
-    table: ImageTable, geometry: Geometry, name: str, order: NDArray[np.int64], directory: Path, channels: int | None
+    table: ImageTable, geometry: Geometry, name: str, places: NDArray[np.int64], directory: Path, channels: int | None
 ) -> None:
-    """Each image to its place in ``order``, in colour if ``channels`` says so."""
+    """Each image to its place, in color if ``channels`` says so."""
     rows = _decode_rows(table, geometry)
     first = next(rows)
     shape = (channels or len(first[0]), *first[0].shape[1:])
-    total = len(order)
-    labels, modes = np.empty(total, np.int64), Counter[str]()
+    total = len(places)
+    labels, changes, equal, number = np.empty(total, np.int64), Counter[str](), True, 0
     with ImageFile(directory, (total, *shape)) as file, Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"decoding {name}", total=total)
-        number = -1
-        for number, (image, mode, row) in enumerate(chain([first], rows)):
-            if number == total:
-                raise DataError(f"{name} has more images than it says ({total}); fetch it again.")
-            planes = np.broadcast_to(image, (channels, *image.shape[1:])) if channels and len(image) == 1 else image
+        task = bar.add_task(f"decoding {escape(name)}", total=total)
+        for image, changed, label in chain([first], rows):
+            number += 1
+            _check_number(number, total, name, at_end=False)
+            widened = channels is not None and len(image) == 1
+            planes = np.broadcast_to(image, (shape[0], *image.shape[1:])) if widened else image
             if planes.shape != shape:
                 raise _Mixed
-            file.write(order[number], planes)
-            labels[order[number]] = row.label
-            modes[mode] += 1
+            file.write(places[number - 1], planes[None])
+            labels[places[number - 1]] = label
+            changes.update((*changed, GREY_IN_COLOR) if widened else changed)
+            equal = equal and shape[0] == 3 and not widened and bool((image == image[:1]).all())
             if number % ROWS_AT_ONCE == 0:
                 bar.update(task, completed=number)
-    if number + 1 < total:
-        raise DataError(f"{name} has {number + 1} images where it says {total}; fetch it again.")
-    write_labels(directory, labels, {"modes": modes})
+    _check_number(number, total, name)
+    if equal and not any("of mode" in change for change in changes):
+        changes[GREY_AS_COLOR] = total
+    write_labels(directory, labels, {"changes": changes, "values": file.values})
 
 
-def _decode_rows(table: ImageTable, geometry: Geometry) -> Iterator[tuple[NDArray[np.uint8], str, Encoded]]:
+def _decode_rows(table: ImageTable, geometry: Geometry) -> Iterator[tuple[NDArray[np.uint8], Changes, int]]:
+    """Headers of the next group are read while the threads decode one; its images are handed out before the next begins."""
     workers = machine.usable_cores()
     with ThreadPoolExecutor(workers) as pool:
-        for chunk in table.chunks():
-            for start in range(0, len(chunk), DECODED_AT_ONCE):
-                rows = chunk[start : start + DECODED_AT_ONCE]
-                parts = [rows[first::workers] for first in range(workers)]
-                results = list(pool.map(lambda part: [decode(image, geometry) for image in part], parts))
-                for number, row in enumerate(rows):
-                    yield *results[number % workers][number // workers], row
+
+        def begin(group: list[Opened]) -> list[Future[list[tuple[NDArray[np.uint8], Changes]]]]:
+            parts = [group[first::workers] for first in range(workers)]
+            return [pool.submit(lambda part: [decode_opened(image, geometry) for image in part], part) for part in parts]
+
+        groups = _groups(table)
+        group = next(groups, [])
+        while group:
+            begun = begin(group)
+            following = next(groups, [])
+            results = [each.result() for each in begun]
+            for number, opened in enumerate(group):
+                yield *results[number % workers][number // workers], opened.label
+            group = following
+
+
+def _groups(table: ImageTable) -> Iterator[list[Opened]]:
+    """As many images as may be decoded at once: together they have no more pixels than one may have."""
+    group: list[Opened] = []
+    pixels = 0
+    for row in chain.from_iterable(table.chunks()):
+        opened = open_image(row)
+        if group and (len(group) == DECODED_AT_ONCE or pixels + opened.pixels > MOST_PIXELS):
+            yield group
+            group, pixels = [], 0
+        group.append(opened)
+        pixels += opened.pixels
+    if group:
+        yield group
 
 
 def _is_whole(directory: Path) -> bool:

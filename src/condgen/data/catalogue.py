@@ -1,20 +1,21 @@
 """Data sets by name."""
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condgen.data.dataset import Splits
+from condgen.data.folders import tables_in
 from condgen.data.hub import hub_files
 from condgen.data.images import Geometry
+from condgen.data.parts import HOW_TO_NAME, part_of
+from condgen.data.reading import ImageTable, check_regular, exists, files_below, given_path, is_regular
 from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables, keeps_its_size
-from condgen.data.tables import FolderTable, ImageTable, ParquetTable
+from condgen.data.tables import ParquetTable
 from condgen.errors import DataError, nearest
 
 PREFIXES = ("hub:", "folder:", "parquet:", "npz:", "bg:")
-SPLIT_IN_NAME = re.compile(r"(?:^|[_.-])(train|validation|valid|val|dev|test)(?=[_.-]|$)", re.IGNORECASE)
-SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+MOST_SIZE = 8192
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,47 @@ def open_dataset(name: str, *, data_dir: Path | str | None = None, size: int | N
             ``hub:OWNER/NAME[@REVISION]``; ``folder:PATH``, ``parquet:PATH`` or ``npz:PATH``; ``bg:FOREGROUND/BACKGROUND/BLUR``.
         data_dir: A folder that holds ``mnist/`` and ``cifar10/`` as parquet files. Default: ``CONDGEN_DATA``, else the Hub.
         size: Resize and centre-crop to this height and width.
-        seed: Of the validation split and of the choice of backgrounds.
+        seed: Of the validation split and of the choice of backgrounds, from 0 to 2**32 - 1.
 
     Raises:
-        DataError: If the name is not known (the nearest is named), or the data cannot be read.
+        DataError: If the name is not known (the nearest is named), the data cannot be read, or ``size`` or ``seed`` is no such
+            number.
 
     Examples:
         >>> [len(part) for _, part in open_dataset("digits").items()]
         [1257, 180, 360]
     """
-    return find_source(name, data_dir=None if data_dir is None else Path(data_dir), size=size, seed=seed).open()
+    _check_request(name, data_dir, size, seed)
+    return find_source(name, data_dir=None if data_dir is None else given_path(str(data_dir)), size=size, seed=seed).open()
+
+
+def _check_request(name: object, data_dir: object, size: object, seed: object) -> None:
+    if not isinstance(name, str) or not _is_utf8(name):
+        raise DataError(f"{name!r} is not the name of a data set; expected text, in UTF-8, such as 'digits'.")
+    if data_dir is not None and not isinstance(data_dir, str | os.PathLike):
+        raise DataError(f"data_dir is {data_dir!r}, expected the path of a folder.")
+    if size is not None and not _is_whole(size, 1, MOST_SIZE):
+        raise DataError(f"size is {size!r}, expected a whole number from 1 to {MOST_SIZE}.")
+    if not _is_whole(seed, 0, 2**32 - 1):
+        raise DataError(f"seed is {seed!r}, expected a whole number from 0 to {2**32 - 1}.")
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_source(name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0) -> Source:
     """What :func:`open_dataset` opens."""
     if data_dir is None and os.environ.get("CONDGEN_DATA"):
-        data_dir = Path(os.environ["CONDGEN_DATA"])
+        data_dir = given_path(os.environ["CONDGEN_DATA"])
     prefix, colon, rest = name.partition(":")
     geometry = Geometry(size=size)
     if size is not None and keeps_its_size(name):
@@ -71,9 +97,9 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         return Embedded(name)
     if name in KNOWN:
         known = KNOWN[name]
-        files = _known_files(name, known, data_dir)
+        tables, notes = _known_files(name, known, data_dir)
         padded = Geometry(size=size, pad=known.pad if size is None else None)
-        return Tables(name, files, padded, known.source, known.licence, seed)
+        return Tables(name, tables, padded, known.source, known.licence, seed, notes, arranged="position")
     if name in BACKGROUND_MNIST:
         source = find_source(BACKGROUND_MNIST[name], data_dir=data_dir, size=size, seed=seed)
         return replace(source, name=name) if isinstance(source, Composed) else source
@@ -81,23 +107,32 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         raise DataError(f"data set '{name}' is not known; {nearest(name, [*dataset_names(), *PREFIXES])}")
     if prefix == "hub":
         repository, _, revision = rest.partition("@")
-        files = _by_split({file.name: file.path for file in hub_files(repository, revision or None)}, name)
-        return Tables(name, files, geometry, f"Hugging Face Hub, {rest}", "see the Hub", seed)
+        tables, notes = _by_split({file.name: file.path for file in hub_files(repository, revision or None)}, name)
+        return Tables(name, tables, geometry, f"Hugging Face Hub, {rest}", "see the Hub", seed, notes)
     if prefix == "bg":
         return _composed(name, rest, data_dir, size, seed)
-    path = Path(rest).expanduser()
-    if not path.exists():
+    path = given_path(rest)
+    if not exists(path):
         raise DataError(
             f"{name}: {path} does not exist; if it has moved, say where it is now, for a run in its config.toml at data.name."
         )
     match prefix:
         case "folder":
-            return Tables(name, _folders(path), geometry, str(path), "the user's own", seed)
+            tables, notes = tables_in(path)
+            return Tables(name, tables, geometry, str(path), "the user's own", seed, notes)
         case "parquet":
-            found = {path.name: path} if path.is_file() else {str(p.relative_to(path)): p for p in path.rglob("*.parquet")}
-            return Tables(name, _by_split(found, name), geometry, str(path), "the user's own", seed)
+            tables, notes = _by_split(_parquet_files(path), name)
+            return Tables(name, tables, geometry, str(path), "the user's own", seed, notes)
         case _:
             return Npz(name, path, seed)
+
+
+def _parquet_files(path: Path) -> dict[str, Path]:
+    if path.is_dir():
+        found = (file for file in files_below(path) if file.suffix == ".parquet" and is_regular(file))
+        return {str(file.relative_to(path)): file for file in found}
+    check_regular(path)
+    return {path.name: path}
 
 
 def located(name: str) -> str:
@@ -110,10 +145,13 @@ def located(name: str) -> str:
     pair, _, blur = rest.rpartition("/")
     if prefix == "bg" and (names := _pair(pair)):
         return f"bg:{'/'.join(map(located, names))}/{blur}"
-    return f"{prefix}:{Path(rest).expanduser().absolute()}" if prefix in ("folder", "parquet", "npz") and rest else name
+    return f"{prefix}:{given_path(rest).absolute()}" if prefix in ("folder", "parquet", "npz") and rest else name
 
 
-def _known_files(name: str, known: Known, data_dir: Path | None) -> dict[str, ImageTable]:
+Found = tuple[dict[str, ImageTable], tuple[str, ...]]
+
+
+def _known_files(name: str, known: Known, data_dir: Path | None) -> Found:
     if data_dir is None:
         return _by_split({file.name: file.path for file in hub_files(known.repository)}, name)
     folder = data_dir / name
@@ -122,42 +160,27 @@ def _known_files(name: str, known: Known, data_dir: Path | None) -> dict[str, Im
     return _by_split({path.name: path for path in folder.glob("*.parquet")}, str(folder))
 
 
-def _by_split(files: dict[str, Path], name: str) -> dict[str, ImageTable]:
-    """Group parquet files by the split that their names tell, or the names of their folders.
+def _by_split(files: dict[str, Path], name: str) -> Found:
+    """Group parquet files by the part that their names tell, or the names of their folders; and notes.
 
     Files that tell none are left out where others do, and are all ``train`` where none does.
     """
     groups: dict[str, list[str]] = {}
     for file in sorted(files):
-        split = next(filter(None, map(_split_of, reversed(Path(file).parts))), "")
-        groups.setdefault(split, []).append(file)
+        part = next(filter(None, map(part_of, reversed(Path(file).parts))), "")
+        groups.setdefault(part, []).append(file)
     if list(groups) == [""]:
         groups = {"train": groups[""]}
     if "train" not in groups:
-        raise DataError(f"{name} has no training file among {sorted(files)}; expected names like train-00000.parquet.")
+        raise DataError(f"{name} has no training file among {sorted(files)}; {HOW_TO_NAME}, such as train-00000.parquet.")
     folders = {str(Path(file).parent) for file in groups["train"]}
     if len(folders) > 1:
         raise DataError(f"{name} has several configurations ({', '.join(sorted(folders))}); download one and use parquet:PATH.")
-    return {split: ParquetTable(tuple(files[file] for file in group)) for split, group in groups.items() if split}
-
-
-def _split_of(part: str) -> str:
-    """The split that a file's or folder's name tells, or nothing."""
-    match = SPLIT_IN_NAME.search(part)
-    found = match.group(1).lower() if match else ""
-    return SPLIT_NAMES.get(found, found)
-
-
-def _folders(path: Path) -> dict[str, ImageTable]:
-    """One table per folder that is named as a split; without such folders, ``path`` itself is ``train``."""
-    if not path.is_dir():
-        raise DataError(f"{path} is a file, expected a folder with one sub-folder per class.")
-    found = {SPLIT_NAMES.get(entry.name.lower(), entry.name.lower()): entry for entry in path.iterdir() if entry.is_dir()}
-    if "train" not in found:
-        return {"train": FolderTable.scan(path)}
-    train = FolderTable.scan(found["train"])
-    others = {split: found[split] for split in ("validation", "test") if split in found}
-    return {"train": train, **{split: FolderTable.scan(folder, train.class_names) for split, folder in others.items()}}
+    train = ParquetTable(tuple(files[file] for file in groups["train"]))
+    others = {part: ParquetTable(tuple(files[file] for file in groups[part]), train) for part in groups.keys() - {"train", ""}}
+    left = groups.get("", [])
+    notes = (f"files were left out, as their names tell no part: {', '.join(left)}",) if left else ()
+    return {"train": train, **dict(sorted(others.items()))}, notes
 
 
 def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, seed: int) -> Composed:

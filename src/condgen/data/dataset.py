@@ -1,8 +1,9 @@
 """Labelled images as stored: whole numbers, and how many values they can take."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,19 +52,22 @@ class ImageDataset:
         pixel_levels: int = 256,
         name: str = "images",
     ):
-        images, labels = np.asanyarray(images), np.asarray(labels)
+        images, labels = _as_array(images, f"{name}: images"), np.asarray(_as_array(labels, f"{name}: labels"))
         _check(images, labels, pixel_levels, name)
-        if not class_names and labels.max(initial=0) > max(len(labels), MOST_UNNAMED):
-            raise DataError(f"{name}: label {labels.max()} without class names; number the classes from 0 on, or name them.")
-        class_names = class_names or tuple(str(y) for y in range(int(labels.max(initial=-1)) + 1))
-        if labels.size and not (labels.min() >= 0 and labels.max() < len(class_names)):
+        class_names = _checked_names(class_names, name)
+        smallest, largest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)  # of any integer type
+        if not class_names and largest > max(len(labels), MOST_UNNAMED):
+            raise DataError(f"{name}: label {largest} without class names; number the classes from 0 on, or name them.")
+        class_names = class_names or tuple(str(y) for y in range(largest + 1))
+        if labels.size and not 0 <= smallest <= largest < len(class_names):
             raise DataError(
-                f"{name}: labels run from {labels.min()} to {labels.max()}, but there are {len(class_names)} classes."
+                f"{name}: labels run from {smallest} to {largest}, but there are {len(class_names)} classes;"
+                " number the classes from 0 on."
             )
         for key, value in {
             "images": images,
             "labels": labels.astype(np.int64),
-            "class_names": tuple(class_names),
+            "class_names": class_names,
             "pixel_levels": pixel_levels,
             "name": name,
         }.items():
@@ -118,6 +122,25 @@ class Splits:
     licence: str
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse parts in which a number means different classes, or a stored value different shades.
+
+        Raises:
+            DataError: Naming both parts.
+        """
+        for name, part in self.items()[1:]:
+            for label, (ours, theirs) in enumerate(zip(self.train.class_names, part.class_names, strict=False)):
+                if ours != theirs:
+                    raise DataError(
+                        f"{self.name}: class {label} is '{ours}' in train and '{theirs}' in {name}; number the classes of all"
+                        " parts alike."
+                    )
+            if part.pixel_levels != self.train.pixel_levels:
+                raise DataError(
+                    f"{self.name}: pixel_levels is {self.train.pixel_levels} in train and {part.pixel_levels} in {name};"
+                    " give all parts those of the data set."
+                )
+
     @property
     def name(self) -> str:
         return self.train.name
@@ -167,6 +190,25 @@ def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
         )
 
 
+def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        return np.asanyarray(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} are no array ({error}).") from error
+
+
+def _checked_names(names: Iterable[str], name: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise DataError(f"{name}: class_names is {names!r}, expected one name for each class, such as ('cat', 'dog').")
+    names = tuple(names)
+    for number, each in enumerate(names):
+        if not isinstance(each, str):
+            raise DataError(f"{name}: class name {each!r} is no text; write str({each!r}).")
+        if each in names[:number]:
+            raise DataError(f"{name}: two classes have the name '{each}'; give each a name of its own.")
+    return names
+
+
 def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:
     if images.dtype != np.uint8:
         raise DataError(f"{name}: images are {images.dtype}, expected uint8: stored values from 0 on, below pixel_levels.")
@@ -179,7 +221,7 @@ def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_level
         raise DataError(f"{name}: labels are {labels.dtype}, expected integers.")
     if labels.shape != images.shape[:1]:
         raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}; expected one label per image.")
-    if not 2 <= pixel_levels <= 256:
+    if isinstance(pixel_levels, bool) or not isinstance(pixel_levels, int | np.integer) or not 2 <= pixel_levels <= 256:
         raise DataError(f"{name}: pixel_levels is {pixel_levels}, expected 2 to 256.")
     if pixel_levels < 256 and images.size and images.max() >= pixel_levels:
         raise DataError(f"{name}: a stored value is {images.max()}, expected below pixel_levels = {pixel_levels}.")

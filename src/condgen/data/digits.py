@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from condgen.data.backgrounds import compose
 from condgen.data.dataset import ImageDataset, Splits
+from condgen.data.splitting import class_ranks
 from condgen.randomness import numpy_stream
 
 SIZES = {"test": 360, "validation": 180}
@@ -69,11 +70,6 @@ def _tiles(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _stratified(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Fixed split with the same share of each class in every part."""
     order = numpy_stream(0, "digits").permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # class by class, shuffled within
-    rank = np.empty(len(labels))
-    for y in np.unique(labels):
-        members = order[labels[order] == y]
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-    by_rank = np.argsort(rank, kind="stable")
+    by_rank = np.argsort(class_ranks(labels, order), kind="stable")
     test, validation = SIZES["test"], SIZES["validation"]
     return {"test": by_rank[:test], "validation": by_rank[test : test + validation], "train": by_rank[test + validation :]}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from condgen.data import arrays, cache
 from condgen.data.backgrounds import blurred, compose, grey
 from condgen.data.dataset import MOST_UNNAMED, ImageDataset, Splits
 from condgen.data.digits import bg_digits, digits
+from condgen.data.imagefile import ImageFile, write_labels
 from condgen.data.images import Geometry
-from condgen.data.tables import ImageTable
+from condgen.data.reading import ImageTable, fingerprint
+from condgen.data.splitting import Arrangement, Digests, digest_of, held_out, part_ranges, repeated
 from condgen.errors import DataError
 from condgen.randomness import numpy_stream
 
-VALIDATION_SHARE, MOST_VALIDATION, TEST_SHARE = 0.1, 5000, 0.1
+FEW_VALUES = 32
 COMPOSED_AT_ONCE = 2000
 EMBEDDED: dict[str, Callable[[], Splits]] = {"digits": digits, "bg-digits": bg_digits}
 
@@ -64,6 +66,8 @@ class Tables:
     source: str
     licence: str
     seed: int
+    notes: tuple[str, ...] = ()
+    arranged: Literal["content", "position"] = "content"
 
     @property
     def fingerprint(self) -> str:
@@ -71,19 +75,29 @@ class Tables:
         return "\0".join([*parts, str(self.geometry), str(self.seed)])
 
     def open(self) -> Splits:
-        decoded = {
-            split: cache.decoded(table, self.geometry, f"{self.name} ({split})", self.seed)
-            for split, table in self.tables.items()
-        }
+        found = {split: self._decoded(split) for split in self.tables}
+        if len({part.images.shape[1] for part in found.values()}) > 1:
+            found = {split: self._decoded(split, color=len(part.images[0]) == 1) for split, part in found.items()}
         names = self.tables["train"].class_names
-        parts = {split: (part.images, part.labels) for split, part in decoded.items()}
-        notes = [
-            f"{number} {split} images of mode {mode} were converted"
-            for split, part in decoded.items()
-            for mode, number in part.about["modes"].items()
-            if mode not in ("L", "RGB")
-        ]
-        return _splits(self.name, parts, names, self.source, self.licence, tuple(notes))
+        parts = {split: (part.images, part.labels) for split, part in found.items()}
+        notes = (
+            *self.notes,
+            *(f"{split}: {note}" for split, table in self.tables.items() for note in table.notes),
+            *(note for split, part in found.items() for note in _conversions(split, part)),
+            *repeated(_cut({split: part.digests for split, part in found.items()})),
+        )
+        return _splits(self.name, parts, names, self.source, self.licence, notes)
+
+    def _decoded(self, split: str, *, color: bool = False) -> cache.Decoded:
+        missing = tuple(part for part in ("test", "validation") if part not in self.tables) if split == "train" else ()
+        arrangement = Arrangement(self.seed, missing, self.arranged)
+        return cache.decoded(self.tables[split], self.geometry, f"{self.name} ({split})", arrangement, color=color)
+
+
+def _conversions(split: str, part: cache.Decoded) -> list[str]:
+    notes = [f"{number} {split} images {change}" for change, number in part.about["changes"].items()]
+    values = part.about["values"]
+    return [*notes, f"{split} images have {values} of 256 values"] if values <= FEW_VALUES else notes
 
 
 @dataclass(frozen=True)
@@ -96,17 +110,23 @@ class Npz:
 
     @property
     def fingerprint(self) -> str:
-        status = self.path.stat()
-        return f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.seed}"
+        return f"{fingerprint([self.path])} {self.seed}"
 
     def open(self) -> Splits:
+        read = arrays.read_npz(self.path)
+        missing = tuple(part for part in ("test", "validation") if part not in read.parts)
         parts: arrays.Arrays = {}
-        for split, (images, labels) in arrays.read_npz(self.path).items():
-            order = numpy_stream(self.seed, "split").permutation(len(images))
+        digests: dict[str, Digests] = {}
+        for split, (images, labels) in read.parts.items():
             if labels.shape != images.shape[:1]:
                 raise DataError(f"{self.path}: {split} has {len(images)} images but {len(labels)} labels.")
+            arrangement = Arrangement(self.seed, missing if split == "train" else ())
+            keys = np.array([arrangement.key(image.tobytes()) for image in images], "S16")
+            order = arrangement.order(labels, keys)
             parts[split] = images[order], labels[order]
-        return _splits(self.name, parts, (), str(self.path), "the user's own", ())
+            digests[split] = np.array([digest_of(image.tobytes()) for image in parts[split][0]], "S16")
+        notes = (*read.notes, *repeated(_cut(digests)))
+        return _splits(self.name, parts, (), str(self.path), "the user's own", notes, read.pixel_levels)
 
 
 @dataclass(frozen=True)
@@ -131,7 +151,8 @@ class Composed:
         }
         parts = {split: (part.images, part.labels) for split, part in found.items()}
         about = found["train"].about
-        return _splits(self.name, parts, about["class_names"], about["source"], about["licence"], ())
+        notes = (*about["notes"], *repeated({split: part.digests for split, part in found.items()}))
+        return _splits(self.name, parts, about["class_names"], about["source"], about["licence"], notes)
 
     def _one_size(self, front: ImageDataset, back: ImageDataset) -> str:
         """What to do about two sizes: arrays and embedded images keep theirs."""
@@ -159,16 +180,50 @@ class Composed:
             )
         order = numpy_stream(self.seed, "backgrounds", split).permutation(len(back))
         chosen = np.resize(order, len(front))  # every background once before any is used again
-        with cache.ImageFile(directory, (len(front), 1, *front.event_shape[1:])) as file:
+        with ImageFile(directory, (len(front), 1, *front.event_shape[1:])) as file:
             for start in range(0, len(front), COMPOSED_AT_ONCE):
                 stop = min(start + COMPOSED_AT_ONCE, len(front))
                 stretched = grey(front.images[start:stop]).astype(np.uint16) * 255 // (front.pixel_levels - 1)
                 behind = grey(back.images[chosen[start:stop]]).astype(np.uint16) * 255 // (back.pixel_levels - 1)
                 file.write(start, compose(stretched.astype(np.uint8), blurred(behind.astype(np.uint8), self.blur)))
-        opened, behind_it = self._front(), self._back()
-        source = f"{opened.source}; backgrounds: {behind_it.source}; blur {self.blur:g} pixels"
-        licence = f"{opened.licence}; {behind_it.licence}"
-        cache.write_labels(directory, front.labels, {"class_names": front.class_names, "source": source, "licence": licence})
+        write_labels(directory, front.labels, {"class_names": front.class_names, **self._about(self._front(), self._back())})
+
+    def _about(self, front: Splits, back: Splits) -> dict[str, Any]:
+        return {
+            "source": f"{front.source}; backgrounds: {back.source}; blur {self.blur:g} pixels",
+            "licence": f"{front.licence}; {back.licence}",
+            "notes": [
+                f"{role}: {note}" for role, data in (("foreground", front), ("backgrounds", back)) for note in _changed(data)
+            ],
+        }
+
+
+def _changed(data: Splits) -> tuple[str, ...]:
+    """What composing does to one of the sets, and what was done to it before."""
+    color = ("color images were made grey",) if data.train.event_shape[0] == 3 else ()
+    levels = data.train.pixel_levels
+    return (*data.notes, *color, *((f"{levels} levels were stretched to 256",) if levels < 256 else ()))
+
+
+Part = TypeVar("Part", bound=NDArray[Any])
+
+
+def _cut(given: dict[str, Part]) -> dict[str, Part]:
+    """Each of the three parts, from the parts that there are."""
+    ranges = part_ranges({split: len(part) for split, part in given.items()})
+    return {split: cast(Part, given[source][where]) for split, (source, where) in ranges.items()}
+
+
+def _check_enough(name: str, parts: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> None:
+    """Refuse to hold out the last training image of a class."""
+    labels = parts["train"][1]
+    held = held_out(len(labels), {"validation", "test"} - parts.keys())
+    classes = len(np.unique(labels))
+    if held and len(labels) and sum(held.values()) > len(labels) - classes:
+        raise DataError(
+            f"{name} has {len(labels)} images of {classes} classes for training, too few to hold {sum(held.values())} out for"
+            f" {' and '.join(held)}; add images."
+        )
 
 
 def _splits(
@@ -178,16 +233,13 @@ def _splits(
     source: str,
     licence: str,
     notes: tuple[str, ...],
+    pixel_levels: int = 256,
 ) -> Splits:
-    """Hold validation, and test where there is none, out of the (already shuffled) training images."""
-    parts = dict(parts)
-    for split, share, most in (("test", TEST_SHARE, None), ("validation", VALIDATION_SHARE, MOST_VALIDATION)):
-        if split not in parts:
-            images, labels = parts["train"]
-            held = max(1, int(len(images) * share))
-            held = held if most is None else min(held, most)
-            parts["train"] = images[:-held], labels[:-held]
-            parts[split] = images[-held:], labels[-held:]
+    """Hold validation, and test where there is none, out of the (already arranged) training images."""
+    _check_enough(name, parts)
+    all_images = _cut({split: images for split, (images, _) in parts.items()})
+    all_labels = _cut({split: labels for split, (_, labels) in parts.items()})
+    parts = {split: (all_images[split], all_labels[split]) for split in ("train", "validation", "test")}
     for split, (images, _) in parts.items():
         if not len(images):
             raise DataError(f"{name}: the {split} part has no images; fill it, or leave it out to have some held out.")
@@ -215,5 +267,10 @@ def _splits(
             f"{name}: class '{class_names[untrained[0]]}' has images, but none for training; add some, or leave the class out."
         )
     known = tuple(class_names) or tuple(map(str, range(1 + most)))
-    made = {split: ImageDataset(images, labels, known, name=name) for split, (images, labels) in parts.items()}
-    return Splits(made["train"], made["validation"], made["test"], source, licence, notes)
+    made = {split: ImageDataset(images, labels, known, pixel_levels, name) for split, (images, labels) in parts.items()}
+    absent_somewhere = tuple(
+        f"no {split} image is of {', '.join(known[y] for y in missing)}"
+        for split in ("validation", "test")
+        if len(missing := np.setdiff1d(parts["train"][1], parts[split][1]))
+    )
+    return Splits(made["train"], made["validation"], made["test"], source, licence, (*notes, *absent_somewhere))

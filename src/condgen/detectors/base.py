@@ -2,16 +2,21 @@
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Self, SupportsFloat
 
 import torch
 from torch import Tensor
 
-from condgen.classifier import GenerativeClassifier, Prediction, predict
+from condgen.classifier import GenerativeClassifier, Prediction, at_least_float32, images_at_once, predict
 from condgen.config import DetectorSettings, Quantile
 from condgen.data.dataset import ImageDataset, Splits
+from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError
 from condgen.registry import DETECTORS
+from condgen.validation import is_number
+
+BITS_PER_DIM = "bits/dim"
 
 
 class Detector(abc.ABC):
@@ -28,7 +33,7 @@ class Detector(abc.ABC):
         >>> class Entropy(Detector):
         ...     name, unit = "entropy", "nats"
         ...     def score(self, prediction):
-        ...         return -(prediction.log_posterior.exp() * prediction.log_posterior).sum(-1)
+        ...         return torch.special.entr(prediction.log_posterior.exp()).sum(-1)
         >>> Entropy(0.5)
         Entropy(threshold=0.5)
     """
@@ -38,6 +43,9 @@ class Detector(abc.ABC):
 
     class Settings(DetectorSettings):
         """Read from the table `[detector]`; a detector with settings of its own subclasses this."""
+
+    quantile: float | None = None  # of the scores of so many images, where the threshold was estimated from them
+    images: int | None = None
 
     def __init__(self, threshold: float | None = None):
         self._threshold = None if threshold is None else _finite(threshold, self.unit)
@@ -59,6 +67,10 @@ class Detector(abc.ABC):
         """Nats per unit of the score for images of ``dims`` numbers; attacks weigh the detector's margin with it."""
         return 1.0
 
+    def of_uniform(self, dims: int, levels: int) -> float | None:
+        """Its score where log p(x) is that of a uniform model, ``-dims * log(levels)``; ``None`` where it has none."""
+        return math.log2(levels) if self.unit == BITS_PER_DIM else None
+
     @property
     def threshold(self) -> float:
         """In ``unit``.
@@ -72,7 +84,7 @@ class Detector(abc.ABC):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self._threshold = _finite(value, self.unit)
+        self._threshold, self.quantile, self.images = _finite(value, self.unit), None, None
 
     @classmethod
     def at_quantile(cls, scores: Tensor, quantile: float) -> Self:
@@ -82,7 +94,9 @@ class Detector(abc.ABC):
             scores: Of these images, shape ``(N,)``, in ``unit``.
             quantile: Between 0 and 1.
         """
-        return cls(threshold_at(scores, quantile))
+        detector = cls(threshold_at(scores, quantile))
+        detector.quantile, detector.images = float(quantile), scores.numel()
+        return detector
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(threshold={self._threshold})"
@@ -99,12 +113,18 @@ def build_detector(settings: DetectorSettings, classifier: GenerativeClassifier,
     detector = kind.from_settings(settings)
     detector.fit(classifier, splits.train, splits.validation)
     if isinstance(settings.threshold, Quantile):
-        x, _ = splits.validation.batch(slice(None))
-        scores = score(detector, predict(classifier, x), fitting=True)
+        scores = over(classifier, splits.validation, lambda prediction: score(detector, prediction, fitting=True))
         detector.threshold = threshold_at(scores, settings.threshold.quantile)
+        detector.quantile, detector.images = settings.threshold.quantile, len(scores)
     else:
         detector.threshold = settings.threshold
     return detector
+
+
+def over(classifier: GenerativeClassifier, data: ImageDataset, quantity: Callable[[Prediction], Tensor]) -> Tensor:
+    """One number for each image of a data set, shape ``(N,)``, with few images in memory at a time."""
+    parts = (predict(classifier, x) for x, _ in data.batches(images_at_once(classifier.density)))
+    return torch.cat([torch.zeros(0), *map(quantity, parts)])
 
 
 def threshold_at(scores: Tensor, quantile: float) -> float:
@@ -113,14 +133,30 @@ def threshold_at(scores: Tensor, quantile: float) -> float:
     >>> threshold_at(torch.tensor([1.0, 2.0, 3.0]), quantile=0.75)
     2.5
     """
-    if not 0 < quantile <= 1 or scores.numel() == 0:
+    if not is_number(quantile, 0, 1) or quantile == 0 or scores.numel() == 0:
         raise CondgenError(f"quantile {quantile} of {scores.numel()} images: expected 0 < quantile <= 1 and images.")
-    return float(torch.quantile(scores.double(), quantile).item())
+    threshold = float(torch.quantile(scores.double(), quantile).item())
+    if not math.isfinite(threshold):
+        broken = int((~torch.isfinite(scores)).sum())
+        raise CondgenError(
+            f"quantile {quantile} of {scores.numel()} images is {threshold}: {broken} of their scores are no finite numbers;"
+            " give the threshold as a number, or repair the model (testing.check_density says more)."
+        )
+    return threshold
 
 
 def flagged(detector: Detector, prediction: Prediction) -> Tensor:
-    """Which images the detector rejects, shape ``(N,)``, bool. A NaN score is rejected."""
-    return ~(score(detector, prediction) <= detector.threshold)
+    """Which images the detector rejects, shape ``(N,)``, bool."""
+    return rejected(score(detector, prediction), detector.threshold)
+
+
+def rejected(scores: Tensor, threshold: float) -> Tensor:
+    """The rule: a score above the threshold is rejected, one that equals it is accepted, and NaN is rejected.
+
+    >>> rejected(torch.tensor([1.0, 2.0, torch.nan]), 1.0)
+    tensor([False,  True,  True])
+    """
+    return ~(scores <= threshold)
 
 
 def score(detector: Detector, prediction: Prediction, *, fitting: bool = False) -> Tensor:
@@ -139,7 +175,7 @@ def score(detector: Detector, prediction: Prediction, *, fitting: bool = False) 
     if not isinstance(found, Tensor) or found.shape != (number,):
         given = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
         raise CondgenError(f"{type(detector).__name__}.score gave {given}, expected a tensor of shape ({number},).")
-    return found
+    return at_least_float32(found) if found.is_floating_point() else found.float()
 
 
 def check_detector(detector: object, *, fitting: bool = False) -> None:
@@ -156,10 +192,43 @@ def check_detector(detector: object, *, fitting: bool = False) -> None:
         )
 
 
-def summary_of(detector: Detector) -> dict[str, Any]:
-    """Name, unit and threshold, for records."""
+def warnings_of(detector: Detector, density: ClassConditionalDensity) -> list[str]:
+    """Why its threshold means little on images of this density: sentences, none where nothing is wrong.
+
+    >>> from condgen import DiagonalGaussian, LikelihoodThreshold
+    >>> print(warnings_of(LikelihoodThreshold(8.6), DiagonalGaussian(torch.rand(2, 1, 4, 4)))[0].split(":")[0])
+    the threshold of 8.60 bits/dim lets a uniform model pass (8.00 for 256 levels)
+    """
+    found, threshold, unit = [], float(detector.threshold), getattr(detector, "unit", "")
+    uniform = None
+    if isinstance(detector, Detector) and density.pixel_levels is not None:
+        uniform = detector.of_uniform(density.dims, density.pixel_levels)
+    if uniform is not None and uniform <= threshold:
+        found.append(
+            f"the threshold of {threshold:.2f} {unit} lets a uniform model pass ({uniform:.2f} for {density.pixel_levels}"
+            " levels): it hardly rejects an image for being unlikely. Train longer, or give a lower threshold."
+        )
+    quantile, images = (getattr(detector, key, None) for key in ("quantile", "images"))
+    if quantile is not None and images is not None and quantile < 1 and _needed(quantile) > images:
+        most = math.floor(1e4 * (1 - 1 / images)) / 1e4
+        found.append(
+            f"the threshold is the {quantile:g} quantile of {images} validation images, about the largest of their scores:"
+            f" {_needed(quantile)} images support it. Use more, or a quantile of {most:g} at most."
+        )
+    return found
+
+
+def _needed(quantile: float) -> int:
+    """Images of which at least one lies above a quantile below 1, which is their largest score by definition."""
+    return math.ceil(1 / (1 - quantile) - 1e-6)
+
+
+def summary_of(detector: Detector, density: ClassConditionalDensity | None = None) -> dict[str, Any]:
+    """Name, unit and threshold, for records; with a density the :func:`warnings_of` both, where there are any."""
     name = getattr(detector, "name", "") or type(detector).__name__
-    return {"name": name, "unit": getattr(detector, "unit", ""), "threshold": float(detector.threshold)}
+    noted = {"name": name, "unit": getattr(detector, "unit", ""), "threshold": float(detector.threshold)}
+    found = [] if density is None else warnings_of(detector, density)
+    return {**noted, "warnings": found} if found else noted
 
 
 def scale_of(detector: Detector, dims: int) -> float:

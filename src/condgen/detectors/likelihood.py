@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from condgen.classifier import Prediction
-from condgen.detectors.base import Detector
+from condgen.detectors.base import BITS_PER_DIM, Detector
 from condgen.registry import DETECTORS
 
 
@@ -23,7 +23,7 @@ class LikelihoodThreshold(Detector):
     """
 
     name: ClassVar[str] = "likelihood"
-    unit: ClassVar[str] = "bits/dim"
+    unit: ClassVar[str] = BITS_PER_DIM
 
     class Settings(Detector.Settings):
         """A threshold on bits/dim."""

@@ -1,12 +1,14 @@
 """Two-sided typicality: too likely is as suspicious as too unlikely."""
 
+import math
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
-from condgen.classifier import GenerativeClassifier, Prediction, predict
+from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.dataset import ImageDataset
-from condgen.detectors.base import Detector
+from condgen.detectors.base import Detector, over
 from condgen.errors import CondgenError
 from condgen.registry import DETECTORS
 
@@ -32,7 +34,16 @@ class Typicality(Detector):
     def fit(self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset) -> None:
         if not len(validation):
             raise CondgenError(f"{validation.name} has no validation images to estimate the mean log-likelihood from.")
-        self.mean = predict(classifier, validation.batch(slice(None))[0]).log_marginal.mean()
+        mean = over(classifier, validation, lambda prediction: prediction.log_marginal).mean()
+        if not torch.isfinite(mean):
+            raise CondgenError(
+                f"the mean log-likelihood of {len(validation)} validation images is {mean:g}: the model finds some of them"
+                " impossible, or answers NaN; use another detector, or repair it (testing.check_density says more)."
+            )
+        self.mean = mean
+
+    def of_uniform(self, dims: int, levels: int) -> float | None:
+        return None if self.mean is None else abs(-dims * math.log(levels) - float(self.mean))
 
     def score(self, prediction: Prediction) -> Tensor:
         if self.mean is None:

@@ -4,7 +4,8 @@ from condgen.experiments.auditing import audit, audit_model, is_current
 from condgen.experiments.building import Experiment, build, open_data
 from condgen.experiments.fitting import fit
 from condgen.experiments.inspecting import check, sample, summarize
-from condgen.experiments.subjects import load_classifier, subject_of
+from condgen.experiments.scoring import score_files
+from condgen.experiments.subjects import subject_of
 from condgen.experiments.training import is_begun, is_trained, train
 
 __all__ = [
@@ -17,9 +18,9 @@ __all__ = [
     "is_begun",
     "is_current",
     "is_trained",
-    "load_classifier",
     "open_data",
     "sample",
+    "score_files",
     "subject_of",
     "summarize",
     "train",

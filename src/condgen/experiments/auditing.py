@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from condgen.audits.audit import Audit
-from condgen.audits.records import Record
+from condgen.audits.records import Record, audit_lock
 from condgen.audits.subject import Subject
 from condgen.classifier import GenerativeClassifier
 from condgen.config import SubjectConfig, replaced
@@ -15,10 +15,12 @@ from condgen.config.older import upgraded
 from condgen.data.dataset import Splits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError, RunError
-from condgen.experiments.building import at_its_place, build_classifier, enough_memory, images_of, open_data
+from condgen.experiments.building import at_its_place, enough_memory, images_of, open_data
 from condgen.experiments.subjects import subject_of
+from condgen.files import as_path, check_writable
 from condgen.registry import AUDITS
 from condgen.runs import RecordFolder
+from condgen.runs.restoring import build_classifier
 
 
 def audit(
@@ -52,7 +54,9 @@ def audit(
         ConfigError: If an audit is not known, or a setting is given that none of the audits reads.
         CondgenError: If an audit cannot be made, after all others have been.
     """
-    asked = None if only is None else _ordered(only)
+    if not isinstance(folder, RecordFolder):
+        raise RunError(f"a {type(folder).__name__} was given for the run to audit; give Run.open(path).")
+    asked = None if only is None else _ordered([only] if isinstance(only, str) else only)
     config = replaced(config or folder.config, overrides, ("detector", "audit"))
     _check_read(asked, overrides)
     subject = subject_of(folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet)
@@ -98,7 +102,8 @@ def audit_model(
         ConfigError: If the factory cannot be called.
         RunError: If ``path`` holds something else.
     """
-    path, config = Path(path), at_its_place(config)
+    path, config = as_path(path), at_its_place(config)
+    check_writable(path, replace_directory=True)
     splits = open_data(config, data_dir)
     model = build_classifier(config.model, images_of(splits), config.seed)
     if path.exists():
@@ -131,12 +136,12 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
     kind: Audit = AUDITS.get(name)
     if not _can_be_put_to(subject, kind):
         raise CondgenError(f"{type(subject.classifier.density).__name__} cannot be sampled from; give it a `sample` method.")
-    start = time.monotonic()
-    with enough_memory(subject.classifier.density):
+    with audit_lock(folder.records, kind.name), enough_memory(subject.classifier.density):
+        start = time.monotonic()
         made = kind.make(replace(subject, directory=folder.records / kind.name), config.audit_settings(name))
-    origin = {**subject.origin, **_settings_of(kind, name, config), "seconds": round(time.monotonic() - start, 1)}
-    record = replace(made, origin=origin)
-    record.save(folder.records)
+        origin = {**subject.origin, **_settings_of(kind, name, config), "seconds": round(time.monotonic() - start, 1)}
+        record = replace(made, origin=origin)
+        record.save(folder.records)
     return record
 
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 import torch
 
 from condgen.classifier import GenerativeClassifier
-from condgen.config import Config, Images, ModelSettings, SubjectConfig
+from condgen.config import Config, Images, SubjectConfig
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import located, open_dataset
 from condgen.data.dataset import Splits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError, RunError, TrainingError, out_of_memory
-from condgen.models.own import OwnModel
+from condgen.runs.restoring import build_classifier
 from condgen.training.loader import steps_per_epoch
 from condgen.training.steps import TrainingStep
 
@@ -61,26 +61,9 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
     return Experiment(classifier, step, splits, Augmentation(config.data.crop_padding, config.data.flip))
 
 
-def build_density(settings: ModelSettings, images: Images, seed: int) -> ClassConditionalDensity:
-    """The density that the settings describe, which remembers them."""
-    density = settings.build(images, seed)
-    density.settings = settings
-    return density
-
-
-def build_classifier(settings: ModelSettings, images: Images, seed: int) -> GenerativeClassifier:
-    """Bayes' rule over the density that the settings describe, or the classifier that a factory of one's own returns."""
-    if not isinstance(settings, OwnModel):
-        return GenerativeClassifier(build_density(settings, images, seed))
-    made = settings.call(images, seed)
-    classifier = made if isinstance(made, GenerativeClassifier) else GenerativeClassifier(made)
-    classifier.density.settings = settings
-    return classifier
-
-
 def open_data(config: SubjectConfig, data_dir: Path | None = None) -> Splits:
     """The data set that ``config`` names."""
-    return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size)
+    return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size, seed=config.data.split_seed)
 
 
 def at_its_place(config: Kind) -> Kind:
@@ -97,6 +80,8 @@ def images_of(splits: Splits, *, hashed: bool = False) -> Images:
         classes=data.num_classes,
         levels=data.pixel_levels,
         class_names=list(data.class_names),
+        counts=data.class_counts(),
+        notes=list(splits.notes),
         sha256={part: images.sha256() for part, images in splits.items()} if hashed else {},
     )
 
@@ -111,8 +96,10 @@ def check_images_of(config: SubjectConfig, splits: Splits, origin: Path) -> None
     if before is None:
         return
     now = images_of(splits, hashed=bool(before.sha256))
-    now = now.model_copy(update={"class_names": before.class_names})
+    names = now.class_names
+    now = now.model_copy(update={"class_names": before.class_names, "counts": before.counts, "notes": before.notes})
     if before == now:
+        _check_order(before.class_names, names, origin, splits)
         return
     was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
     differs = f"images of {was}, but {splits.name} now has {found}"
@@ -120,6 +107,16 @@ def check_images_of(config: SubjectConfig, splits: Splits, origin: Path) -> None
         parts = [part for part, sha256 in now.sha256.items() if before.sha256.get(part) != sha256]
         differs = f"other images than {splits.name} now has: those for {' and '.join(parts)} differ"
     raise RunError(f"{origin} was trained on {differs}; restore those images (--data-dir), or train a new run.")
+
+
+def _check_order(before: list[str], now: list[str], origin: Path, splits: Splits) -> None:
+    """Refuse a number that stood for another of the same classes; a class may get another name."""
+    for label, (was, name) in enumerate(zip(before, now, strict=False)):
+        if was != name and name in before:
+            raise RunError(
+                f"{origin} was trained with '{was}' as class {label}, which is '{name}' in {splits.name} now; number the"
+                " classes as before."
+            )
 
 
 @contextmanager

@@ -8,14 +8,16 @@ from rich.console import Console
 
 from condgen import machine
 from condgen.classifier import GenerativeClassifier
-from condgen.config import Config, Data, DetectorSettings, ModelSettings, ObjectiveSettings, Training
-from condgen.config.validation import chosen
+from condgen.config import Config, Data, ModelSettings, ObjectiveSettings, Training
+from condgen.config.section import named
+from condgen.config.validation import chosen, section_of
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import Splits, check_fits
 from condgen.density import ClassConditionalDensity
-from condgen.errors import CondgenError, ConfigError
+from condgen.errors import CondgenError, ConfigError, DataError
 from condgen.experiments.building import Experiment, at_its_place, images_of
-from condgen.experiments.training import reopen, run_training
+from condgen.experiments.training import check_minutes, reopen, run_training
+from condgen.files import as_path
 from condgen.models.own import OwnModel
 from condgen.runs import Run
 from condgen.training.loader import steps_per_epoch
@@ -69,25 +71,30 @@ def fit(
         >>> run.epochs_done
         1
     """
+    check_minutes(minutes)
+    place, path = machine.prepare_device(device), as_path(directory)
+    if not resume:
+        Run.check_free(path)
+    if not isinstance(splits, Splits):
+        raise DataError(f"splits is a {type(splits).__name__}, expected Splits; `open_dataset` returns them.")
     classifier = model if isinstance(model, GenerativeClassifier) else GenerativeClassifier(model)
     density = classifier.density
     check_model(density)
     for part in (splits.train, splits.validation):
         check_fits(part, density)
-    config = at_its_place(
-        Config(
-            data=data or Data(name=splits.name),
-            model=_model_settings(density, built_by, splits, seed),
-            objective=_objective(objective),
-            detector=cast(DetectorSettings, chosen("detector", {}, "fit")),
-            training=training if isinstance(training, Training) else Training.model_validate(dict(training or {})),
-            seed=seed,
-        )
-    )
+    settings = _model_settings(density, built_by, splits, seed)
+    page = {
+        "data": Data(name=splits.name) if data is None else data,
+        "model": settings.model_copy(update={"class_prior": classifier.class_prior}),
+        "objective": _objective(objective),
+        "detector": chosen("detector", {}, "fit"),
+        "training": section_of(Training, {} if training is None else training, "fit", "training"),
+        "seed": seed,
+    }
+    config = at_its_place(section_of(Config, page, "fit"))
     number = steps_per_epoch(splits.train, config.training)
-    path = Path(directory)
     run = reopen(path, config) if resume else None
-    classifier.to(machine.prepare_device(device))
+    classifier.to(place)
     step = config.objective.step(classifier, config.training, number)
     augmentation = Augmentation(config.data.crop_padding, config.data.flip)
     run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
@@ -99,7 +106,7 @@ def fit(
 def _objective(objective: ObjectiveSettings | Mapping[str, Any] | str) -> ObjectiveSettings:
     if isinstance(objective, ObjectiveSettings):
         return objective
-    table = objective if isinstance(objective, str) else dict(objective)
+    table = dict(objective) if isinstance(objective, Mapping) else objective
     return cast(ObjectiveSettings, chosen("objective", table, "fit"))
 
 
@@ -114,7 +121,7 @@ def _model_settings(
         return density.settings
     kind = type(density)
     table = built_by if built_by is not None else f"{kind.__module__}:{kind.__qualname__}"
-    settings = table if isinstance(table, ModelSettings) else OwnModel.model_validate(table)
+    settings = table if isinstance(table, ModelSettings) else section_of(OwnModel, named(table), "fit", "built_by")
     try:
         again = settings.build(images_of(splits), seed)
         _check_same(again, density, settings.name)

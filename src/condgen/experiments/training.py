@@ -1,14 +1,16 @@
 """Train a run from its beginning, or continue it from its newest checkpoint."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from condgen import machine
 from condgen.config import Config
-from condgen.errors import RunError
+from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.experiments.building import Experiment, at_its_place, build, check_images_of, enough_memory, images_of, open_data
-from condgen.runs import Run
+from condgen.files import as_path
+from condgen.runs import Restored, Run
 from condgen.training.loop import fit_step
 from condgen.training.resuming import LENGTH, is_finished, may_grow
 
@@ -38,7 +40,12 @@ def train(
         ConfigError: If the device cannot do what the configuration asks for.
         RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
     """
-    place, path = machine.prepare_device(device), Path(path)
+    check_minutes(minutes)
+    place, path = machine.prepare_device(device), as_path(path)
+    if not isinstance(config, Config):
+        raise ConfigError(f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns one.")
+    if not resume:
+        Run.check_free(path)
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
     splits = open_data(config, data_dir)
@@ -48,6 +55,16 @@ def train(
     run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
     run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
     return run
+
+
+def check_minutes(minutes: object) -> None:
+    """Refuse what is no limit of time.
+
+    Raises:
+        ConfigError: If it is no number of minutes.
+    """
+    if minutes is not None and not (isinstance(minutes, int | float) and minutes >= 0):
+        raise ConfigError(f"minutes is {minutes!r}, expected a number from 0 on, or None for no limit.")
 
 
 def run_training(experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool) -> None:
@@ -65,6 +82,14 @@ def run_training(experiment: Experiment, run: Run, *, resume: bool, minutes: flo
             minutes=minutes,
             quiet=quiet,
         )
+        if training_is_done(run):
+            _keep_detector(experiment, run)
+
+
+def _keep_detector(experiment: Experiment, run: Run) -> None:
+    """Fit the detector while the data is open, so that the run can be used without; audits tell a problem with it."""
+    with suppress(CondgenError):
+        run.fit_detector(Restored(experiment.classifier, run.weights_sha256), experiment.splits)
 
 
 def resolved(config: Config, device: str = "cpu") -> Config:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from condgen.density import ClassConditionalDensity
+from condgen.errors import CondgenError
 from condgen.models.distributions import GAUSSIAN, log_prob
+from condgen.validation import check_tensor, is_number
 
 
 class DiagonalGaussian(ClassConditionalDensity):
@@ -29,6 +31,11 @@ class DiagonalGaussian(ClassConditionalDensity):
 
     def __init__(self, mean: Tensor, scale: float = 0.2, pixel_levels: int = 256):
         super().__init__()
+        check_tensor(mean, "mean")
+        if mean.ndim < 2 or not mean.is_floating_point() or not torch.isfinite(mean).all():
+            raise CondgenError(f"mean is {mean.dtype} of shape {tuple(mean.shape)}, expected finite numbers of shape (C, ...).")
+        if not (is_number(scale) and scale > 0):
+            raise CondgenError(f"scale is {scale!r}, expected a positive number.")
         self.num_classes, *shape = mean.shape
         self.event_shape = tuple(shape)
         self.pixel_levels: int = pixel_levels
@@ -43,5 +50,7 @@ class DiagonalGaussian(ClassConditionalDensity):
     @classmethod
     def fitted(cls, x: Tensor, label: Tensor, pixel_levels: int = 256) -> "DiagonalGaussian":
         """Maximum likelihood: the mean of each class and the scale that all of them share."""
+        if missing := sorted(set(range(int(label.max()) + 1)) - set(label.tolist())):
+            raise CondgenError(f"classes {missing} have no image to take a mean of; leave them out of the numbering.")
         mean = torch.stack([x[label == y].mean(0) for y in range(int(label.max()) + 1)])
         return cls(mean, (x - mean[label]).std().item(), pixel_levels)

@@ -93,7 +93,7 @@ def _saved_bytes(density: ClassConditionalDensity, x: torch.Tensor) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         alive = density.class_log_prob(x)
     total = sum(kept.values())
     del alive

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from condgen.data.dataset import ImageDataset
 from condgen.errors import ConfigError
-from condgen.files import written_whole
+from condgen.files import check_writable, written_whole
 
 DOTS_PER_INCH = 150
 INCHES_PER_IMAGE = 0.45
@@ -52,15 +52,26 @@ def draw_image(axes: Any, image: NDArray[np.floating], cell: tuple[float, float,
     axes.set_axis_off()
 
 
+def check_picture(path: Path) -> None:
+    """Refuse, before the work, a place where no PNG file can be written.
+
+    Raises:
+        ConfigError: If the name is that of another kind of file.
+        CondgenError: If the place cannot be written to.
+    """
+    check_writable(path)
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path} would be a PNG file; give it a name that ends in .png.")
+
+
 def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) -> None:
     """Write :func:`image_grid` to a PNG file.
 
     Raises:
         ConfigError: If the name is that of another kind of file.
     """
+    check_picture(path)
     with written_whole(path) as work:
-        if path.suffix.lower() != ".png":
-            raise ConfigError(f"{path} would be a PNG file; give it a name that ends in .png.")
         image_grid(images, row_names).savefig(work, format="png", dpi=DOTS_PER_INCH)
 
 

@@ -1,10 +1,12 @@
-"""How the numbers of a page were made: data, model, training, weights and versions."""
+"""How the numbers of a page were made: data, model, training, weights, versions, and the settings that differ."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from condgen.audits.records import Record
 from condgen.reports.selection import Selection
-from condgen.reports.tables import Table
+from condgen.reports.tables import MISSING, Table
 from condgen.runs import RecordFolder, Run
 
 COLUMNS = (
@@ -26,6 +28,39 @@ def origins_table(models: Sequence[Selection]) -> Table:
     rows = tuple(_row(model) for model in models)
     numbers = tuple(dict(zip(COLUMNS, row, strict=True)) for row in rows)
     return Table("origins", "How these numbers were made", "", COLUMNS, rows, numbers)
+
+
+def differences_table(models: Sequence[Selection]) -> Table:
+    """A row for each model, a column for each setting in which they differ; no row where they agree."""
+    settings = {model.name: _settings(model) for model in models}
+    keys = dict.fromkeys(key for found in settings.values() for key in found)
+    differ = [key for key in keys if any(found.get(key) != settings[models[0].name].get(key) for found in settings.values())]
+    rows = tuple((name, *(found.get(key, MISSING) for key in differ)) for name, found in settings.items())
+    numbers = tuple({"model": name, **{key: found.get(key) for key in differ}} for name, found in settings.items())
+    caption = f"{MISSING}: a model that has no such setting, or did not note it."
+    kept = slice(None) if differ else slice(0)
+    return Table("settings", "Settings that differ", caption, ("model", *differ), rows[kept], numbers[kept])
+
+
+def _settings(model: Selection) -> dict[str, str]:
+    """All settings that are noted, as text: those of the folder, and those that its records were made with."""
+    page: dict[str, Any] = {}
+    if isinstance(model.source, RecordFolder):
+        page = model.source.config.model_dump(mode="json", exclude={"preset", "images", "audit"})
+    audits = {}
+    for audit in model.audits_made():
+        origin = model.record(audit).origin
+        page |= {key: origin[key] for key in ("seed", "detector", "versions", "device") if key in origin}
+        audits[audit] = origin.get("settings", {})
+    return dict(_flat({**page, "audit": audits}))
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for inner, held in value.items():
+            yield from _flat(held, f"{key}.{inner}" if key else str(inner))
+    elif value is not None:
+        yield key, value if isinstance(value, str) else json.dumps(value)
 
 
 def _row(model: Selection) -> tuple[str, ...]:

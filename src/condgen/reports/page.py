@@ -7,24 +7,25 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
 from condgen.errors import CondgenError, RunError
-from condgen.files import written_whole
+from condgen.files import as_path, written_whole
 from condgen.reports.audited import Audited, in_order
 from condgen.reports.detectors import detector_noted
 from condgen.reports.figures import STYLE
 from condgen.reports.layout import PagePart, PageSection, Panel
-from condgen.reports.origins import origins_table
+from condgen.reports.origins import differences_table, origins_table
+from condgen.reports.ownership import ENTRIES, check_replaceable
 from condgen.reports.sections import Part, section_of
 from condgen.reports.selection import Selection, not_run_table, select
 
 DOTS_PER_INCH = 200
 REM_PER_INCH = 6.4  # the largest size of figures on the page, so that their text is of one size
-ENTRIES = ("figures", "tables", "index.html")
 RECOMPUTED = (
     " The records were recomputed for the detector's threshold {threshold:g}; of the paths between classes, those are"
     " shown whose ends both this and the audit's own threshold accept."
@@ -48,7 +49,7 @@ def write_report(
     Args:
         models: Folders with records (:class:`condgen.Run`, :func:`condgen.runs.open_folder`) and
             models of your own (:class:`condgen.AuditedModel`), in the order in which they are shown.
-        directory: Made if missing; of what is in it, only these three are replaced.
+        directory: Made if missing; of what is in it, only a former report's files are replaced.
         counterexample: Add Section 2's counterexample.
         threshold: Recompute the records for this threshold of the detector, in the detector's unit.
             Records for which that is impossible are left out and listed.
@@ -58,13 +59,14 @@ def write_report(
         The path of the page.
 
     Raises:
-        CondgenError: If there is no model, or something of these names that no report wrote.
+        CondgenError: If there is no model, something of these names that no report wrote, or a place that cannot
+            be written to.
         RunError: If a model has no record, a record is damaged, or the records of one model are of
             different weights or detectors; nothing is written then.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     _check_models(models)
-    _check_free(directory)
+    check_replaceable(directory)
     with _records_of_this_version():
         selections = [select(model, threshold) for model in models]
     with (
@@ -75,11 +77,17 @@ def write_report(
         work = Path(temporary)
         files = _Files(work)
         parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
+        parts += [files.saved(part) for part in _provenance(selections)]
         page = _environment().get_template("page.html.j2")
         note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)
-        text = page.render(question=_question(selections), verdict=_verdict(selections) + note, parts=parts)
+        text = page.render(
+            question=_question(selections),
+            verdict=_verdict(selections) + note,
+            parts=parts,
+            written=" ".join(map(quote, sorted(files.written))),
+        )
         (work / "index.html").write_text(text)
-        for entry in ENTRIES:
+        for entry in ENTRIES:  # the page last: it says what the others hold
             with written_whole(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
@@ -99,20 +107,20 @@ def _check_models(models: Sequence[Audited]) -> None:
         raise CondgenError(f"two of the models have the same name ({', '.join(names)}); report them apart.")
 
 
-def _check_free(directory: Path) -> None:
-    """A report is replaced by the next one; nothing else is."""
-    page = directory / "index.html"
-    taken = [entry for entry in ENTRIES if (directory / entry).exists()]
-    if taken and not (page.is_file() and "condgen" in page.read_text(errors="replace")):
-        raise CondgenError(f"{directory} has {' and '.join(taken)} that no report wrote; choose another --out.")
-
-
 @contextmanager
 def _records_of_this_version() -> Iterator[None]:
+    """A record that cannot be shown is one sentence."""
     try:
         yield
     except KeyError as error:
         raise RunError(f"a record has no {error}: it is damaged, or of another version; audit the run again.") from error
+    except CondgenError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise RunError(
+            f"a record cannot be shown ({type(error).__name__}: {error}): it is damaged, or of another version; audit the run"
+            " again."
+        ) from error
 
 
 def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[PagePart]) -> Iterator[PagePart]:
@@ -131,8 +139,13 @@ def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[Pa
         from condgen.reports.theory_section import counterexample_section
 
         yield counterexample_section()
-    origins = origins_table(models)
-    yield PageSection(origins.title, origins)
+
+
+def _provenance(models: Sequence[Selection]) -> Iterator[PagePart]:
+    """How the numbers were made, and in which settings the models differ."""
+    for table in (origins_table(models), differences_table(models)):
+        if table.rows:
+            yield PageSection(table.title, table)
 
 
 def _audits(models: Sequence[Selection]) -> list[str]:
@@ -172,13 +185,16 @@ class _Files:
     def __init__(self, directory: Path):
         self.directory = directory
         self.taken: set[str] = set()
+        self.written: set[str] = set()
         for folder in ("figures", "tables"):
             (directory / folder).mkdir()
 
     def saved(self, part: PagePart) -> dict[str, object]:
         """A part for the template, its table and figures saved."""
         if part.table:
-            part.table.save(self.directory / "tables", self._free("tables", part.table.name))
+            stem = self._free("tables", part.table.name)
+            part.table.save(self.directory / "tables", stem)
+            self.written |= {f"tables/{stem}.{kind}" for kind in ("csv", "json")}
         panels = [
             {
                 "name": name,
@@ -205,10 +221,9 @@ class _Files:
         stem, buffer = self._free("figures", name), io.StringIO()
         figure.savefig(buffer, format="svg", metadata=METADATA)
         figure.set_layout_engine("none")  # keep the layout
-        with written_whole(self.directory / "figures" / f"{stem}.svg") as path:
-            path.write_text(buffer.getvalue())
-        with written_whole(self.directory / "figures" / f"{stem}.png") as path:
-            figure.savefig(path, format="png", dpi=DOTS_PER_INCH)
+        self.written |= {f"figures/{stem}.{kind}" for kind in ("svg", "png")}
+        (self.directory / "figures" / f"{stem}.svg").write_text(buffer.getvalue())
+        figure.savefig(self.directory / "figures" / f"{stem}.png", format="png", dpi=DOTS_PER_INCH)
         encoded = base64.b64encode(buffer.getvalue().encode()).decode()
         return f"data:image/svg+xml;base64,{encoded}"
 

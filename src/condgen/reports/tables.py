@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condgen.files import written_whole
+from condgen.files import as_json, written_whole
 from condgen.reports.audited import Audited
 
 Summary = Mapping[str, Any]
 MISSING = "–"
+INTERVAL = "_ci"  # after the name of a number: its 95 % interval
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Table:
         caption: Below it.
         columns: Their heads.
         rows: Cells as text, one for each column.
-        numbers: The same as numbers, for the JSON file.
+        numbers: The same as numbers, for the files.
     """
 
     name: str
@@ -40,12 +41,37 @@ class Table:
         return tuple(any(row[number][:1].isalpha() for row in self.rows) for number in range(len(self.columns)))
 
     def save(self, directory: Path, name: str = "") -> None:
-        """Write ``<name>.csv`` (the cells) and ``<name>.json`` (the numbers)."""
-        name = name or self.name
-        with written_whole(directory / f"{name}.csv") as path, path.open("w", newline="") as file:
-            csv.writer(file).writerows([self.columns, *self.rows])
+        """Write ``<name>.csv``, one number or text per cell, and ``<name>.json``, which has the lists as well."""
+        name, numbers = name or self.name, as_json(self.numbers)
+        lines = [cells(line) for line in numbers]
+        columns = list(dict.fromkeys(column for line in lines for column in line))
+        with written_whole(directory / f"{name}.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(lines)
         with written_whole(directory / f"{name}.json") as path:
-            path.write_text(json.dumps(self.numbers, indent=1) + "\n")
+            path.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def cells(numbers: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Numbers as the cells of one line: the ends of an interval apart, without lists of numbers, texts of a list together.
+
+    >>> cells({"n": 2, "share": 0.5, "share_ci": [0.1, 0.9], "detector": {"name": "likelihood"}, "curve": [1, 2, 3]})
+    {'n': 2, 'share': 0.5, 'share_low': 0.1, 'share_high': 0.9, 'detector.name': 'likelihood'}
+    """
+    line: dict[str, Any] = {}
+    for key, value in numbers.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            line |= cells(value, f"{name}.")
+        elif not isinstance(value, list):
+            line[name] = "" if value is None else value
+        elif key.endswith(INTERVAL) and len(value) == 2:
+            stem = name.removesuffix(INTERVAL)
+            line |= {f"{stem}_low": value[0], f"{stem}_high": value[1]}
+        elif value and all(isinstance(item, str) for item in value):
+            line[name] = "; ".join(value)
+    return line
 
 
 def summaries_of(models: Sequence[Audited], audit: str) -> dict[str, Summary]:

@@ -40,22 +40,18 @@ class Estimates:
         runs: Where to look for runs and records of the same kind.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda" or "auto".
-        timed: Whether to time a step of models of which there is no run.
     """
 
-    def __init__(self, runs: Iterable[Run], data_dir: Path | None, device: str, *, timed: bool):
-        self.runs, self.data_dir, self.timed = list(runs), data_dir, timed
-        self.device = device
+    def __init__(self, runs: Iterable[Run], data_dir: Path | None, device: str):
+        self.runs, self.data_dir, self.device = list(runs), data_dir, device
         self.left = SECONDS_TO_TIME
         self.known: dict[str, tuple[float, int] | None] = {}
 
-    def training(self, config: Config, begun: Run | None) -> float | None:
-        """Seconds that a training still takes; ``None`` if there is nothing to judge by."""
-        key = json.dumps(
-            [config.data.model_dump(mode="json"), config.model.model_dump(mode="json"), config.training.batch_size]
-        )
+    def training(self, config: Config, begun: Run | None, *, timed: bool = False) -> float | None:
+        """Seconds that a training still takes; ``None`` if it is like no other and not timed either."""
+        key = f"{config.data!r} {config.model!r} {config.training.batch_size} {timed}"
         if key not in self.known:
-            self.known[key] = self._logged(config) or self._timed(config)
+            self.known[key] = self._logged(config) or (self._timed(config) if timed else None)
         found = self.known[key]
         if found is None:
             return None
@@ -92,7 +88,7 @@ class Estimates:
 
     def _timed(self, config: Config) -> tuple[float, int] | None:
         """The same from the second of two steps on a few images; what fails here fails in the step, with its error."""
-        if not self.timed or self.left <= 0:
+        if self.left <= 0:
             return None
         start = time.monotonic()
         try:

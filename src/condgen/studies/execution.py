@@ -102,7 +102,7 @@ def run_study(
     until = None if options.minutes is None else time.time() + 60 * options.minutes
     folder = folder.resolve()
     data_dir = options.data_dir and options.data_dir.resolve()
-    plan = make_plan(study, folder, data_dir, options.device, timed=options.scheduler is None)
+    plan = make_plan(study, folder, data_dir, options.device, timed="" if options.scheduler else options.only)
     steps = plan.pending(options.only)
     setting = Setting(folder, data_dir, options.device, options.threads_of_a_step, until)
     with _workers(options, len(steps)) as (executor, jobs):

@@ -12,9 +12,10 @@ from condgen.errors import ConfigError, nearest
 from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.studies.estimates import metrics_lines
+from condgen.studies.labels import flat
 from condgen.studies.plan import Plan, PlannedRun, PlannedStep
 from condgen.studies.steps import TRAINING, note
-from condgen.studies.study import flat, source_of
+from condgen.studies.study import source_of
 
 # over the epochs of a log; of other numbers, the last counts
 REDUCED: dict[str, Callable[[Sequence[float]], float]] = {"images_per_second": statistics.median, "gradient_norm": max}

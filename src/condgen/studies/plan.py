@@ -69,8 +69,7 @@ class Plan:
         Raises:
             ConfigError: If the pattern matches no step of the study.
         """
-        steps = [(planned, run) for run in self.runs for planned in run.steps]
-        matched = [(p, run) for p, run in steps if fnmatchcase(p.step.label, only) or fnmatchcase(p.step.name, only)]
+        matched = [(planned, run) for run in self.runs for planned in run.steps if _matches(planned.step, only)]
         if not matched:
             labels = ", ".join(run.run.label for run in self.runs)
             raise ConfigError(f"--only '{only}' matches no step; runs: {labels}; a step is RUN/{TRAINING} or RUN/AUDIT.")
@@ -84,7 +83,7 @@ class Plan:
         return sum(time for time in times if time is not None), sum(time is None for time in times)
 
 
-def make_plan(study: Study, folder: Path, data_dir: Path | None = None, device: str = "cpu", *, timed: bool = False) -> Plan:
+def make_plan(study: Study, folder: Path, data_dir: Path | None = None, device: str = "cpu", *, timed: str = "") -> Plan:
     """What is done of a study and what is to do.
 
     A training is done if a run under ``folder/runs`` has these settings, data and all steps, whatever its name; an
@@ -95,30 +94,34 @@ def make_plan(study: Study, folder: Path, data_dir: Path | None = None, device: 
         folder: Where its runs are.
         data_dir: As for :func:`condgen.open_dataset`.
         device: Where steps will run, for estimates.
-        timed: Time a training step of models that were never trained here.
+        timed: Time a training step of the models that were never trained here, of runs that this pattern matches.
     """
     folders = _Folders(folder.resolve() / "runs", data_dir)
     places = [(run, folders.find(run)) for run in study.runs]
-    estimates = Estimates(folders.existing.values(), data_dir, device, timed=timed)
-    runs = (_planned(run, path, folders.existing.get(path), estimates) for run, path in places)
+    estimates = Estimates(folders.existing.values(), data_dir, device)
+    runs = (_planned(run, path, folders.existing.get(path), estimates, timed) for run, path in places)
     return Plan(study, folder.resolve(), tuple(runs))
 
 
-def _planned(run: StudyRun, path: Path, begun: Run | None, estimates: Estimates) -> PlannedRun:
+def _planned(run: StudyRun, path: Path, begun: Run | None, estimates: Estimates, timed: str) -> PlannedRun:
     config = at_its_place(run.config)
-    steps = [_training(Step(run.label, config, path, TRAINING), begun, estimates)]
+    training, *audits = (Step(run.label, config, path, what) for what in (TRAINING, *run.audits))
+    steps = [_training(training, begun, estimates, any(_matches(step, timed) for step in (training, *audits)))]
     trained = begun if steps[0].state == "done" else None
-    steps += [_audit(Step(run.label, config, path, audit), trained, estimates) for audit in run.audits]
+    steps += [_audit(audit, trained, estimates) for audit in audits]
     return PlannedRun(run, path, tuple(steps))
 
 
-def _training(step: Step, begun: Run | None, estimates: Estimates) -> PlannedStep:
-    if begun is None:
-        return PlannedStep(step, "to do", seconds=estimates.training(step.config, None))
-    version = begun.config.versions.get("condgen", "")
-    if experiments.is_trained(begun.path, step.config):
+def _matches(step: Step, pattern: str) -> bool:
+    return fnmatchcase(step.label, pattern) or fnmatchcase(step.name, pattern)
+
+
+def _training(step: Step, begun: Run | None, estimates: Estimates, timed: bool) -> PlannedStep:
+    version = begun.config.versions.get("condgen", "") if begun else ""
+    if begun and experiments.is_trained(begun.path, step.config):
         return PlannedStep(step, "done", version, 0.0)
-    return PlannedStep(step, "begun", version, estimates.training(step.config, begun))
+    seconds = estimates.training(step.config, begun, timed=timed)
+    return PlannedStep(step, "begun" if begun else "to do", version, seconds)
 
 
 def _audit(step: Step, trained: Run | None, estimates: Estimates) -> PlannedStep:

@@ -32,6 +32,7 @@ class _Queue:
         ready = [step for step in self.waiting if step.is_training or step.path not in trainings]
         self.waiting = [step for step in self.waiting if step not in ready]
         for step in ready:
+            note(self.setting.folder, step, "running").unlink(missing_ok=True)  # of a call that was killed
             self.running[self.executor.submit(take, step, self.setting)] = step
 
     def end(self, step: Step, outcome: Outcome) -> None:

@@ -17,7 +17,7 @@ from condgen.config import Config
 from condgen.errors import CondgenError
 from condgen.files import written_whole
 from condgen.runs import Run
-from condgen.studies.study import file_name
+from condgen.studies.labels import file_name
 
 TRAINING = "training"
 Ending = Literal["done", "stopped", "failed", "not run"]

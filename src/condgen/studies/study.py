@@ -1,7 +1,6 @@
 """A study as a list of runs with labels, and the runs that a label means."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,9 +8,8 @@ from typing import Any, Self
 from condgen.config import Config, load_preset
 from condgen.errors import ConfigError, nearest
 from condgen.registry import AUDITS
+from condgen.studies.labels import file_name, flat, toml_of, words_of
 from condgen.studies.page import Page, Runs, read_study
-
-NOT_IN_NAMES = frozenset('/\\:*?"<>|$ ')
 
 
 @dataclass(frozen=True)
@@ -167,9 +165,9 @@ def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[
         path = folder / preset if is_file else preset
         line = block.name or (Path(preset).stem if is_file else preset)
         for settings in map(flat, block.set):
-            settings_words = "-".join(_words(key, value) for key, value in settings.items())
+            settings_words = "-".join(words_of(key, value) for key, value in settings.items())
             given = {**flat(block.common), **settings}
-            lines = (f"{key}={_toml(value)}" for key, value in given.items())
+            lines = (f"{key}={toml_of(value)}" for key, value in given.items())
             config = load_preset(path, (*lines, *overrides))
             for seed in block.seeds:
                 case = file_name("-".join(filter(None, (line, settings_words))))
@@ -184,32 +182,3 @@ def _joined(before: StudyRun | None, run: StudyRun) -> StudyRun:
     if before.config != run.config:
         raise ConfigError(f"two runs of the study with different settings have the label '{run.label}'; give one a name.")
     return StudyRun(run.case, run.variation, run.line, run.config, tuple(dict.fromkeys((*before.audits, *run.audits))))
-
-
-def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted keys.
-
-    Examples:
-        >>> flat({"model": {"blocks": 2}, "objective.alpha": 0.5})
-        {'model.blocks': 2, 'objective.alpha': 0.5}
-    """
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
-def _words(key: str, value: Any) -> str:
-    """``alpha=0`` for ``objective.alpha = 0.0``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{key.rpartition('.')[2]}={f'{value:g}' if number else str(value).lower() if isinstance(value, bool) else value}"
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML; the JSON of numbers, texts and lists is."""
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def file_name(words: str) -> str:
-    """``words`` with "_" for what no file name can have."""
-    return "".join("_" if letter in NOT_IN_NAMES else letter for letter in words)

@@ -15,10 +15,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from condgen.errors import RunError
-from condgen.files import written_whole
+from condgen.files import digest_of, tidy, written_whole
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
 OLDER_OPTIMIZER = "optimiser.safetensors"  # held the moments alone, without a prefix
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)  # what damaged bytes end in
 MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # of the names of tensors beside the weights
 
 
@@ -57,6 +58,7 @@ class Checkpoint:
             "made_with": {key: value for key, value in self.made_with.items() if value is not None},
             "sha256": sha256,
         }
+        sha256[STATE] = digest_of(state)
         with written_whole(path, replace_directory=True) as work:
             work.mkdir()
             for name, content in contents.items():
@@ -75,17 +77,19 @@ class Checkpoint:
             RunError: If it is missing, or a file in it is truncated or altered.
         """
         if not path.is_dir():
+            tidy(path.parent)  # a kill while it was saved has put it aside
+        if not path.is_dir():
             raise RunError(f"{path} does not exist; train the run first, or again in another --run if it was lost.")
         try:
             return cls._read(path, monitor)
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        except (*UNREADABLE, SafetensorError) as error:
             if isinstance(error, RunError):
                 raise
             raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
 
     @classmethod
     def _read(cls, path: Path, monitor: str) -> "Checkpoint":
-        state = tomllib.loads((path / STATE).read_text())
+        state = _state(path)
         older = OLDER_OPTIMIZER in state["sha256"]
         weights, training = (
             load(_checked(path, name, state["sha256"][name])) for name in (WEIGHTS, OLDER_OPTIMIZER if older else OPTIMIZER)
@@ -102,6 +106,21 @@ class Checkpoint:
             dict(state.get("made_with", {})),
             str(state["sha256"][WEIGHTS]),
         )
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """The state of the checkpoint ``path``, as it was written.
+
+    Raises:
+        ValueError: If it was altered; or anything of :data:`UNREADABLE`.
+    """
+    state = tomllib.loads((path / STATE).read_text())
+    if unknown := set(state["sha256"]) - {WEIGHTS, OPTIMIZER, OLDER_OPTIMIZER, STATE}:
+        raise ValueError(f"{STATE}: {min(unknown)} is no file of a checkpoint")
+    noted = state["sha256"].pop(STATE, None)  # checkpoints of before have none
+    if noted is not None and noted != digest_of(state):
+        raise ValueError(f"{STATE}: sha256 differs")
+    return state
 
 
 def _checked(path: Path, name: str, sha256: str) -> bytes:
@@ -161,9 +180,9 @@ def progress_of(directory: Path) -> tuple[int, int, dict[str, Any]]:
     """
     for path in (directory / "last", directory / "previous"):
         try:
-            state = tomllib.loads((path / STATE).read_text())
+            state = _state(path)
             return _count(state["epoch"]), _count(state["step"]), dict(state.get("made_with", {}))
-        except (OSError, KeyError, TypeError, ValueError):
+        except UNREADABLE:
             continue
     return 0, 0, {}
 
@@ -176,15 +195,16 @@ def epochs_done(directory: Path) -> int:
 def weights_sha256(path: Path) -> str:
     """Of the weights in the checkpoint ``path``, as it says itself; empty if it cannot be read."""
     try:
-        return str(tomllib.loads((path / STATE).read_text())["sha256"][WEIGHTS])
-    except (OSError, KeyError, TypeError, ValueError):
+        return str(_state(path)["sha256"][WEIGHTS])
+    except UNREADABLE:
         return ""
 
 
 def newest(directory: Path) -> tuple[Checkpoint, str]:
     """The checkpoint to resume from, and a sentence if it is not the one it should be.
 
-    A damaged last one is removed: it would become the previous one when the next is written.
+    A damaged last one is removed: it would become the previous one when the next is written. Without a last one, the
+    process that was to write it was killed.
 
     Raises:
         RunError: If neither ``last`` nor ``previous`` can be read.
@@ -195,6 +215,9 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
         if not (directory / "previous").is_dir():
             raise
         checkpoint = Checkpoint.load(directory / "previous")
+        if not (directory / "last").exists():
+            words = f"Training was stopped while {directory / 'last'} was saved. Resumed from step {checkpoint.step}"
+            return checkpoint, f"{words}; what came later is trained again."
         shutil.rmtree(directory / "last", ignore_errors=True)
         return checkpoint, f"{error} Resumed from step {checkpoint.step}; nothing else was lost."
 

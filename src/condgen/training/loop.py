@@ -110,6 +110,8 @@ class _Run:
     def begin(self, resume: bool) -> dict[str, float]:
         """Restore what there is; returns the metrics of the best checkpoint so far."""
         best = {self.step.monitor: math.inf}
+        if self.step.classifier.device.type == "cuda":  # its peak is that of all epochs: a CUDA graph allocates in the first
+            torch.cuda.reset_peak_memory_stats(self.step.classifier.device)
         if checkpoints.begun(self.checkpoints):
             if not resume:
                 raise RunError(f"{self.directory} holds checkpoints of another training; use resume=True or another directory.")
@@ -120,8 +122,6 @@ class _Run:
     def epoch(self, epoch: int, end: int, progress: Progress) -> dict[str, float]:
         """Train the rest of an epoch, at most to step ``end``; returns validation metrics."""
         start, device = time.monotonic(), self.step.classifier.device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         progress.start_epoch()
         try:
             self._steps(epoch, end, progress)

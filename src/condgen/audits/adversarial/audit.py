@@ -15,14 +15,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from condgen.attacks import Attack, AttackResult, Starts
+from condgen.attacks import Attack, AttackResult, Goal, Starts
+from condgen.attacks.attack import VANISHED
+from condgen.attacks.goals import reached
 from condgen.audits.adversarial.budgets import named
 from condgen.audits.adversarial.examination import after_attacks, before_attacks
 from condgen.audits.adversarial.scene import Scene, draw
-from condgen.audits.adversarial.shards import SHARD, Arrays, Shards, fingerprint
+from condgen.audits.adversarial.shards import SHARD, Arrays, Shards
 from condgen.audits.adversarial.summary import summarize
 from condgen.audits.audit import Audit
 from condgen.audits.checks import FAIL, Check
+from condgen.audits.fingerprints import fingerprint
 from condgen.audits.predictions import check_auditable
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
@@ -30,15 +33,23 @@ from condgen.classifier import GenerativeClassifier, predict
 from condgen.config import AuditSettings
 from condgen.config.section import Positive, PositiveFloat
 from condgen.data.dataset import ImageDataset
-from condgen.detectors import Detector, flagged
-from condgen.detectors.base import summary_of
+from condgen.detectors import Detector, flagged, score
+from condgen.detectors.base import check_detector, summary_of
 from condgen.errors import CondgenError
+from condgen.files import as_json, as_path
 from condgen.randomness import stream
 from condgen.registry import AUDITS
-from condgen.validation import check_count
+from condgen.validation import check_count, is_number
 
 GALLERY = 3  # images of each cell that the record itself keeps, for the eye
 IMAGES = ("perturbed", "rounded")
+SEEN = ("reached", "score", "predicted", "bits_per_dim", "fooled", "flagged", "l2", "linf")  # of both images of a row
+COLUMNS = (
+    *("attack", "knows_detector", "index", "label", "target", "seed", "bits_per_dim_before", "score_before"),
+    *SEEN,
+    *(f"{name}_rounded" for name in SEEN),
+    *(*IMAGES, "forward", "backward", "status"),
+)
 
 
 def adversarial(
@@ -80,6 +91,8 @@ def adversarial(
             classified correctly and accepted.
     """
     check_auditable(classifier, data, classes=2)
+    check_detector(detector)
+    check_count("seed", seed, 0)
     _check(epsilon, images, attacks)
     spending = named(budget)
     scene = draw(classifier, data, starts, detector, spending.images if images is None else images, targeted, seed)
@@ -89,15 +102,17 @@ def adversarial(
     runnable = {name: attack for name, attack in attacks.items() if scene.gradients or not attack.needs_gradient}
     if not runnable:
         raise CondgenError("the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do not.")
-    shards = Shards(directory, {**scene.plan(), "attacks": {name: fingerprint(attack) for name, attack in runnable.items()}})
+    plan = {**scene.plan(), "attacks": {name: fingerprint(attack) for name, attack in runnable.items()}, "columns": COLUMNS}
+    shards = Shards(None if directory is None else as_path(directory), plan)
     pieces = _attack(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     checks += after_attacks(scene, runnable, arrays, spending.examined, epsilon)
     summary = summarize(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
     summary |= {"budget": budget, "threshold": float(detector.threshold), "seed": seed, "targeted": targeted}
-    summary |= {"detector": summary_of(detector)}
+    summary |= {"detector": summary_of(detector, classifier.density), "class_prior": classifier.class_prior}
     summary |= {"drawn": scene.drawn, "correct": scene.correct, "accepted": scene.accepted}
-    return Record("adversarial", summary, _for_record(scene, arrays, keep_all=directory is None))
+    summary |= {"left_out": [name for name in attacks if name not in runnable]}
+    return Record("adversarial", as_json(summary), _for_record(scene, arrays, keep_all=directory is None))
 
 
 class AdversarialSettings(AuditSettings):
@@ -133,8 +148,8 @@ AUDIT = AUDITS.register("adversarial")(Audit("adversarial", AdversarialSettings,
 
 
 def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | None) -> None:
-    if not 0 < epsilon < math.inf:
-        raise CondgenError(f"epsilon is {epsilon}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
+    if not is_number(epsilon) or epsilon <= 0:
+        raise CondgenError(f"epsilon is {epsilon!r}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
     if images is not None:
         check_count("images", images)
     if attacks is None:
@@ -164,7 +179,7 @@ def _attack(scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: 
             for number, part in enumerate(parts):
                 file = f"{place:02d}-{_slug(name)}-{'detector' if knows else 'classifier'}-{number:03d}"
                 rows = partial(_rows, scene, attacks[name], name, knows, torch.from_numpy(part), number)
-                pieces.append(shards.get(file, rows))
+                pieces.append(shards.get(file, rows, COLUMNS, len(part)))
                 hits = np.append(hits, pieces[-1]["reached"])
                 bars.update(task, completed=len(hits), success=f"{hits.mean():.0%} succeed")
     return pieces
@@ -178,39 +193,43 @@ def _slug(name: str) -> str:
 def _rows(scene: Scene, attack: Attack, name: str, knows: bool, rows: Tensor, number: int) -> Arrays:
     """One piece: an attack on some images, a row each."""
     x, label, goal = scene.x[rows], scene.label[rows], scene.goal(knows)[rows]
+    before = predict(scene.classifier, x)
     result = attack(scene.classifier, x, goal, generator=stream(scene.seed, "adversarial", name, int(knows), number))
     target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
-    return {
+    arrays = {
         "attack": np.array([name] * len(rows)),
         "knows_detector": np.full(len(rows), knows),
         "index": scene.index[rows.numpy()],
         "label": label.numpy(),
         "target": target.numpy(),
         "seed": np.full(len(rows), scene.seed),
-        "bits_per_dim_before": predict(scene.classifier, x).bits_per_dim.numpy(),
-        **_seen(scene, x, result.perturbed, label, ""),
-        **_seen(scene, x, result.rounded, label, "_rounded"),
+        "bits_per_dim_before": before.bits_per_dim.numpy(),
+        "score_before": score(scene.detector, before).numpy(),
+        **_seen(scene, x, result.perturbed, label, result.reached, goal, ""),
+        **_seen(scene, x, result.rounded, label, result.reached_rounded, goal, "_rounded"),
         **_spent(result),
     }
+    gone = result.reached.numpy() & ~arrays["reached"]
+    return {**arrays, "status": np.where(gone, VANISHED, arrays["status"])}
 
 
 def _spent(result: AttackResult) -> Arrays:
     return {
         "perturbed": result.perturbed.numpy(),
         "rounded": result.rounded.numpy(),
-        "reached": result.reached.numpy(),
-        "reached_rounded": result.reached_rounded.numpy(),
         "forward": result.forward.numpy(),
         "backward": result.backward.numpy(),
         "status": np.array(result.status),
     }
 
 
-def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, suffix: str) -> Arrays:
-    """What classifier and detector say to each image alone, as the attack's own last question was."""
+def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str) -> Arrays:
+    """What classifier and detector say to each image alone; a success that they do not confirm is none."""
     prediction = predict(scene.classifier, images, batch=1)
     shift = (images - x).flatten(1)
     return {
+        f"reached{suffix}": (claimed & reached(goal.margins(prediction))).numpy(),
+        f"score{suffix}": score(scene.detector, prediction).numpy(),
         f"predicted{suffix}": prediction.label.numpy(),
         f"bits_per_dim{suffix}": prediction.bits_per_dim.numpy(),
         f"fooled{suffix}": (prediction.label != label).numpy(),

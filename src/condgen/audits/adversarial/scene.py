@@ -11,7 +11,8 @@ from torch import Tensor
 
 from condgen.attacks import Evade, Goal, Misclassify, Search, Target
 from condgen.attacks.attack import frozen
-from condgen.audits.adversarial.shards import SHARD, fingerprint
+from condgen.audits.adversarial.shards import SHARD
+from condgen.audits.fingerprints import fingerprint
 from condgen.classifier import GenerativeClassifier, predict
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
@@ -65,7 +66,7 @@ class Scene:
     @cached_property
     def _slopes(self) -> tuple[tuple[Tensor, ...], Tensor] | None:
         found, broken = [], []
-        with frozen(self.classifier):
+        with torch.inference_mode(False), frozen(self.classifier):
             for part in torch.arange(len(self.x)).split(SHARD):
                 search = Search(self.classifier, self.x[part], self.goal(knows_detector=True)[part])
                 search.margins(search.x, search.everyone)
@@ -77,11 +78,16 @@ class Scene:
         return tuple(map(torch.cat, zip(*found, strict=True))), torch.cat(broken)
 
     def plan(self) -> dict[str, Any]:
-        """All that results depend on besides the attacks, what the model says to images included; JSON."""
+        """All that results depend on besides the attacks: images, model, detector and what both say; JSON."""
         said = predict(self.classifier, torch.cat([self.x, self.pool]))
         return {
             "images": fingerprint([self.x, self.label, self.pool, self.target]),
             "answers": fingerprint([said.class_log_prob, score(self.detector, said)]),
+            "classifier": fingerprint(self.classifier),
+            "class prior": self.classifier.class_prior,
+            "bounds": list(self.classifier.density.bounds),
+            "levels": self.classifier.density.pixel_levels,
+            "detector": fingerprint(self.detector),
             "threshold": float(self.detector.threshold),
             "seed": self.seed,
         }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from condgen.density import own_precision
 from condgen.errors import ConfigError
 
 Map = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -122,12 +123,13 @@ class _Recomputed(torch.autograd.Function):
         z, *parameters = ctx.saved_tensors
         to_parameters = _slots([parameter for parameter in parameters if parameter.requires_grad])
         for step in reversed(ctx.composed.steps):
-            x, again, log_det = step.reconstruct(z.detach())
             own = [parameter for parameter in step.parameters() if parameter.requires_grad]
-            # a step's log-determinant may depend on its parameters alone, or (in Squeeze) on nothing
-            outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
-            graph, incoming = zip(*outputs, strict=True)
-            gradients = torch.autograd.grad(graph, [*x, *own], incoming)
+            with own_precision(z.device):
+                x, again, log_det = step.reconstruct(z.detach())
+                # a step's log-determinant may depend on its parameters alone, or (in Squeeze) on nothing
+                outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
+                graph, incoming = zip(*outputs, strict=True)
+                gradients = torch.autograd.grad(graph, [*x, *own], incoming)
             to_z, z = (images_first(torch.cat(groups)) for groups in (gradients[: len(x)], x))
             for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
                 to_parameters[parameter].copy_(gradient)

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, relu
 
 from condgen import machine
+from condgen.density import own_precision
 from condgen.errors import ConfigError
 from condgen.models.glow.bijections import channels_first, images_first
 
@@ -161,7 +162,8 @@ class _Blocked(torch.autograd.Function):
             to_w2 = _product(to_second.t(), first)
             return _product(of_columns, to_first), to_w2, to_second.sum(0), _product(of_out, second)
 
-        shares = machine.spread(fill, range(len(blocks)))
+        with own_precision(gradient.device):
+            shares = machine.spread(fill, range(len(blocks)))
         to_x = images_first(_scatter(to_columns, (ctx.channels, *to_out.shape[1:]), gradient.dtype))
         if not trained:
             return to_x, *[None] * 8

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from condgen import machine
-from condgen.density import ClassConditionalDensity
+from condgen.density import ClassConditionalDensity, own_precision
 from condgen.errors import ConfigError
 from condgen.models.glow.actnorm import ActNorm
 from condgen.models.glow.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
@@ -144,9 +144,10 @@ class Glow(ClassConditionalDensity):
         return log_prob
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        z, log_det = self.encode(x)
-        log_prior, subspace = self.prior(z)
-        return log_prior + log_det[:, None], subspace
+        with own_precision(x.device):
+            z, log_det = self.encode(x)
+            log_prior, subspace = self.prior(z)
+            return log_prior + log_det[:, None], subspace
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
@@ -179,8 +180,9 @@ class Glow(ClassConditionalDensity):
         x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
         left = torch.arange(len(label))
         for _ in range(DRAWS):
-            z = self.prior.sample(label[left], temperature, generator)
-            x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
+            with own_precision(x.device):
+                z = self.prior.sample(label[left], temperature, generator)
+                x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
             left = torch.nonzero(~torch.isfinite(x).flatten(1).all(1)).flatten().cpu()
             if not len(left):
                 return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from condgen.errors import ConfigError, nearest
-from condgen.models.distributions import FAMILIES, GAUSSIAN, log_prob
+from condgen.models.distributions import FAMILIES, GAUSSIAN, class_log_prob, log_prob
 
 REFERENCE_DIMS = 128
 
@@ -112,7 +112,7 @@ class ClassMixture(Prior):
         self.classes = ClassParameters(num_classes, dims)
 
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, None]:
-        return log_prob(self.family, z[:, None], self.classes.mean, self.classes.log_scale), None
+        return class_log_prob(self.family, z, self.classes.mean, self.classes.log_scale), None
 
     def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         noise = self.family.draw((len(cluster), self.dims), generator).to(self.device)
@@ -166,7 +166,7 @@ class SplitPrior(Prior):
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor]:
         rest, subspace = z.split([self.rest, self.num_classes], dim=1)
         corners = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
-        of_subspace = log_prob(GAUSSIAN, subspace[:, None], corners, z.new_full((), self.log_subspace_scale).expand_as(corners))
+        of_subspace = class_log_prob(GAUSSIAN, subspace, corners, torch.full_like(corners, self.log_subspace_scale))
         every_class = torch.arange(self.num_classes, device=z.device)
         mean, log_scale = self.mean_and_log_scale(subspace[:, None], every_class)
         return of_subspace + log_prob(self.family, rest[:, None], mean, log_scale), of_subspace

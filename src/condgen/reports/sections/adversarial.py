@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from condgen.audits.adversarial.summary import WORST, by_attack, curve
-from condgen.audits.checks import FAIL, Check
+from condgen.audits.checks import FAIL, FEW, LUCK, STORAGE, WEAK, Check
 from condgen.reports.audited import Audited
-from condgen.reports.detectors import detector_of, threshold_columns
+from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
 from condgen.reports.figures import CYCLE, GREY, class_name, plain
 from condgen.reports.images import draw_image
+from condgen.reports.sections.cells import first_warnings, notes_on
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
 
@@ -53,7 +54,7 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
         " detector-aware attacks, which the detector accepts: within ε, at any distance, and within"
         " ε after quantization to the data's levels. Medians are over all images;"
         f" {MISSING} where fewer than half succeed. Worst case: the best of all attacks on each"
-        " image.",
+        f" image.{notes_on(summaries)}",
         ("model", "attack", "ε", *detector, *PLAIN, *AWARE, "n"),
         rows,
         tuple({"model": model, "epsilon": s["epsilon"], **cell} for model, s in summaries.items() for cell in s["cells"]),
@@ -160,13 +161,17 @@ def attack_gallery(model: Audited) -> Figure:
         difference = 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6)  # gray is no change
         for column, image in enumerate((original, perturbed, difference)):
             draw_image(axes, image, cell=(0.95 * column + 0.05, top, 0.9))
-        said = _gallery_words(model, arrays, arrays["gallery_row"][place])
+        said = _gallery_words(model, arrays["gallery_row"][place])
         axes.text(3, top + 0.45, said, va="center", fontsize=7.5)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
 
-def _gallery_words(model: Audited, arrays: Any, row: int) -> str:
+def _gallery_words(model: Audited, row: int) -> str:
+    record = model.record(AUDIT)
+    arrays, of, unit = record.arrays, "bits_per_dim", "bits/dim"
+    if "score_before" in arrays and not rejects_bits_per_dim(record):
+        of, unit = "score", plain(detector_of(record.summary).axis)
     aware = "detector-aware" if arrays["knows_detector"][row] else "detector-unaware"
     detected = "detected" if arrays["flagged"][row] else "undetected"
     label, predicted = (class_name(model, arrays[key][row]) for key in ("label", "predicted"))
@@ -174,7 +179,7 @@ def _gallery_words(model: Audited, arrays: Any, row: int) -> str:
         f"{plain(str(arrays['attack'][row]))}, {aware}: {detected}\n"
         f"{label} classified as {predicted}, L2 {arrays['l2'][row]:.2g},"
         f" Linf {arrays['linf'][row]:.2g}\n"
-        f"{arrays['bits_per_dim_before'][row]:.2f} → {arrays['bits_per_dim'][row]:.2f} bits/dim"
+        f"{arrays[f'{of}_before'][row]:.2f} → {arrays[of][row]:.2f} {unit}"
     )
 
 
@@ -194,8 +199,14 @@ def words(name: str, summary: Summary) -> str:
         " undetected. Detector-aware attacks evade both on"
         f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % within this distance"
         f" and on {percent(aware['unnoticed'], aware['unnoticed_ci'])} % at any."
-        f" {_checked(summary)}."
+        f"{_left_out(summary)} {_checked(summary)}."
     )
+
+
+def _left_out(summary: Summary) -> str:
+    """Attacks that were not made, which older records do not note."""
+    names = summary.get("left_out")
+    return f" Not run, since the model gives no gradient: {', '.join(names)}." if names else ""
 
 
 def _checked(summary: Summary) -> str:
@@ -211,8 +222,32 @@ def _checked(summary: Summary) -> str:
 
 def verdict(models: Sequence[Audited]) -> str:
     """On how many images detector-aware attacks succeed, for each model."""
-    said = [_verdict(name, summary) for name, summary in summaries_of(models, AUDIT).items()]
-    return f"Detector-aware attacks evade the detector {'; '.join(said)}."
+    summaries = summaries_of(models, AUDIT)
+    said = [_verdict(name, summary) for name, summary in summaries.items()]
+    care = [doubt for name, summary in summaries.items() for doubt in _doubts(name, summary)]
+    qualified = f" Read this with care: {'; '.join(care)}." if care else ""
+    return f"Detector-aware attacks evade the detector {'; '.join(said)}.{qualified}{first_warnings(models, AUDIT)}"
+
+
+def _doubts(name: str, summary: Summary) -> list[str]:
+    """What the checks that failed put in doubt, one sentence for each kind."""
+    failed: dict[str, list[str]] = {}
+    for check in (Check(**noted) for noted in summary["checks"]):
+        if check.outcome == FAIL:
+            failed.setdefault(check.doubt, []).append(check.name)
+    return [f"{_doubt(kind, name, summary)} (failed: {', '.join(names)})" for kind, names in failed.items()]
+
+
+def _doubt(kind: str, name: str, summary: Summary) -> str:
+    _, aware = _worst(summary)
+    stored = percent(aware["stored_within"], aware["stored_within_ci"])
+    return {
+        WEAK: f"the attacks on {name} may be too weak, so that "
+        + ("distances may be smaller" if aware["unnoticed"] == 1 else "more images may fall, at smaller distances"),
+        LUCK: f"successes on {name} may be chance",
+        FEW: f"only {summary['n']} of {summary['drawn']} test images of {name} could be attacked",
+        STORAGE: f"stored as pixel values, images of {name} evade within L2 {summary['epsilon']:.3g} on {stored} %",
+    }.get(kind, f"the evaluation of {name} fails some of its own checks")
 
 
 def _verdict(name: str, summary: Summary) -> str:

@@ -1,45 +1,55 @@
-"""Table 1: accuracy and likelihood."""
+"""Table 1: accuracy and likelihood, and the accuracy of a classifier that rejects unlikely images."""
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from condgen.audits import selective
+from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, threshold_columns
+from condgen.reports.figures import BLUE, GREY, RED, plain
+from condgen.reports.sections.cells import bits, estimate, first_warnings, notes_on, share
 from condgen.reports.sections.section import Part, Section
-from condgen.reports.tables import (
-    MISSING,
-    Summary,
-    Table,
-    model_table,
-    number,
-    percent,
-    summaries_of,
-)
+from condgen.reports.tables import MISSING, Summary, Table, model_table, percent
 
 AUDIT = "classification"
+POINTS = 400  # of a curve
+NEEDED = ("predicted", "label", "accepted", "bits_per_dim_deployed")  # arrays of a record
 
 
 def classification_table(models: Sequence[Audited]) -> Table:
     """Table 1."""
-    summaries = summaries_of(models, AUDIT)
+    summaries = {model.name: completed(model.record(AUDIT)) for model in models}
     return model_table(
         "table1",
         "Table 1: classification and likelihood",
-        "Brackets: 95 % intervals (Wilson for shares, normal for means). Bits/dim are those of"
-        " log p(x), and given class those of log p(x|y), averaged over fresh draws of the noise. As"
-        " deployed: log p(x) with the one fixed draw that the detector and all other tables use."
-        " Accepted: by the detector.",
+        "Brackets: 95 % intervals (Wilson for shares, Student's t for means, DeLong's variance for the AUROC). Bits/dim are"
+        " those of log p(x), and given class those of log p(x|y), averaged over fresh draws of the noise. As deployed:"
+        " log p(x) with the one fixed draw that the detector and all other tables use. Accepted: by the detector. AUROC of"
+        f" errors: of the detector's score for misclassified images; 0.5 is guessing.{notes_on(summaries)}",
         summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "accuracy by z_s alone %": _subspace,
-            "bits/dim": lambda s: number(s["bits_per_dim"], s["bits_per_dim_ci"]),
-            "given class": lambda s: f"{s['bits_per_dim_given_class']:.3f}",
-            "as deployed": lambda s: number(s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]),
+            "bits/dim": lambda s: bits(s["bits_per_dim"], s["bits_per_dim_ci"]),
+            "given class": lambda s: bits(s["bits_per_dim_given_class"]),
+            "as deployed": lambda s: bits(s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
+            "accuracy among accepted %": lambda s: share(s.get("accuracy_accepted"), s.get("accuracy_accepted_ci")),
+            "AUROC of errors": lambda s: estimate(s.get("auroc_misclassified"), s.get("auroc_misclassified_ci")),
             **threshold_columns(summaries.values()),
             "n": lambda s: str(s["n"]),
         },
     )
+
+
+def completed(record: Record) -> Summary:
+    """The summary with the numbers on rejection, which records of before have in their arrays alone."""
+    if "auroc_misclassified" in record.summary or any(name not in record.arrays for name in NEEDED):
+        return record.summary
+    return {**record.summary, **selective.summarize(record.arrays)}
 
 
 def words(name: str, summary: Summary) -> str:
@@ -48,13 +58,63 @@ def words(name: str, summary: Summary) -> str:
     said = (
         f"{name} classifies {percent(summary['accuracy'], summary['accuracy_ci'])} % of"
         f" {summary['n']} test images correctly, at"
-        f" {number(summary['bits_per_dim'], summary['bits_per_dim_ci'])} bits/dim. Its"
+        f" {bits(summary['bits_per_dim'], summary['bits_per_dim_ci'])} bits/dim. Its"
         f" {detector.name} detector (threshold {detector.words}) accepts"
         f" {percent(summary['accepted'], summary['accepted_ci'])} % of them."
     )
     if "subspace_accuracy" in summary:
         said += f" The class subspace z_s alone classifies {_subspace(summary)} % correctly."
     return said
+
+
+def risk_coverage(model: Audited) -> Figure:
+    """Errors among accepted images for every threshold, beside rejection at random and of the errors first."""
+    record = model.record(AUDIT)
+    arrays, detector = record.arrays, detector_of(record.summary)
+    correct, accepted = arrays["predicted"] == arrays["label"], arrays["accepted"].astype(bool)
+    coverage, risk = selective.risk_coverage(selective.unlikeness(arrays), correct)
+    shown = np.unique(np.linspace(0, len(coverage) - 1, POINTS).astype(int))
+    figure = Figure(figsize=(4.0, 2.8), layout="constrained")
+    axes = figure.subplots()
+    overall, share_correct = 100 * float(np.mean(~correct)), float(np.mean(correct))
+    axes.plot(100 * coverage[shown], 100 * risk[shown], color=BLUE, drawstyle="steps-post", label=plain(detector.axis))
+    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label="rejected at random")
+    ideal = np.linspace(max(share_correct, 1e-9), 1, 50)
+    axes.plot([0, *(100 * ideal)], [0, *(100 * (1 - share_correct / ideal))], color=GREY, linestyle=":", label="errors first")
+    if accepted.any():
+        axes.plot(100 * accepted.mean(), 100 * np.mean(~correct[accepted]), "o", color=RED, label="detector's threshold")
+    axes.set(xlabel="accepted, % of test images", ylabel="errors, % of accepted images", xlim=(0, 102))
+    axes.set_title(plain(model.name))
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.25)
+    axes.legend(fontsize=7)
+    return figure
+
+
+def protection(name: str, summary: Summary) -> str:
+    """Whether rejecting unlikely images protects the classifier."""
+    area, span = summary.get("auroc_misclassified"), summary.get("auroc_misclassified_ci")
+    of_accepted = share(summary.get("accuracy_accepted"), summary.get("accuracy_accepted_ci"))
+    of_rejected = share(summary.get("accuracy_rejected"), summary.get("accuracy_rejected_ci"))
+    if area is None or span is None:
+        wrong = summary.get("misclassified", "an unknown number")
+        return f"{name} misclassifies {wrong} of {summary['n']} test images: whether rejection protects it cannot be told."
+    return (
+        f"{name} classifies {of_accepted} % of the accepted images correctly, {of_rejected} % of the rejected and"
+        f" {percent(summary['accuracy'], summary['accuracy_ci'])} % of all. For misclassified images the detector's score has"
+        f" an AUROC of {estimate(area, span)}: rejecting unlikely images {_protects(*span)}."
+    )
+
+
+def _protects(low: float, high: float) -> str:
+    """What the interval of the AUROC allows to say."""
+    if low <= 0.5 <= high:
+        return "protects the classifier no better than rejecting images at random, as far as these images tell"
+    if high < 0.5:
+        return "makes it worse: misclassified images look likelier than others"
+    if low > 0.9:
+        return "protects the classifier: most misclassified images are among the unlikeliest"
+    return "protects the classifier in part: misclassified images tend to be less likely, but many are not"
 
 
 def _subspace(summary: Summary) -> str:
@@ -72,5 +132,11 @@ SECTION = Section(
             table=classification_table,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),
+        Part(
+            "Does rejecting unlikely images protect the classifier?",
+            figure=risk_coverage,
+            words=lambda model: protection(model.name, completed(model.record(AUDIT))),
+        ),
     ),
+    lambda models: first_warnings(models, AUDIT).strip(),
 )

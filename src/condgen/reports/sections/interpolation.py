@@ -12,8 +12,9 @@ from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
 from condgen.reports.figures import BLUE, ORANGE, class_name, draw_threshold, plain
 from condgen.reports.images import draw_image
+from condgen.reports.sections.cells import bits, estimate, first_warnings, notes_on
 from condgen.reports.sections.section import Part, Section
-from condgen.reports.tables import Summary, Table, model_table, number, percent, summaries_of
+from condgen.reports.tables import Summary, Table, model_table, percent, summaries_of
 
 AUDIT = "interpolation"
 EXAMPLES = 2
@@ -26,12 +27,13 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
         "interpolation",
         "Paths between classes (numbers of Fig. 4)",
         "Mean bits/dim at the two ends and in the middle; share of the paths that the detector"
-        " accepts at every step. Brackets: 95 % intervals, which allow for paths that share images.",
+        " accepts at every step. Brackets: 95 % intervals, which allow for paths that share images."
+        f"{notes_on(summaries)}",
         summaries,
         {
-            "ends": lambda s: f"{s['bits_per_dim_ends']:.2f}",
-            "middle": lambda s: f"{s['bits_per_dim_middle']:.2f}",
-            "middle - ends": lambda s: number(s["middle_minus_ends"], s["middle_minus_ends_ci"]),
+            "ends": lambda s: bits(s["bits_per_dim_ends"], digits=2),
+            "middle": lambda s: bits(s["bits_per_dim_middle"], digits=2),
+            "middle - ends": lambda s: estimate(s["middle_minus_ends"], s["middle_minus_ends_ci"]),
             "accepted at every step %": lambda s: percent(s["accepted_all_along"], s["accepted_all_along_ci"]),
             **threshold_columns(summaries.values()),
             "paths": lambda s: str(s["pairs"]),
@@ -50,14 +52,13 @@ def interpolation_means(model: Audited) -> Figure:
     figure = Figure(figsize=(5.6, height), layout="constrained")
     axes = figure.subplot_mosaic(rows)
     bits = axes["bits_per_dim"]
-    _band(bits, summary["alpha"], summary["bits_per_dim"], np.array(summary["bits_per_dim_ci"]))
+    _band(bits, summary["alpha"], summary["bits_per_dim"], summary["bits_per_dim_ci"])
     bits.set(ylabel="bits/dim", title=f"{plain(model.name)}: {summary['pairs']} paths")
     if rejects_bits_per_dim(record):
         draw_threshold(bits, detector.threshold, "detector's threshold")
     if "score" in axes:
         scores = record.arrays["score"].astype(np.float64)
-        means, errors = intervals.paired_means(scores, record.arrays["index"])
-        spans = np.stack([means - intervals.Z * errors, means + intervals.Z * errors], axis=1)
+        means, spans = intervals.paired_spans(scores, record.arrays["index"])
         _band(axes["score"], summary["alpha"], means, spans)
         draw_threshold(axes["score"], detector.threshold, "detector's threshold")
         axes["score"].set(ylabel=plain(detector.axis), title="detector's score")
@@ -110,8 +111,10 @@ def _has_own_panel(record: Record) -> bool:
 
 
 def _band(axes: Any, alpha: Any, means: Any, spans: Any) -> None:
-    low, high = np.transpose(spans)
-    axes.plot(alpha, means, color=BLUE, label="mean, 95 % interval")
+    """A curve with its intervals; ``None`` and infinities have no place on it."""
+    means, spans = (np.asarray(values, np.float64) for values in (means, spans))
+    low, high = np.where(np.isfinite(spans), spans, np.nan).T
+    axes.plot(alpha, np.where(np.isfinite(means), means, np.nan), color=BLUE, label="mean, 95 % interval")
     axes.fill_between(alpha, low, high, color=BLUE, alpha=0.2, linewidth=0)
 
 
@@ -126,7 +129,9 @@ def _draw_posteriors(axes: Any, summary: Summary) -> None:
 def words(name: str, summary: Summary) -> str:
     """A paragraph on Figs. 1 and 4."""
     low, high = summary["middle_minus_ends_ci"]
-    if low > 0:
+    if low is None or high is None:
+        seen = "impossible under the model on some paths"
+    elif low > 0:
         seen = "less likely than real images, as it should be"
     elif high < 0:
         seen = "more likely than real images, although it is not a real image"
@@ -135,9 +140,9 @@ def words(name: str, summary: Summary) -> str:
     share, span = summary["accepted_all_along"], summary["accepted_all_along_ci"]
     return (
         f"For {name}, the middle between two images of different classes is {seen}:"
-        f" {summary['bits_per_dim_middle']:.2f} bits/dim against"
-        f" {summary['bits_per_dim_ends']:.2f} at the ends, a difference of"
-        f" {number(summary['middle_minus_ends'], summary['middle_minus_ends_ci'])}. Of"
+        f" {bits(summary['bits_per_dim_middle'], digits=2)} bits/dim against"
+        f" {bits(summary['bits_per_dim_ends'], digits=2)} at the ends, a difference of"
+        f" {estimate(summary['middle_minus_ends'], summary['middle_minus_ends_ci'])}. Of"
         f" {summary['pairs']} paths between classes, {percent(share, span)} % are accepted at every"
         f" step: the detector {_decides(*span)}."
     )
@@ -165,7 +170,7 @@ def verdict(models: Sequence[Audited]) -> str:
     }
     parts = [f"for {_listed(names)}, {what}" for what, names in found.items() if names]
     contrast = " So the answer depends on the model." if rejected and accepted else ""
-    return f"Ambiguous images: {'; '.join(parts)}.{contrast}"
+    return f"Ambiguous images: {'; '.join(parts)}.{contrast}{first_warnings(models, AUDIT)}"
 
 
 def _listed(names: Sequence[str]) -> str:

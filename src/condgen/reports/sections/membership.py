@@ -7,26 +7,28 @@ from matplotlib.figure import Figure
 
 from condgen.reports.audited import Audited
 from condgen.reports.figures import BLUE, ORANGE, plain
+from condgen.reports.sections.cells import bits, notes_on
 from condgen.reports.sections.section import Part, Section
-from condgen.reports.tables import Summary, Table, model_table, number, summaries_of
+from condgen.reports.tables import MISSING, Summary, Table, model_table, number, summaries_of
 
 AUDIT = "membership"
 
 
 def membership_table(models: Sequence[Audited]) -> Table:
     """The numbers of Fig. 3."""
+    summaries = summaries_of(models, AUDIT)
     return model_table(
         "membership",
         "Label likelihood (numbers of Fig. 3)",
         "Bits/dim under the right class and under the likeliest wrong class; mean gap, and standard"
         " deviation under the right class (spread), in nats. AUROC: of bits/dim as a detector of"
-        " wrong labels; 0.5 is guessing. Brackets: 95 % intervals.",
-        summaries_of(models, AUDIT),
+        f" wrong labels; 0.5 is guessing. Brackets: 95 % intervals.{notes_on(summaries)}",
+        summaries,
         {
-            "right class": lambda s: f"{s['bits_per_dim_right']:.3f}",
-            "wrong class": lambda s: f"{s['bits_per_dim_wrong']:.3f}",
-            "gap, nats": lambda s: f"{s['gap_nats']:.1f}",
-            "spread, nats": lambda s: f"{s['spread_nats']:.1f}",
+            "right class": lambda s: bits(s["bits_per_dim_right"]),
+            "wrong class": lambda s: bits(s["bits_per_dim_wrong"]),
+            "gap, nats": lambda s: _nats(s["gap_nats"]),
+            "spread, nats": lambda s: _nats(s["spread_nats"]),
             "AUROC": lambda s: number(s["auroc"], s["auroc_ci"]),
             "n": lambda s: str(s["n"]),
         },
@@ -37,7 +39,9 @@ def membership_histogram(model: Audited) -> Figure:
     """Fig. 3: bits/dim under the right class and under the likeliest wrong class."""
     record = model.record(AUDIT)
     right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
-    low, high = np.quantile(np.concatenate([right, wrong]), [0.002, 0.998])
+    right, wrong = (values[np.isfinite(values)] for values in (right, wrong))  # an image of likelihood 0 has no place
+    both = np.concatenate([right, wrong])
+    low, high = np.quantile(both, [0.002, 0.998]) if len(both) else (0, 1)
     bins = np.linspace(low, high, 40).tolist()
     figure = Figure(figsize=(4.0, 2.8), layout="constrained")
     axes = figure.subplots()
@@ -54,12 +58,21 @@ def membership_histogram(model: Audited) -> Figure:
 def words(name: str, summary: Summary) -> str:
     """A paragraph on Fig. 3."""
     gap, (least, most) = summary["gap_nats"], summary["gap_nats_ci"]
+    cost = (
+        f"What a wrong label costs {name} on average is no finite number: some images have likelihood 0."
+        if gap is None or least is None
+        else f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average."
+    )
     return (
-        f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average. Under"
-        f" their right labels, images differ from each other by {summary['spread_nats']:.1f} nats"
+        f"{cost} Under"
+        f" their right labels, images differ from each other by {_nats(summary['spread_nats'])} nats"
         " (standard deviation). As a detector of wrong labels, the likelihood has an AUROC of"
         f" {number(summary['auroc'], summary['auroc_ci'])}: {_verdict(*summary['auroc_ci'])}."
     )
+
+
+def _nats(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"
 
 
 def _verdict(low: float, high: float) -> str:

@@ -1,0 +1,21 @@
+"""Which part of a data set (train, validation, test) the name of a file or folder tells."""
+
+import re
+
+PART_OF_WORD = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+PATTERN = re.compile(rf"(?:^|[_.\- \d])({'|'.join(PART_OF_WORD)})(?=[_.\- \d]|$)", re.IGNORECASE)
+HOW_TO_NAME = "name the parts train, validation and test"
+
+
+def part_of(name: str) -> str:
+    """The part that a name tells, or nothing; the words are those of the Hugging Face Hub.
+
+    >>> part_of("train-00000-of-00001.parquet"), part_of("Eval"), part_of("train2"), part_of("trains"), part_of("train-test")
+    ('train', 'test', 'train', '', '')
+    """
+    found = {PART_OF_WORD[word.lower()] for word in PATTERN.findall(name)}
+    return found.pop() if len(found) == 1 else ""

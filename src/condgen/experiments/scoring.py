@@ -1,0 +1,198 @@
+"""Score image files with a trained run, without its training data: class, posterior, likelihood, accepted or not."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from condgen import machine
+from condgen.classifier import GenerativeClassifier, predict
+from condgen.config import Images, SubjectConfig
+from condgen.data.catalogue import KNOWN
+from condgen.data.folders import find_images
+from condgen.data.images import Geometry, decode
+from condgen.data.reading import read_image
+from condgen.detectors import Detector, flagged, score
+from condgen.errors import ConfigError, DataError, RunError
+from condgen.experiments.building import enough_memory
+from condgen.files import as_path, check_writable, written_whole
+from condgen.runs import RecordFolder
+
+COLUMNS = ("file", "class", "posterior", "bits_per_dim", "score", "accepted", "changed", "error")
+AT_ONCE = 64  # images in memory
+GREY = np.array([0.299, 0.587, 0.114])  # the weights of red, green and blue
+
+Pixels = NDArray[np.uint8]
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How many files were scored, could not be read, and were left out, the latter by kind."""
+
+    scored: int
+    unreadable: int
+    left_out: Counter[str]
+    detector: Detector
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Files as the images that a model is for, decoded as those that it was trained on.
+
+    Args:
+        images: What the model is for.
+        geometry: How training brought its images to one size.
+    """
+
+    images: Images
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, config: SubjectConfig, images: Images) -> "Reader":
+        """As the data set of ``config`` is decoded; images of another size are resized where it has a size of its own."""
+        _, height, width = images.shape
+        known = KNOWN.get(config.data.name)
+        if config.data.size is None and known and known.pad:
+            return cls(images, Geometry(pad=known.pad))
+        return cls(images, Geometry(size=height if height == width else None))
+
+    def read(self, path: Path) -> tuple[Pixels, str]:
+        """Stored values, shape ``(C, H, W)``, and what was done to the image, in words.
+
+        Raises:
+            DataError: If it cannot be read, or is no image that the model is for.
+        """
+        pixels, changes = decode(read_image(path), self.geometry)
+        pixels, colors = _in_channels(pixels, self.images.shape[0])
+        if pixels.shape != tuple(self.images.shape):
+            found, expected = ("x".join(map(str, shape)) for shape in (pixels.shape, self.images.shape))
+            raise DataError(f"{path} is {found}, the model is for {expected}; resize or crop it.")
+        levels = self.images.levels
+        if levels < 256:
+            pixels = np.round(pixels * ((levels - 1) / 255)).astype(np.uint8)
+            colors = (*colors, f"rounded to {levels} levels")
+        return pixels, "; ".join((*changes, *colors))
+
+
+def score_files(
+    folder: RecordFolder, inputs: Sequence[Path | str], out: Path | str, *, device: str = "cpu", quiet: bool = False
+) -> Scored:
+    """Write a line for each image file: what the model and the detector of ``folder`` say about it.
+
+    Memory does not grow with the number of images. A file that cannot be read is a line with an error.
+
+    Args:
+        folder: A trained run, or the folder of a model from elsewhere; it has kept a fitted detector.
+        inputs: Image files, and folders that are searched to any depth.
+        out: The CSV file: file, class, posterior, bits_per_dim, score, accepted, changed, error.
+        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        quiet: No progress bar.
+
+    Raises:
+        ConfigError: If the run has not noted what its images are like.
+        DataError: If an input does not exist, or there is no image.
+        RunError: If the weights or the detector cannot be read.
+    """
+    if not isinstance(folder, RecordFolder):
+        raise RunError(f"a {type(folder).__name__} was given for the run; give Run.open(path).")
+    out = as_path(out)
+    check_writable(out)
+    images = folder.config.images
+    if images is None:
+        raise ConfigError(f"{folder.path} has not noted what its images are like; audit it with its data, or train it anew.")
+    classifier, detector = folder.classifier(machine.prepare_device(device)), folder.detector()
+    files, left_out = _files(inputs)
+    reader, names = Reader.of(folder.config, images), images.class_names or [str(y) for y in range(images.classes)]
+    unreadable = 0
+    with (
+        enough_memory(classifier.density),
+        written_whole(out) as work,
+        work.open("w", newline="", encoding="utf-8") as file,
+        Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar,
+    ):
+        writer, task = csv.DictWriter(file, COLUMNS, restval=""), bar.add_task("scoring", total=len(files))
+        writer.writeheader()
+        for start in range(0, len(files), AT_ONCE):
+            for line in _lines(files[start : start + AT_ONCE], reader, classifier, detector, names):
+                unreadable += bool(line.get("error"))
+                writer.writerow(line)
+            bar.update(task, advance=AT_ONCE)
+    return Scored(len(files) - unreadable, unreadable, left_out, detector)
+
+
+def _files(inputs: Sequence[Path | str]) -> tuple[list[Path], Counter[str]]:
+    """The image files that are meant, in order, and how many others were left out of folders."""
+    files: dict[Path, None] = {}
+    left_out = Counter[str]()
+    for path in map(as_path, inputs):
+        if path.is_dir():
+            found = find_images(path)
+            files |= dict.fromkeys(found.images)
+            left_out += found.others
+        elif path.exists():
+            files[path] = None
+        else:
+            raise DataError(f"{path} does not exist; name image files, or folders of them.")
+    if not files:
+        raise DataError(f"there is no image in {', '.join(map(str, inputs))}; name image files, or folders of them.")
+    return list(files), left_out
+
+
+def _lines(
+    files: Sequence[Path], reader: Reader, classifier: GenerativeClassifier, detector: Detector, names: Sequence[str]
+) -> Iterator[Line]:
+    """The lines of a few files, in their order."""
+    lines: list[Line] = [{"file": os.fsencode(path).decode(errors="backslashreplace")} for path in files]
+    readable, stored = [], []
+    for line, path in zip(lines, files, strict=True):
+        try:
+            pixels, line["changed"] = reader.read(path)
+        except DataError as error:
+            line["error"] = " ".join(str(error).split()).encode(errors="backslashreplace").decode()
+            continue
+        readable.append(line)
+        stored.append(pixels)
+    if stored:
+        x = torch.from_numpy(np.stack(stored).astype(np.float32)) / (reader.images.levels - 1)
+        _fill(readable, x, classifier, detector, names)
+    yield from lines
+
+
+def _fill(lines: Sequence[Line], x: Any, classifier: GenerativeClassifier, detector: Detector, names: Sequence[str]) -> None:
+    prediction = predict(classifier, x)
+    found = zip(
+        lines,
+        prediction.label.tolist(),
+        prediction.log_posterior.exp().amax(-1).tolist(),
+        prediction.bits_per_dim.tolist(),
+        score(detector, prediction).tolist(),
+        (~flagged(detector, prediction)).tolist(),
+        strict=True,
+    )
+    for line, label, posterior, bits, value, accepted in found:
+        line |= {"class": names[label], "posterior": posterior, "bits_per_dim": bits}
+        line |= {"score": value, "accepted": "yes" if accepted else "no"}
+
+
+def _in_channels(pixels: Pixels, channels: int) -> tuple[Pixels, tuple[str, ...]]:
+    """Grey as color, as in training; color as grey."""
+    if len(pixels) == channels:
+        return pixels, ()
+    if len(pixels) == 1:
+        return np.repeat(pixels, channels, 0), ("grey was repeated in each color",)
+    if channels != 1:
+        return pixels, ()
+    if (pixels == pixels[:1]).all():
+        return pixels[:1], ("three equal colors were taken as grey",)
+    grey = np.round(np.tensordot(GREY, pixels, 1)).astype(np.uint8)
+    return grey[None], ("color was converted to grey",)

@@ -1,0 +1,80 @@
+"""What the sections share: numbers that may be infinite, and notes below their tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from condgen.reports.audited import Audited
+from condgen.reports.detectors import detector_noted
+from condgen.reports.tables import MISSING, Summary, number, percent
+
+INFINITE = "∞"  # JSON has no infinity; a record has null
+
+
+def bits(value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3) -> str:
+    """Bits/dim; of images with likelihood 0 the mean is infinite.
+
+    >>> bits(1.5, (1.0, 2.0)), bits(1.5, digits=2), bits(None, (None, None))
+    ('1.500 [1.000, 2.000]', '1.50', '∞')
+    """
+    if value is None:
+        return INFINITE
+    if interval is None or None in interval:
+        return f"{value:.{digits}f}"
+    return number(value, [float(end) for end in interval if end is not None])
+
+
+def estimate(value: float | None, interval: Sequence[float | None] | None) -> str:
+    """A number with its interval, as far as there are any.
+
+    >>> estimate(0.5, (0.25, 0.75)), estimate(None, None)
+    ('0.500 [0.250, 0.750]', '–')
+    """
+    return MISSING if value is None else bits(value, interval)
+
+
+def share(value: float | None, interval: Sequence[float] | None) -> str:
+    """A share of images in percent; of no image there is none."""
+    return MISSING if value is None or interval is None else percent(value, interval)
+
+
+def notes_on(summaries: Mapping[str, Summary]) -> str:
+    """Sentences for the caption of a table: the class prior, and what is wrong with a likelihood or a detector."""
+    priors = {name: _prior(summary["class_prior"]) for name, summary in summaries.items() if "class_prior" in summary}
+    said = [f"Class prior: {_together(priors)}."] if priors else []
+    said += [f"{name}: {warning}" for name, summary in summaries.items() for warning in warnings_of(summary)]
+    return "".join(f" {sentence}" for sentence in said)
+
+
+def warnings_of(summary: Summary) -> list[str]:
+    """The warnings that a summary holds, on the likelihood and on the detector."""
+    detector = summary.get("detector")
+    noted = [summary.get("warnings"), detector.get("warnings") if isinstance(detector, Mapping) else None]
+    return [str(warning) for found in noted if isinstance(found, list) for warning in found]
+
+
+def first_warnings(models: Sequence[Audited], audit: str) -> str:
+    """Sentences for the top of the page: warnings of the first record of each model that notes its detector."""
+    return "".join(
+        f" {model.name}: {warning}"
+        for model in models
+        if next(_with_detector(model), audit) == audit
+        for warning in warnings_of(model.record(audit).summary)
+    )
+
+
+def _with_detector(model: Audited) -> Iterator[str]:
+    return (audit for audit in model.audits_made() if detector_noted(model.record(audit).summary))
+
+
+def _prior(prior: Any) -> str:
+    if not isinstance(prior, list):
+        return str(prior)
+    if len(prior) > 10:
+        return f"{min(prior):.3g} to {max(prior):.3g} for {len(prior)} classes"
+    return ", ".join(f"{each:.3g}" for each in prior)
+
+
+def _together(priors: Mapping[str, str]) -> str:
+    """Once, where all models have the same."""
+    found = list(dict.fromkeys(priors.values()))
+    return found[0] if len(found) == 1 else "; ".join(f"{prior} for {name}" for name, prior in priors.items())

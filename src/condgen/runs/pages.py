@@ -1,0 +1,46 @@
+"""The page that a folder keeps: its settings as TOML, below a checksum, with versions."""
+
+import hashlib
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import tomli_w
+
+from condgen.config import SubjectConfig
+from condgen.errors import RunError
+
+CHECKSUM = "# sha256 of the lines below: {sha256}. Remove this line if you change them.\n"
+VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-image")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for package in VERSIONS_OF:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def page_of(config: SubjectConfig) -> str:
+    """The page, below a line with its checksum."""
+    text = tomli_w.dumps(config.model_dump(exclude_none=True))
+    return CHECKSUM.format(sha256=_sha256(text)) + text
+
+
+def check_unaltered(page: Path) -> None:
+    """Refuse a page that is not as it was written; older ones have no checksum.
+
+    Raises:
+        RunError: Saying how an intended change is accepted.
+    """
+    first, _, text = page.read_text(errors="replace").partition("\n")
+    if first.startswith(CHECKSUM[:8]) and f"{first}\n" != CHECKSUM.format(sha256=_sha256(text)):
+        raise RunError(f"{page} was altered (sha256 differs); restore it, or remove its first line to accept it as it is.")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
