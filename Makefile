@@ -23,7 +23,7 @@ demo: $(INSTALLED)  ## train and audit four small models on embedded data, then 
 	$(BIN)/condgen demo --out demo
 
 test: lint  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -115,7 +115,7 @@ class GenerativeClassifier(nn.Module):
         exact = prior.detach().double()
         if prior.shape != (density.num_classes,) or not (exact > 0).all() or not math.isclose(exact.sum(), 1, abs_tol=1e-5):
             raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
-        self.register_buffer("log_prior", exact.log().float().to(self.device))
+        self.register_buffer("log_prior", exact.log().to(self.device))  # exact: an answer rounds it to its own precision
 
     @property
     def device(self) -> torch.device:
@@ -144,7 +144,7 @@ class GenerativeClassifier(nn.Module):
         class_log_prob = self._at_least_float32(class_log_prob)
         if subspace_log_prob is not None:
             subspace_log_prob = self._at_least_float32(subspace_log_prob)
-        return Prediction(class_log_prob, self.log_prior.to(class_log_prob.device), self.density.dims, subspace_log_prob, x)
+        return Prediction(class_log_prob, self.log_prior.to(class_log_prob), self.density.dims, subspace_log_prob, x)
 
     def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
         """One image of each label as the classifier takes them, whatever bounds the density has."""

@@ -58,7 +58,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * 6
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * 7
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
     # not one raster of them all, resampled
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])
@@ -89,7 +89,7 @@ def test_each_model_is_shown_where_it_has_a_record(folder, records: dict[str, Re
     write_report(models, tmp_path / "report")
     assert [line["model"] for line in numbers(tmp_path / "report", "table1")] == ["run", "mine"]
     figures = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
-    assert figures == {"class-samples-run"}
+    assert figures == {"class-samples-run", "risk-coverage-run", "risk-coverage-mine"}
     assert [line["model"] for line in numbers(tmp_path / "report", "not-run")] == ["run", "mine"]
 
 

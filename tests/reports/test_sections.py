@@ -336,7 +336,7 @@ def test_the_figure_of_risk_and_coverage_follows_the_record(records: dict[str, R
     axes = classification.risk_coverage(own(record)).axes[0]
     correct, accepted = record.arrays["predicted"] == record.arrays["label"], record.arrays["accepted"]
     lines = {line.get_label(): line for line in axes.lines}
-    x, y = lines["likelihood score, bits/dim"].get_data()
+    x, y = lines["by likelihood score"].get_data()
     assert (x[-1], y[-1]) == pytest.approx((100, 100 * np.mean(~correct)))
     assert lines["detector's threshold"].get_xdata() == pytest.approx([100 * accepted.mean()])
     assert lines["detector's threshold"].get_ydata() == pytest.approx([100 * np.mean(~correct[accepted])])

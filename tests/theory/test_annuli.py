@@ -62,14 +62,14 @@ def test_a_density_in_the_plane_integrates_to_one(make) -> None:
 @pytest.mark.parametrize("make", [data_density, model_density], ids=lambda make: make.__name__)
 def test_the_densities_keep_every_promise_of_a_model(make, example: Counterexample) -> None:
     density = make(example)
-    assert all(check.passed for check in check_density(density, drawn(density, 20)[0]))
+    assert not [check.name for check in check_density(density, drawn(density, 20)[0]) if check.passed is False]
 
 
 def test_an_edge_width_changes_the_gradient_and_nothing_else() -> None:
     exact, sloped = model_density(REAL), model_density(REAL, edge_width=0.1)
     x, _ = drawn(exact, 200)
     assert torch.equal(exact.class_log_prob(x), sloped.class_log_prob(x))
-    assert {check.name for check in check_density(sloped, x) if not check.passed} == {"gradient"}
+    assert {check.name for check in check_density(sloped, x) if check.passed is False} == {"gradient"}
 
 
 def test_the_slope_leads_from_the_annulus_to_the_wrong_class_in_the_ball() -> None:

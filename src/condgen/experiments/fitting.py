@@ -63,11 +63,11 @@ def fit(
 
     Examples:
         >>> import tempfile
-        >>> import torch
-        >>> from condgen import DiagonalGaussian, open_dataset
-        >>> model = DiagonalGaussian(torch.nn.Parameter(torch.rand(10, 1, 8, 8)), pixel_levels=17)
+        >>> from condgen import ClassMixture, Glow, load_preset, open_dataset
+        >>> model = Glow(ClassMixture(10, 128), event_shape=(1, 8, 8), pixel_levels=17, levels=3, blocks=1, width=8)
+        >>> settings = load_preset("digits-base", ["model.blocks=1", "model.width=8"]).model
         >>> where = tempfile.mkdtemp() + "/run"
-        >>> run = fit(model, open_dataset("digits"), where, training={"epochs": 1}, quiet=True)
+        >>> run = fit(model, open_dataset("digits"), where, training={"epochs": 1}, built_by=settings, quiet=True)
         >>> run.epochs_done
         1
     """

@@ -77,8 +77,10 @@ def risk_coverage(model: Audited) -> Figure:
     figure = Figure(figsize=(4.0, 2.8), layout="constrained")
     axes = figure.subplots()
     overall, share_correct = 100 * float(np.mean(~correct)), float(np.mean(correct))
-    axes.plot(100 * coverage[shown], 100 * risk[shown], color=BLUE, drawstyle="steps-post", label=plain(detector.axis))
-    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label="rejected at random")
+    axes.plot(
+        100 * coverage[shown], 100 * risk[shown], color=BLUE, drawstyle="steps-post", label=plain(f"by {detector.name} score")
+    )
+    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label="at random")
     ideal = np.linspace(max(share_correct, 1e-9), 1, 50)
     axes.plot([0, *(100 * ideal)], [0, *(100 * (1 - share_correct / ideal))], color=GREY, linestyle=":", label="errors first")
     if accepted.any():
@@ -87,7 +89,7 @@ def risk_coverage(model: Audited) -> Figure:
     axes.set_title(plain(model.name))
     axes.set_ylim(bottom=0)
     axes.margins(y=0.25)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, title="rejected", title_fontsize=7)
     return figure
 
 
