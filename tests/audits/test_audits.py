@@ -369,7 +369,7 @@ def test_negative_bits_per_dim_are_called_so_wherever_they_are_shown() -> None:
         assert "below 0, which no likelihood of 256 pixel values can be" in warning
         assert "Subtract log(255) nats per dimension" in warning
         assert audit(right, data, **settings).summary["warnings"] == []
-        (table,) = section_of(record.audit).tables([AuditedModel("m", [record])])
+        table, *_ = section_of(record.audit).tables([AuditedModel("m", [record])])
         assert warning in table.caption
 
 

@@ -15,12 +15,23 @@ from condgen import DiagonalGaussian, GenerativeClassifier
 from condgen.audits.fingerprints import fingerprint
 from condgen.classifier import predict
 from condgen.detectors import LikelihoodThreshold, Typicality
+from condgen.randomness import stream
 from tests.conftest import tiny_glow
 
 
 @dataclass(frozen=True, slots=True)
 class Slotted:
     values: tuple[float, ...]
+
+
+class Configured(nn.Linear):
+    """A network with settings of its own, which are none of condgen's."""
+
+    def __init__(self, scale: float):
+        super().__init__(1, 1)
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.settings = {"scale": scale}
 
 
 class Methods:
@@ -45,6 +56,7 @@ APART = {
     "slots": (Slotted(tuple(np.zeros(2000))), Slotted((*np.zeros(1000), 1.0, *np.zeros(999)))),
     "prior": tuple(GenerativeClassifier(tiny_glow(), prior) for prior in (None, torch.tensor([0.5, 0.3, 0.2]))),
     "weights": tuple(GenerativeClassifier(tiny_glow(strength=s)) for s in (0.2, 0.21)),
+    "settings": (Configured(1.0), Configured(2.0)),
     "threshold": (LikelihoodThreshold(1.0), LikelihoodThreshold(2.0)),
     "detector": (LikelihoodThreshold(1.0), Typicality(1.0)),
 }
@@ -123,6 +135,9 @@ def test_what_is_no_part_of_the_answer_does_not_count() -> None:
     first = fingerprint(classifier)
     x = torch.rand(4, 1, 4, 4)
     predict(classifier, x)
+    with classifier.density.fresh_noise(stream(0)):
+        predict(classifier, x)
+        assert fingerprint(classifier) == first
     classifier(x.requires_grad_()).class_log_prob.sum().backward()
     assert fingerprint(classifier.train()) == first
 

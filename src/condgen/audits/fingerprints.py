@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from condgen.config import ModelSettings
+
 PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "scipy"}  # known by their version
-# of modules: evaluation mode is the audit's own, a warning changes no answer, settings are what built the rest, and a
-# generator of noise is there within a context only
-BOOKKEEPING = ("training", "_has_warned", "settings", "noise_generator")
+# of modules: evaluation mode is the audit's own, a warning changes no answer, and a generator of noise is there within a
+# context only
+BOOKKEEPING = ("training", "_has_warned", "noise_generator")
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -125,8 +127,12 @@ class _Fingerprint:
 
 
 def _attributes(module: nn.Module) -> dict[str, object]:
-    """What a module is made of; its hooks without their keys, which count all hooks of the process."""
-    held = {name: kept for name, kept in vars(module).items() if name not in BOOKKEEPING}
+    """What a module's answers depend on; its hooks without their keys, which count all hooks of the process.
+
+    The settings of a family are what built the rest.
+    """
+    own = vars(module).items()
+    held = {name: kept for name, kept in own if name not in BOOKKEEPING and not isinstance(kept, ModelSettings)}
     hooks = {name: list(kept.values()) for name, kept in held.items() if name.endswith("_hooks") and isinstance(kept, dict)}
     return held | hooks
 

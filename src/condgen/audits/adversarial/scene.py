@@ -83,7 +83,7 @@ class Scene:
         return {
             "images": fingerprint([self.x, self.label, self.pool, self.target]),
             "answers": fingerprint([said.class_log_prob, score(self.detector, said)]),
-            "classifier": fingerprint(self.classifier),
+            "classifier": fingerprint([self.classifier, self.classifier.density.settings]),
             "class prior": self.classifier.class_prior,
             "bounds": list(self.classifier.density.bounds),
             "levels": self.classifier.density.pixel_levels,

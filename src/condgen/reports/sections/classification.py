@@ -25,10 +25,9 @@ def classification_table(models: Sequence[Audited]) -> Table:
     return model_table(
         "table1",
         "Table 1: classification and likelihood",
-        "Brackets: 95 % intervals (Wilson for shares, Student's t for means, DeLong's variance for the AUROC). Bits/dim are"
-        " those of log p(x), and given class those of log p(x|y), averaged over fresh draws of the noise. As deployed:"
-        " log p(x) with the one fixed draw that the detector and all other tables use. Accepted: by the detector. AUROC of"
-        f" errors: of the detector's score for misclassified images; 0.5 is guessing.{notes_on(summaries)}",
+        "Brackets: 95 % intervals (Wilson for shares, Student's t for means). Bits/dim are those of log p(x), and given"
+        " class those of log p(x|y), averaged over fresh draws of the noise. As deployed: log p(x) with the one fixed draw"
+        f" that the detector and all other tables use. Accepted: by the detector.{notes_on(summaries)}",
         summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
@@ -37,9 +36,26 @@ def classification_table(models: Sequence[Audited]) -> Table:
             "given class": lambda s: bits(s["bits_per_dim_given_class"]),
             "as deployed": lambda s: bits(s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
-            "accuracy among accepted %": lambda s: share(s.get("accuracy_accepted"), s.get("accuracy_accepted_ci")),
-            "AUROC of errors": lambda s: estimate(s.get("auroc_misclassified"), s.get("auroc_misclassified_ci")),
             **threshold_columns(summaries.values()),
+            "n": lambda s: str(s["n"]),
+        },
+    )
+
+
+def rejection_table(models: Sequence[Audited]) -> Table:
+    """How well the classifier does among the images that the detector accepts."""
+    return model_table(
+        "rejection",
+        "Does rejecting unlikely images protect the classifier?",
+        "Accuracy among the test images that the detector accepts, and among those that it rejects. AUROC of errors: of the"
+        " detector's score for misclassified images; 0.5 is guessing. Brackets: 95 % intervals (Wilson, DeLong).",
+        {model.name: completed(model.record(AUDIT)) for model in models},
+        {
+            "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
+            "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
+            "accuracy among accepted %": lambda s: share(s.get("accuracy_accepted"), s.get("accuracy_accepted_ci")),
+            "among rejected %": lambda s: share(s.get("accuracy_rejected"), s.get("accuracy_rejected_ci")),
+            "AUROC of errors": lambda s: estimate(s.get("auroc_misclassified"), s.get("auroc_misclassified_ci")),
             "n": lambda s: str(s["n"]),
         },
     )
@@ -136,6 +152,7 @@ SECTION = Section(
         ),
         Part(
             "Does rejecting unlikely images protect the classifier?",
+            table=rejection_table,
             figure=risk_coverage,
             words=lambda model: protection(model.name, completed(model.record(AUDIT))),
         ),
