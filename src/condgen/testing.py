@@ -232,11 +232,13 @@ def check_attack(attack: Attack) -> list[Check]:
 
 def _success(suffix: str, result: AttackResult, exact: Tensor) -> list[Check]:
     excess = (result.l2 / exact - 1)[result.reached]
-    least, most = (excess.min().item(), excess.max().item()) if len(excess) else (float("nan"), float("nan"))
-    return [
-        Check("finds every image" + suffix, bool(result.reached.all()), f"{int(result.reached.sum())} of {len(exact)}", SPEND),
-        Check("distance" + suffix, -ROUNDING < least <= most < NEAR, f"{least:+.1%} to {most:+.1%} of the exact one", WALK),
-    ]
+    found, name = f"{int(result.reached.sum())} of {len(exact)}", f"distance{suffix}"
+    finds = Check(f"finds every image{suffix}", bool(result.reached.all()), found, SPEND)
+    if not len(excess):
+        return [finds, Check(name, None, "no image was found", WALK)]
+    least, most = excess.min().item(), excess.max().item()
+    near = -ROUNDING < least <= most < NEAR
+    return [finds, Check(name, near, f"{least:+.1%} to {most:+.1%} of the exact one", WALK)]
 
 
 def _two_gaussians(dims: int, apart: float, scale: float) -> tuple[GenerativeClassifier, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from condgen import machine
-from condgen.audits.adversarial.shards import fingerprint
+from condgen.audits.fingerprints import fingerprint
 from condgen.audits.subject import Subject
 from condgen.classifier import GenerativeClassifier
 from condgen.config import SubjectConfig

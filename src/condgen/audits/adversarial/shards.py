@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from condgen.audits.fingerprints import fingerprint
 from condgen.files import written_whole
-
-__all__ = ["SHARD", "Arrays", "Shards", "fingerprint"]
 
 Arrays = dict[str, NDArray[Any]]
 SHARD = 25  # images in one piece of the work

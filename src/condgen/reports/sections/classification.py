@@ -44,12 +44,14 @@ def classification_table(models: Sequence[Audited]) -> Table:
 
 def rejection_table(models: Sequence[Audited]) -> Table:
     """How well the classifier does among the images that the detector accepts."""
+    summaries = {model.name: completed(model.record(AUDIT)) for model in models}
     return model_table(
         "rejection",
         "Does rejecting unlikely images protect the classifier?",
         "Accuracy among the test images that the detector accepts, and among those that it rejects. AUROC of errors: of the"
-        " detector's score for misclassified images; 0.5 is guessing. Brackets: 95 % intervals (Wilson, DeLong).",
-        {model.name: completed(model.record(AUDIT)) for model in models},
+        " detector's score for misclassified images; 0.5 is guessing. Brackets: 95 % intervals (Wilson,"
+        f" DeLong).{notes_on(summaries)}",
+        summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
