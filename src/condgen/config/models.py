@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Literal, Self
 
 from condgen.config.data import Images
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from condgen.density import ClassConditionalDensity
 
 
-class ModelSettings(Section):
+class ModelSettings(Section, abc.ABC):
     """The settings of a model family, and how to build the model.
 
     A family subclasses this, registers it in :data:`condgen.registry.MODELS` and writes :meth:`build`.
@@ -24,6 +25,7 @@ class ModelSettings(Section):
     name: str
     class_prior: Literal["uniform", "counts"] | list[PositiveFloat] = "uniform"
 
+    @abc.abstractmethod
     def build(self, images: Images, seed: int) -> ClassConditionalDensity:
         """A freshly initialized density for such images.
 
@@ -34,7 +36,6 @@ class ModelSettings(Section):
         Raises:
             ConfigError: If the settings do not fit the images.
         """
-        raise NotImplementedError
 
     def call(self, images: Images, seed: int) -> ClassConditionalDensity | GenerativeClassifier:
         """The density, or a classifier with a class prior of its own."""

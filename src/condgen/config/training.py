@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -13,18 +14,18 @@ if TYPE_CHECKING:
     from condgen.training.steps import TrainingStep
 
 
-class ObjectiveSettings(Section):
+class ObjectiveSettings(Section, abc.ABC):
     """What training minimizes; an objective subclasses this and registers it in :data:`condgen.registry.OBJECTIVES`."""
 
     name: str
 
+    @abc.abstractmethod
     def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> TrainingStep:
         """The training step that minimizes this objective.
 
         Raises:
             ConfigError: If the model does not have what the objective needs.
         """
-        raise NotImplementedError
 
 
 class StepDecay(Section):
