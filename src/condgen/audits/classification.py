@@ -62,7 +62,7 @@ def classification(
 
 
 def _deployed(prediction: Prediction, detector: Detector) -> Arrays:
-    """What the classifier and the detector say to some images, as they are deployed."""
+    """Predictions and detector scores of some images, with the fixed noise of deployment."""
     found = {
         "predicted": prediction.label,
         "class_log_prob": prediction.class_log_prob,

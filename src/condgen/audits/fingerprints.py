@@ -127,7 +127,7 @@ class _Fingerprint:
 
 
 def _attributes(module: nn.Module) -> dict[str, object]:
-    """What a module's answers depend on; its hooks without their keys, which count all hooks of the process.
+    """The attributes that a module's answers depend on; hooks without their keys, which number all hooks of the process.
 
     The settings of a family are what built the rest.
     """
@@ -138,7 +138,7 @@ def _attributes(module: nn.Module) -> dict[str, object]:
 
 
 def _reduced(value: object) -> list[object]:
-    """What :mod:`copy` and :mod:`pickle` would make the object of again."""
+    """The parts from which :mod:`copy` and :mod:`pickle` would rebuild the object."""
     try:
         made = value.__reduce_ex__(2)
     except Exception:  # whatever an object's own method raises: it cannot be compared
@@ -202,7 +202,7 @@ def _package(module: str | None) -> str:
 
 
 def _is_own(module: str | None) -> bool:
-    """Whether a module is the user's own rather than installed."""
+    """Whether a module belongs to the user and is not installed."""
     file = getattr(sys.modules.get(module or ""), "__file__", None)
     return _package(module) not in LIBRARIES and not (file and any(map(Path(file).is_relative_to, INSTALLED)))
 

@@ -1,4 +1,4 @@
-"""What an audit can be made of, and what the model says to it."""
+"""Checks on the subject of an audit, and the model's predictions for it."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def check_dataset(data: object, density: ClassConditionalDensity) -> None:
 
 
 def predictions(classifier: GenerativeClassifier, data: ImageDataset) -> Iterator[Prediction]:
-    """What the model says to each image in order, few of them in memory at a time.
+    """Predictions for all images in order, with few of them in memory at a time.
 
     Raises:
         CondgenError: If an answer is no number; see :func:`check_numbers`.

@@ -224,7 +224,7 @@ def _spent(result: AttackResult) -> Arrays:
 
 
 def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str) -> Arrays:
-    """What classifier and detector say to each image alone; a success that they do not confirm is none."""
+    """Predictions and scores of each image by itself; a success that they do not confirm is not counted."""
     prediction = predict(scene.classifier, images, batch=1)
     shift = (images - x).flatten(1)
     return {
