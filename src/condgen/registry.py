@@ -78,10 +78,20 @@ def imported(path: str, kind: str) -> Any:
         ) from error
 
 
-MODELS: Registry[Any] = Registry("model", {"glow": "condgen.models.glow.settings"}, outside="condgen.models.own:OwnModel")
+MODELS: Registry[Any] = Registry(
+    "model",
+    {
+        "glow": "condgen.models.glow.settings",
+        **dict.fromkeys(("uniform", "independent-pixels", "gaussian"), "condgen.models.simple.settings"),
+    },
+    outside="condgen.models.own:OwnModel",
+)
 OBJECTIVES: Registry[Any] = Registry(
     "objective",
-    dict.fromkeys(("likelihood", "reweight", "split"), "condgen.training.maximum_likelihood"),
+    {
+        **dict.fromkeys(("likelihood", "reweight", "split"), "condgen.training.maximum_likelihood"),
+        "closed-form": "condgen.training.closed_form",
+    },
 )
 DETECTORS: Registry[Any] = Registry(
     "detector",

@@ -23,7 +23,7 @@ def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]
     x, _ = splits.test.batch(slice(20))
     detector.fit(classifier, splits.train, splits.validation)
     made = [
-        audits.classification(classifier, splits.test, detector=detector),
+        audits.classification(classifier, splits.test, detector=detector, simple_densities={"uniform": 4.09, "Gaussian": 2.95}),
         audits.membership(classifier, splits.test),
         audits.interpolation(classifier, splits.test, detector=detector, pairs=6, quiet=True),
         Record("samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
 
-WEAK, LUCK, FEW, STORAGE = "weak attacks", "luck", "few images", "storage"  # what a failed check puts in doubt
+# what a failed check puts in doubt
+WEAK, LUCK, FEW, STORAGE = "weak attacks", "luck", "few images", "storage"
+UNDER_TRAINED = "under-trained model"
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Check:
         passed: Whether it is kept; ``None`` if there was nothing to examine.
         found: What was measured, in words.
         advice: What to do if it is not kept.
-        doubt: What a failure puts in doubt: :data:`WEAK`, :data:`LUCK`, :data:`FEW` or :data:`STORAGE`; empty where nothing
-            is known of that. The first sentences of a report say it.
+        doubt: What a failure puts in doubt: :data:`WEAK`, :data:`LUCK`, :data:`FEW`, :data:`STORAGE` or
+            :data:`UNDER_TRAINED`; empty where nothing is known of that. The first sentences of a report say it.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Table 1: accuracy and bits/dim on the test images."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from condgen.audits import intervals, selective
 from condgen.audits.audit import Audit
+from condgen.audits.checks import UNDER_TRAINED, Check
 from condgen.audits.predictions import check_auditable, predictions, warnings_on
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
@@ -25,6 +26,7 @@ from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count
 
+BETTER_THAN_SIMPLE = "the model is better than simple densities"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -35,12 +37,15 @@ def classification(
     detector: Detector,
     noise_draws: int = 4,
     seed: int = 0,
+    simple_densities: Mapping[str, float] | None = None,
 ) -> Record:
     """How well the model classifies, how likely it finds the images, and how many the detector accepts.
 
     Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image: an estimate of the
     model's bound on the stored values. Everything else uses the classifier as it is deployed, with fixed noise; so do the
     other audits, whose bits/dim compare with ``bits_per_dim_deployed``.
+
+    With ``simple_densities``, the bits/dim of simple densities by name, the record says whether the model beats them.
     """
     check_auditable(classifier, data)
     check_detector(detector)
@@ -57,6 +62,7 @@ def classification(
     about = {
         "class_prior": classifier.class_prior,
         "warnings": warnings_on(classifier.density, arrays["bits_per_dim_deployed"]),
+        "simple_densities": dict(simple_densities or {}),
     }
     return Record("classification", summarize(arrays, summary_of(detector, classifier.density), about), arrays)
 
@@ -103,6 +109,7 @@ def make(subject: Subject, settings: ClassificationSettings) -> Record:
         detector=subject.detector,
         noise_draws=settings.noise_draws,
         seed=subject.seed,
+        simple_densities=subject.simple_densities,
     )
 
 
@@ -142,5 +149,15 @@ def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -
     if "predicted_by_subspace" in arrays:
         by_subspace, by_subspace_ci = intervals.share(arrays["predicted_by_subspace"] == arrays["label"])
         summary |= {"subspace_accuracy": by_subspace, "subspace_accuracy_ci": by_subspace_ci}
+    if about.get("simple_densities"):
+        summary["checks"] = [asdict(_better_than_simple(bits, bits_ci, about["simple_densities"]))]
     noted: dict[str, Any] = as_json(summary)
     return noted
+
+
+def _better_than_simple(bits: float, interval: Sequence[float], simple: Mapping[str, float]) -> Check:
+    """Whether the interval of the model's bits/dim lies below the best simple density."""
+    name, best = min(simple.items(), key=lambda item: item[1])
+    found = f"{bits:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] bits/dim; {name} {best:.3f}"
+    advice = "Train longer, or use a better recipe: conclusions about this model are those of an under-trained model."
+    return Check(BETTER_THAN_SIMPLE, bool(interval[1] < best), found, advice, UNDER_TRAINED)

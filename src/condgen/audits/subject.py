@@ -1,5 +1,6 @@
 """What an audit is made of: a model on a data set, with a detector."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ class Subject:
         directory: Where long audits keep their parts; ``None`` keeps nothing on disk.
         origin: What the records note: weights, versions, seed; JSON.
         quiet: No progress bars.
+        simple_densities: Mean bits/dim of log p(x) on the test images under simple densities, by name; empty where
+            they are not known or the model is one of them.
     """
 
     name: str
@@ -32,3 +35,4 @@ class Subject:
     directory: Path | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     quiet: bool = False
+    simple_densities: Mapping[str, float] = field(default_factory=dict)

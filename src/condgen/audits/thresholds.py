@@ -4,7 +4,7 @@ from typing import Any
 
 from condgen.audits.records import Record
 
-ABOUT = ("class_prior", "warnings")  # of the model: no threshold changes them
+ABOUT = ("class_prior", "warnings", "simple_densities")  # of the model: no threshold changes them
 
 
 def at(record: Record, threshold: float) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -203,19 +203,25 @@ def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: 
 @main.command()
 @click.argument("dataset")
 @click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file for a labelled grid of images.")
 @click.option("--size", type=click.IntRange(min=1), help="Resize and centre-crop to this height and width.")
 @data_dir_option
-def show(dataset: str, count: int, out: Path, size: int | None, data_dir: Path | None) -> None:
-    """Draw a labelled grid of DATASET and print its card."""
+def show(dataset: str, count: int, out: Path | None, size: int | None, data_dir: Path | None) -> None:
+    """Print what is known of DATASET, and the bits/dim of simple densities on its test images."""
+    from condgen import machine
     from condgen.data.catalogue import open_dataset
+    from condgen.experiments import simple_densities
     from condgen.reports.console import print_rows
     from condgen.reports.images import check_picture, save_labelled_grid
 
-    check_picture(out)
+    if out:
+        check_picture(out)
+    machine.prepare()
     splits = open_dataset(dataset, data_dir=data_dir, size=size)
-    save_labelled_grid(splits.train, count, out)
-    print_rows(splits.name, splits.rows())
+    if out:
+        save_labelled_grid(splits.train, count, out)
+    simple = [(name, f"{value:.3f} bits/dim (test)") for name, value in simple_densities(splits).items()]
+    print_rows(splits.name, [*splits.rows(), *simple])
 
 
 @main.command()

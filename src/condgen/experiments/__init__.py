@@ -5,6 +5,7 @@ from condgen.experiments.building import Experiment, build, open_data
 from condgen.experiments.fitting import fit
 from condgen.experiments.inspecting import check, sample, summarize
 from condgen.experiments.scoring import score_files
+from condgen.experiments.simple import simple_densities
 from condgen.experiments.subjects import subject_of
 from condgen.experiments.training import is_begun, is_trained, train
 
@@ -21,6 +22,7 @@ __all__ = [
     "open_data",
     "sample",
     "score_files",
+    "simple_densities",
     "subject_of",
     "summarize",
     "train",

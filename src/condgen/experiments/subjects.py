@@ -12,6 +12,8 @@ from condgen.data.dataset import Splits, check_fits
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import build_detector
 from condgen.experiments.building import check_images_of, images_of, open_data
+from condgen.experiments.simple import simple_densities
+from condgen.models.simple import SimpleDensity
 from condgen.runs import RecordFolder, Restored, installed_versions
 
 
@@ -55,6 +57,7 @@ def subject_of(
         seed=config.seed,
         origin=_origin(config, restored),
         quiet=quiet,
+        simple_densities={} if isinstance(classifier.density, SimpleDensity) else simple_densities(splits, quiet=quiet),
     )
 
 

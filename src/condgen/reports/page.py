@@ -23,6 +23,7 @@ from condgen.reports.origins import differences_table, origins_table
 from condgen.reports.ownership import ENTRIES, check_replaceable
 from condgen.reports.sections import Part, section_of
 from condgen.reports.selection import Selection, not_run_table, select
+from condgen.reports.under_trained import NOTE, is_under_trained, marked
 
 DOTS_PER_INCH = 200
 REM_PER_INCH = 6.4  # the largest size of figures on the page, so that their text is of one size
@@ -129,9 +130,10 @@ def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[Pa
     for audit in _audits(models):
         having = [model for model in models if model.has(audit)]
         for part in section_of(audit).parts:
-            table = part.table(having) if part.table else None
+            table = marked(part.table(having), having) if part.table else None
             panels = [_panel(part, model) for model in having if part.figure or part.words]
-            yield PageSection(part.title, table, panels)
+            if panels or (table and table.rows):
+                yield PageSection(part.title, table, panels)
     not_run = not_run_table(models)
     if not_run.rows:
         yield PageSection(not_run.title, not_run)
@@ -156,7 +158,8 @@ def _audits(models: Sequence[Selection]) -> list[str]:
 def _panel(part: Part, model: Selection) -> Panel:
     figure = part.figure(model) if part.figure else None
     stem = getattr(part.figure, "__name__", part.title).replace("_", "-")
-    return f"{stem}-{model.name}", part.words(model) if part.words else "", figure
+    words = part.words(model) if part.words else ""
+    return f"{stem}-{model.name}", f"{words}{NOTE}" if words and is_under_trained(model) else words, figure
 
 
 def _question(models: Sequence[Selection]) -> str:

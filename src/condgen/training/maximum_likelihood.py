@@ -117,25 +117,11 @@ class MaximumLikelihood(TrainingStep):
         prediction = self.classifier(x)
         losses = self.objective(prediction, label)
         (share * losses.mean()).backward()
-        return share * self._figures(prediction, label, losses).mean(1)
+        return share * _figures(prediction, label, losses).mean(1)
 
-    @torch.no_grad()
-    def _figures(self, prediction: Prediction, label: Tensor, losses: Tensor) -> Tensor:
-        """:data:`FIGURES` of each image, shape ``(3, N)``."""
-        correct = (prediction.label == label).to(losses)
-        return torch.stack([losses.detach(), bits_per_dim(prediction, label), correct]).double()
-
-    @torch.no_grad()
     def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
         """Means of loss, bits/dim under the true class and accuracy; the noise is always the same."""
-        classifier = self.in_use.eval()
-        sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=classifier.device)
-        with classifier.density.fresh_noise(stream(seed, "validation")):
-            for x, label in data.batches(EVALUATION_BATCH):
-                prediction, label = classifier(x), label.to(classifier.device)
-                losses = self.objective(prediction, label)
-                sums += self._figures(prediction, label, losses).sum(1)
-        return dict(zip(FIGURES, (sums / len(data)).tolist(), strict=True))
+        return evaluate(self.in_use, self.objective, data, seed)
 
     def state(self) -> dict[str, Tensor]:
         return self.optimizer.state()
@@ -145,6 +131,28 @@ class MaximumLikelihood(TrainingStep):
 
     def weights(self) -> dict[str, Tensor]:
         return dict(self.in_use.density.state_dict())
+
+
+@torch.no_grad()
+def evaluate(classifier: GenerativeClassifier, objective: Objective, data: ImageDataset, seed: int) -> dict[str, float]:
+    """Means of the objective ("loss"), bits/dim under the true class and accuracy.
+
+    The noise depends on the seed alone. Leaves the classifier in evaluation mode.
+    """
+    classifier.eval()
+    sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=classifier.device)
+    with classifier.density.fresh_noise(stream(seed, "validation")):
+        for x, label in data.batches(EVALUATION_BATCH):
+            prediction, label = classifier(x), label.to(classifier.device)
+            sums += _figures(prediction, label, objective(prediction, label)).sum(1)
+    return dict(zip(FIGURES, (sums / len(data)).tolist(), strict=True))
+
+
+@torch.no_grad()
+def _figures(prediction: Prediction, label: Tensor, losses: Tensor) -> Tensor:
+    """:data:`FIGURES` of each image, shape ``(3, N)``."""
+    correct = (prediction.label == label).to(losses)
+    return torch.stack([losses.detach(), bits_per_dim(prediction, label), correct]).double()
 
 
 class MaximumLikelihoodSettings(ObjectiveSettings, abc.ABC):

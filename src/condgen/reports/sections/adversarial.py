@@ -1,7 +1,6 @@
 """Table 2: attacks on the classifier, and on classifier and detector."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
 from condgen.reports.figures import CYCLE, GREY, class_name, plain
 from condgen.reports.images import draw_image
-from condgen.reports.sections.cells import first_warnings, notes_on
+from condgen.reports.sections.cells import checks_of, first_warnings, notes_on
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
 
@@ -86,15 +85,11 @@ def _distance(median: float | None) -> str:
 
 def checks_table(models: Sequence[Audited]) -> Table:
     """What the evaluation found when it checked itself."""
-    summaries = summaries_of(models, AUDIT)
-    checks = [(name, Check(**check)) for name, s in summaries.items() for check in s["checks"]]
-    return Table(
-        "checks",
+    return checks_of(
+        models,
+        AUDIT,
         "Is the evaluation reliable?",
         "Each check is for one symptom of attacks that are too weak, which would make a model look robust.",
-        ("model", "check", "", "found", "what to do"),
-        tuple((name, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "") for name, c in checks),
-        tuple({"model": name, "outcome": check.outcome, **asdict(check)} for name, check in checks),
     )
 
 

@@ -1,11 +1,13 @@
 """What the sections share: numbers that may be infinite, and notes below their tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from condgen.audits.checks import FAIL, Check
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_noted
-from condgen.reports.tables import MISSING, Summary, number, percent
+from condgen.reports.tables import MISSING, Summary, Table, number, percent, summaries_of
 
 INFINITE = "∞"  # JSON has no infinity; a record has null
 
@@ -78,3 +80,18 @@ def _together(priors: Mapping[str, str]) -> str:
     """Once, where all models have the same."""
     found = list(dict.fromkeys(priors.values()))
     return found[0] if len(found) == 1 else "; ".join(f"{prior} for {name}" for name, prior in priors.items())
+
+
+def checks_of(models: Sequence[Audited], audit: str, title: str, caption: str, name: str = "checks") -> Table:
+    """The checks that the records of an audit hold, failed or not."""
+    found = [
+        (model, Check(**check)) for model, summary in summaries_of(models, audit).items() for check in summary.get("checks", [])
+    ]
+    return Table(
+        name,
+        title,
+        caption,
+        ("model", "check", "", "found", "what to do"),
+        tuple((model, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "") for model, c in found),
+        tuple({"model": model, "outcome": check.outcome, **asdict(check)} for model, check in found),
+    )

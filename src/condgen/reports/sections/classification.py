@@ -10,11 +10,13 @@ from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, threshold_columns
 from condgen.reports.figures import BLUE, GREY, RED, plain
-from condgen.reports.sections.cells import bits, estimate, first_warnings, notes_on, share
+from condgen.reports.sections.cells import bits, checks_of, estimate, first_warnings, notes_on, share
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, model_table, percent
+from condgen.reports.under_trained import MARK, is_under_trained
 
 AUDIT = "classification"
+SIMPLE = "uniform, independent pixels and full-covariance Gaussian, shared by all classes and per class"
 POINTS = 400  # of a curve
 NEEDED = ("predicted", "label", "accepted", "bits_per_dim_deployed")  # arrays of a record
 
@@ -27,12 +29,14 @@ def classification_table(models: Sequence[Audited]) -> Table:
         "Table 1: classification and likelihood",
         "Brackets: 95 % intervals (Wilson for shares, Student's t for means). Bits/dim are those of log p(x), and given"
         " class those of log p(x|y), averaged over fresh draws of the noise. As deployed: log p(x) with the one fixed draw"
-        f" that the detector and all other tables use. Accepted: by the detector.{notes_on(summaries)}",
+        f" that the detector and all other tables use. Best simple density: the likeliest of"
+        f" {SIMPLE}, fitted to the same training images. Accepted: by the detector.{notes_on(summaries)}",
         summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "accuracy by z_s alone %": _subspace,
             "bits/dim": lambda s: bits(s["bits_per_dim"], s["bits_per_dim_ci"]),
+            "best simple density": _simple,
             "given class": lambda s: bits(s["bits_per_dim_given_class"]),
             "as deployed": lambda s: bits(s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
@@ -137,6 +141,38 @@ def _protects(low: float, high: float) -> str:
     return "protects the classifier in part: misclassified images tend to be less likely, but many are not"
 
 
+def simple_table(models: Sequence[Audited]) -> Table:
+    """Whether each model beats the best simple density."""
+    return checks_of(
+        models,
+        AUDIT,
+        "Is the model better than simple densities?",
+        f"Simple densities: {SIMPLE}. Each is fitted to the same training images in seconds.",
+        "simple-densities",
+    )
+
+
+def _simple(summary: Summary) -> str:
+    """The best simple density of the data set, where it was computed."""
+    found = summary.get("simple_densities")
+    if not found:
+        return MISSING
+    name, value = min(found.items(), key=lambda item: item[1])
+    return f"{value:.3f} ({name})"
+
+
+def verdict(models: Sequence[Audited]) -> str:
+    """Which models are under-trained, and warnings."""
+    under = [model.name for model in models if is_under_trained(model)]
+    said = ""
+    if under:
+        some = f"{', '.join(under)} {'are' if len(under) > 1 else 'is'} no better than a simple density"
+        said = (
+            f"Under-trained ({MARK}): {some}, so that conclusions about {'them' if len(under) > 1 else 'it'} are preliminary."
+        )
+    return f"{said}{first_warnings(models, AUDIT)}".strip()
+
+
 def _subspace(summary: Summary) -> str:
     """Only a model with a class subspace has it."""
     if "subspace_accuracy" not in summary:
@@ -152,6 +188,7 @@ SECTION = Section(
             table=classification_table,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),
+        Part("Is the model better than simple densities?", table=simple_table),
         Part(
             "Does rejecting unlikely images protect the classifier?",
             table=rejection_table,
@@ -159,5 +196,5 @@ SECTION = Section(
             words=lambda model: protection(model.name, completed(model.record(AUDIT))),
         ),
     ),
-    lambda models: first_warnings(models, AUDIT).strip(),
+    verdict,
 )
