@@ -307,7 +307,7 @@ def test_records_of_before_are_shown_whole(place: Path) -> None:
                 assert "None" not in part.words(model)
             if part.figure:
                 part.figure(model)
-    table = section_of("classification").tables([own(Record.load(place, "classification"))])[1]
+    table = section_of("classification").tables([own(Record.load(place, "classification"))])[-1]
     assert table.rows[0][table.columns.index("AUROC of errors")] != "–"
 
 
