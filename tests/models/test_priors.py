@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from condgen.errors import ConfigError
 from condgen.models.distributions import FAMILIES
 from condgen.models.glow.priors import ClassMixture, SplitPrior
 from tests.conftest import shaken
@@ -80,3 +81,20 @@ def test_a_step_on_the_parameters_moves_the_posterior_alike_in_any_dimension() -
         of_class = prior(z)[0][0]
         swings.append((of_class[0] - of_class[1]).item())
     assert swings[1] == pytest.approx(swings[0], rel=0.01)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_numbers_that_no_class_depends_on_are_standard(name: str) -> None:
+    few, whole = shaken(ClassMixture(3, 6, family=name, class_dims=2)), ClassMixture(3, 6, family=name)
+    with torch.no_grad():
+        whole.classes.raw_mean[:, -2:] = few.classes.raw_mean
+        whole.classes.raw_log_scale[:, -2:] = few.classes.raw_log_scale
+    z = few.sample(torch.arange(3), 1.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(few(z)[0], whole(z)[0])
+    torch.testing.assert_close(z, whole.sample(torch.arange(3), 1.0, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("class_dims", [0, 7])
+def test_more_class_numbers_than_there_are_are_refused(class_dims: int) -> None:
+    with pytest.raises(ConfigError, match=r"class_dims is \d, but z has 6 numbers; use 1 to 6"):
+        ClassMixture(3, 6, class_dims=class_dims)

@@ -11,7 +11,7 @@ from condgen.config import ObjectiveSettings, load_preset
 from condgen.errors import ConfigError
 from condgen.registry import OBJECTIVES
 from condgen.training.maximum_likelihood import LikelihoodSettings, MaximumLikelihood, ReweightSettings
-from condgen.training.objectives import Likelihood, Reweight, Split, described
+from condgen.training.objectives import Likelihood, Ramp, Reweight, Split, described
 from tests.training.small import SETTINGS, TrainedGaussian, tiny_density
 
 
@@ -69,3 +69,33 @@ def test_equal_objectives_are_described_equally() -> None:
 
 def loss_of_mine(prediction: Prediction, label: torch.Tensor) -> torch.Tensor:
     return Likelihood()(prediction, label)
+
+
+def test_a_ramp_ends_at_the_objective_itself() -> None:
+    ramp = Ramp(Reweight(2.0), over=0.25)
+    assert [ramp.at(done).alpha for done in (0.0, 0.125, 0.25, 1.0)] == [0.0, 1.0, 2.0, 2.0]
+    assert Ramp(Split(), 0.5).needs_class_subspace
+    prediction = Prediction(torch.tensor([[-10.0, -12.0]]), torch.tensor([0.5, 0.5]).log(), dims=4)
+    label = torch.tensor([1])
+    assert torch.equal(ramp(prediction, label), Reweight(2.0)(prediction, label))  # validation uses the full weight
+
+
+def test_training_weighs_the_class_term_by_how_far_it_is() -> None:
+    """At the first step of a ramp the gradient is that of the likelihood alone, at the last nearly that of all."""
+    training = SETTINGS.model_copy(update={"epochs": 2, "max_steps": None})
+    x, label = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 10
+    losses = {}
+    for name, objective in {"ramp": Ramp(Reweight(1.0), 1.0), "base": Likelihood(), "full": Reweight(1.0)}.items():
+        step = MaximumLikelihood(GenerativeClassifier(tiny_density(0, "digits-reweight")), objective, training, 4)
+        first = step.step(x, label, torch.Generator().manual_seed(1))["loss"].item()
+        step.optimizer.taken = 4  # of 8
+        losses[name] = first, step.step(x, label, torch.Generator().manual_seed(2))["loss"].item()
+    assert losses["ramp"][0] == losses["base"][0] < losses["full"][0]
+    assert losses["base"][1] < losses["ramp"][1]
+
+
+def test_settings_make_a_ramp() -> None:
+    assert ReweightSettings(alpha=0.5, ramp=0.5).objective() == Ramp(Reweight(0.5), 0.5)
+    assert ReweightSettings(alpha=0.5).objective() == Reweight(0.5)
+    with pytest.raises(ConfigError, match="ramp"):
+        load_preset("digits-reweight", ["objective.ramp=1.5"])

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from skimage import data as photographs
 from skimage.color import rgb2gray
 from sklearn.datasets import load_digits, load_sample_images
@@ -13,7 +12,8 @@ from condgen.data.splitting import class_ranks
 from condgen.randomness import numpy_stream
 
 SIZES = {"test": 360, "validation": 180}
-TILE = 16  # pixels of a photograph that become one 8x8 patch
+SIDE = 8  # pixels of a digit and of a patch
+BACKGROUNDS = 14  # over which each training digit is shown
 
 DIGITS_SOURCE = "UCI optical recognition of handwritten digits, test part, as shipped with scikit-learn"
 DIGITS_LICENCE = "CC BY 4.0"
@@ -34,16 +34,21 @@ def digits() -> Splits:
 
 
 def bg_digits() -> Splits:
-    """The same digits in the same splits, stretched to 256 levels, each over a patch of its own."""
-    plain = digits()
+    """The same digits in the same splits, stretched to 256 levels, over patches of photographs.
+
+    Each training digit is there 14 times, over patches of its own: an epoch of these images is 14 epochs with fresh
+    backgrounds. No patch is used twice.
+    """
     patches = background_patches()
     order = numpy_stream(0, "backgrounds").permutation(len(patches))
     composed, start = {}, 0
-    for part, data in plain.items():
+    for part, data in digits().items():
+        times = BACKGROUNDS if part == "train" else 1
         stretched = (data.images.astype(np.uint16) * 255 // 16).astype(np.uint8)
-        chosen = patches[order[start : start + len(data)]]
-        composed[part] = ImageDataset(compose(stretched, chosen), data.labels, name="bg-digits")
-        start += len(data)
+        stretched, labels = np.tile(stretched, (times, 1, 1, 1)), np.tile(data.labels, times)
+        chosen = patches[order[start : start + len(stretched)]]
+        composed[part] = ImageDataset(compose(stretched, chosen), labels, name="bg-digits")
+        start += len(stretched)
     return Splits(
         composed["train"],
         composed["validation"],
@@ -54,17 +59,16 @@ def bg_digits() -> Splits:
 
 
 def background_patches() -> NDArray[np.uint8]:
-    """Different tiles of six photographs that do not overlap, in grey, halved to 8x8; shape ``(N, 1, 8, 8)``."""
+    """Different patches of six photographs that do not overlap, grey, at their own resolution; shape ``(N, 1, 8, 8)``."""
     shipped = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
-    tiles = np.concatenate([_tiles(photograph) for photograph in [*load_sample_images().images, *shipped]])
-    return np.unique(tiles, axis=0)  # some sky looks alike
+    patches = np.concatenate([_patches(photograph) for photograph in [*load_sample_images().images, *shipped]])
+    return np.unique(patches, axis=0)  # some sky looks alike
 
 
-def _tiles(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = photograph.shape[0] // TILE, photograph.shape[1] // TILE
-    grey = (rgb2gray(photograph[: rows * TILE, : columns * TILE]) * 255).round().astype(np.uint8)
-    halved = np.asarray(Image.fromarray(grey).resize((columns * 8, rows * 8), Image.Resampling.BOX))
-    return halved.reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 1, 8, 8)
+def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
+    grey = (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * 255).round().astype(np.uint8)
+    return grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
 
 
 def _stratified(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

@@ -2,9 +2,10 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from condgen.classifier import GenerativeClassifier, Prediction
@@ -18,6 +19,7 @@ from condgen.training.average import Average
 from condgen.training.objectives import (
     Likelihood,
     Objective,
+    Ramp,
     Reweight,
     Split,
     bits_per_dim,
@@ -115,9 +117,15 @@ class MaximumLikelihood(TrainingStep):
     def _backward(self, x: Tensor, label: Tensor, share: float) -> Tensor:
         """Add a part's gradient; returns its :data:`FIGURES`, all weighted by the part's share."""
         prediction = self.classifier(x)
-        losses = self.objective(prediction, label)
+        losses = self._objective_now(prediction, label)
         (share * losses.mean()).backward()
         return share * _figures(prediction, label, losses).mean(1)
+
+    @property
+    def _objective_now(self) -> Objective:
+        if not isinstance(self.objective, Ramp):
+            return self.objective
+        return self.objective.at(self.taken / self.optimizer.steps)
 
     def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
         """Means of loss, bits/dim under the true class and accuracy; the noise is always the same."""
@@ -183,21 +191,26 @@ class LikelihoodSettings(MaximumLikelihoodSettings):
 
 @OBJECTIVES.register("reweight")
 class ReweightSettings(MaximumLikelihoodSettings):
-    """Cross-entropy added with weight ``alpha``."""
+    """Cross-entropy added with weight ``alpha``, which rises from 0 over the first ``ramp`` of training."""
 
     name: Literal["reweight"] = "reweight"
     alpha: NonNegative = 1.0
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    def objective(self) -> Reweight:
-        return Reweight(self.alpha)
+    def objective(self) -> Objective:
+        return Ramp(Reweight(self.alpha), self.ramp) if self.ramp else Reweight(self.alpha)
 
 
 @OBJECTIVES.register("split")
 class SplitSettings(MaximumLikelihoodSettings):
-    """Cross-entropy of the class subspace added with weight ``alpha``; needs a model with one."""
+    """Cross-entropy of the class subspace added with weight ``alpha``; needs a model with one.
+
+    ``alpha`` rises from 0 over the first ``ramp`` of training.
+    """
 
     name: Literal["split"] = "split"
     alpha: NonNegative = 1.0
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    def objective(self) -> Split:
-        return Split(self.alpha)
+    def objective(self) -> Objective:
+        return Ramp(Split(self.alpha), self.ramp) if self.ramp else Split(self.alpha)

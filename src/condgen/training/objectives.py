@@ -61,6 +61,36 @@ class Split:
         return Likelihood()(prediction, label) + self.alpha * class_loss
 
 
+@dataclass(frozen=True)
+class Ramp:
+    r"""An objective whose :math:`\alpha` rises linearly from 0 over the first part of training.
+
+    Called without :meth:`at`, as in validation, it has its full :math:`\alpha`.
+
+    Args:
+        objective: Its ``alpha`` is the value at the end.
+        over: Share of training, in (0, 1].
+
+    Examples:
+        >>> Ramp(Reweight(alpha=0.8), over=0.5).at(0.25)
+        Reweight(alpha=0.4)
+    """
+
+    objective: Reweight | Split
+    over: float
+
+    @property
+    def needs_class_subspace(self) -> bool:
+        return getattr(self.objective, "needs_class_subspace", False)
+
+    def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
+        return self.objective(prediction, label)
+
+    def at(self, done: float) -> Reweight | Split:
+        """The objective when a share ``done`` of training is done."""
+        return dataclasses.replace(self.objective, alpha=self.objective.alpha * min(1.0, done / self.over))
+
+
 def check_objective(objective: Objective, density: ClassConditionalDensity) -> None:
     """Refuse an objective that needs a class subspace for a model without one.
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from condgen import machine
 from condgen.config import Images, ModelSettings, Section
-from condgen.config.section import Named, PositiveFloat
+from condgen.config.section import Named, Positive, PositiveFloat
 from condgen.errors import ConfigError
 from condgen.models.glow.model import Glow
 from condgen.models.glow.priors import ClassMixture, Prior, SplitPrior
@@ -17,9 +17,13 @@ from condgen.registry import MODELS
 
 
 class ClassMixtureSettings(Section):
-    """One component per class over all of z: Base and Reweight."""
+    """One component per class: Base and Reweight.
+
+    ``class_dims``: how many numbers of z, from the deepest level on, depend on the class. Default: all (the paper).
+    """
 
     name: Literal["class-mixture"] = "class-mixture"
+    class_dims: Positive | None = None
 
 
 class SplitPriorSettings(Section):
@@ -96,4 +100,4 @@ class GlowSettings(ModelSettings):
     def _prior(self, num_classes: int, dims: int) -> Prior:
         if isinstance(self.prior, SplitPriorSettings):
             return SplitPrior(num_classes, dims, self.prior.scale, self.family, self.label_smoothing)
-        return ClassMixture(num_classes, dims, self.family, self.label_smoothing)
+        return ClassMixture(num_classes, dims, self.family, self.label_smoothing, self.prior.class_dims)
