@@ -105,5 +105,6 @@ AUDITS: Registry[Any] = Registry(
         "interpolation": "condgen.audits.interpolation",
         "samples": "condgen.audits.samples",
         "adversarial": "condgen.audits.adversarial",
+        "snapshots": "condgen.audits.snapshots",
     },
 )

@@ -19,6 +19,7 @@ class Audit:
         make: The record of a subject with these settings.
         uses_detector: Whether the record depends on the detector.
         needs_samples: Whether the model must be one that can be sampled from.
+        needs_snapshots: Whether the model must be a run whose training kept snapshots.
         at_threshold: The record for another threshold, from its arrays alone; ``None`` where that takes a new audit.
     """
 
@@ -27,4 +28,5 @@ class Audit:
     make: Callable[[Subject, Any], Record]
     uses_detector: bool = False
     needs_samples: bool = False
+    needs_snapshots: bool = False
     at_threshold: Callable[[Record, float], Record] | None = None

@@ -1,6 +1,6 @@
 """What an audit is made of: a model on a data set, with a detector."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Subject:
         quiet: No progress bars.
         simple_densities: Mean bits/dim of log p(x) on the test images under simple densities, by name; empty where
             they are not known or the model is one of them.
+        snapshots: The model as it was at steps of its training, each opened when it is called.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Subject:
     origin: dict[str, Any] = field(default_factory=dict)
     quiet: bool = False
     simple_densities: Mapping[str, float] = field(default_factory=dict)
+    snapshots: Mapping[int, Callable[[], "Subject"]] = field(default_factory=dict)

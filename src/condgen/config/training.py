@@ -65,6 +65,7 @@ class Training(Section):
 
     ``max_steps`` ends training early, ``accumulation`` is the number of parts in which a batch is processed, and
     ``average`` the decay of the exponential moving average of the weights that validation, audits and samples use.
+    ``snapshots`` is how many times, at equal distances, the weights are kept for the audit of that name.
     """
 
     epochs: Positive = 150
@@ -76,4 +77,5 @@ class Training(Section):
     clip_norm: PositiveFloat = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     compile: bool = False
+    snapshots: Count = 0
     decay: Decay = StepDecay()

@@ -68,7 +68,8 @@ def background_patches() -> NDArray[np.uint8]:
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
     grey = (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * 255).round().astype(np.uint8)
-    return grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+    patches: NDArray[np.uint8] = grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+    return patches
 
 
 def _stratified(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

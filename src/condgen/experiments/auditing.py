@@ -63,7 +63,7 @@ def audit(
     records: list[Record] = []
     failures = []
     for name in AUDITS.names() if asked is None else asked:
-        if asked is None and not _can_be_put_to(subject, AUDITS.get(name)):
+        if asked is None and _missing(subject, AUDITS.get(name)):
             continue
         try:
             records.append(_made(name, subject, config, folder))
@@ -134,8 +134,8 @@ def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
 def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFolder) -> Record:
     """One audit, saved."""
     kind: Audit = AUDITS.get(name)
-    if not _can_be_put_to(subject, kind):
-        raise CondgenError(f"{type(subject.classifier.density).__name__} cannot be sampled from; give it a `sample` method.")
+    if missing := _missing(subject, kind):
+        raise CondgenError(missing)
     with audit_lock(folder.records, kind.name), enough_memory(subject.classifier.density):
         start = time.monotonic()
         made = kind.make(replace(subject, directory=folder.records / kind.name), config.audit_settings(name))
@@ -151,9 +151,14 @@ def _settings_of(kind: Audit, name: str, config: SubjectConfig) -> dict[str, Any
     return settings | ({"detector": config.detector.model_dump(mode="json")} if kind.uses_detector else {})
 
 
-def _can_be_put_to(subject: Subject, kind: Audit) -> bool:
-    own = type(subject.classifier.density).sample is not ClassConditionalDensity.sample
-    return own or not kind.needs_samples
+def _missing(subject: Subject, kind: Audit) -> str:
+    """What the audit needs and the subject does not have; empty if nothing."""
+    density = type(subject.classifier.density)
+    if kind.needs_samples and density.sample is ClassConditionalDensity.sample:
+        return f"{density.__name__} cannot be sampled from; give it a `sample` method."
+    if kind.needs_snapshots and not subject.snapshots:
+        return f"{subject.name} kept no snapshots; train it with training.snapshots=8."
+    return ""
 
 
 def _ordered(names: Collection[str]) -> list[str]:

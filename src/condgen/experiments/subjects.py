@@ -1,7 +1,11 @@
 """What is audited: the model of a run, or a model from elsewhere."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from condgen import machine
 from condgen.audits.fingerprints import fingerprint
@@ -14,7 +18,7 @@ from condgen.detectors import build_detector
 from condgen.experiments.building import check_images_of, images_of, open_data
 from condgen.experiments.simple import simple_densities
 from condgen.models.simple import SimpleDensity
-from condgen.runs import RecordFolder, Restored, installed_versions
+from condgen.runs import RecordFolder, Restored, Run, installed_versions
 
 
 def subject_of(
@@ -49,7 +53,7 @@ def subject_of(
     classifier = restored.classifier
     check_fits(splits.test, classifier.density)
     own = config.detector == folder.config.detector
-    return Subject(
+    subject = Subject(
         name=folder.name,
         classifier=classifier,
         splits=splits,
@@ -59,6 +63,16 @@ def subject_of(
         quiet=quiet,
         simple_densities={} if isinstance(classifier.density, SimpleDensity) else simple_densities(splits, quiet=quiet),
     )
+    if not isinstance(folder, Run):
+        return subject
+    opened = {step: partial(_at_snapshot, subject, folder, config, path, place) for step, path in folder.snapshots().items()}
+    return replace(subject, snapshots=opened)
+
+
+def _at_snapshot(subject: Subject, run: Run, config: SubjectConfig, path: Path, device: torch.device) -> Subject:
+    """The subject as it was at a step of its training, with a detector fitted to it."""
+    classifier = run.at_snapshot(path, device, images_of(subject.splits))
+    return replace(subject, classifier=classifier, detector=build_detector(config.detector, classifier, subject.splits))
 
 
 def _origin(config: SubjectConfig, model: Restored) -> dict[str, Any]:

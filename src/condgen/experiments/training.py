@@ -144,7 +144,7 @@ def _as_begun(config: Config, run: Run) -> Config:
 def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
     """Sections that differ, and the changes in each; to train for longer is no difference."""
     now, before = asked.of_training(), begun.of_training()
-    growing = may_grow(begun.training)
+    growing = may_grow(begun.training, ramped=bool(getattr(begun.objective, "ramp", 0)))
     if all((now["training"][key] or math.inf) >= (before["training"][key] or math.inf) for key in growing):
         before["training"] |= {key: now["training"][key] for key in growing}
     return [(section, _changes(section, before[section], now[section])) for section in now if now[section] != before[section]]

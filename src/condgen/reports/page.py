@@ -132,6 +132,8 @@ def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[Pa
         for part in section_of(audit).parts:
             table = marked(part.table(having), having) if part.table else None
             panels = [_panel(part, model) for model in having if part.figure or part.words]
+            if part.overview:
+                panels.insert(0, (part.overview.__name__.replace("_", "-"), part.overview_words, part.overview(having)))
             if panels or (table and table.rows):
                 yield PageSection(part.title, table, panels)
     not_run = not_run_table(models)

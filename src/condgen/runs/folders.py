@@ -18,7 +18,7 @@ from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.files import as_path, check_writable, locked, written_whole
 from condgen.runs.pages import check_unaltered, installed_versions, page_of
 from condgen.runs.restoring import build_classifier, keep_detector, kept_detector
-from condgen.training.checkpoints import Checkpoint, epochs_done, load_weights, weights_sha256
+from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, epochs_done, load_weights, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,18 @@ class Run(RecordFolder):
         checkpoint = Checkpoint.load(self.best)
         load_weights(classifier.density, checkpoint.weights, self.best)
         return checkpoint.weights_sha256, checkpoint.epoch
+
+    def snapshots(self) -> dict[int, Path]:
+        """The weights that training kept, by step."""
+        folder = self.path / "checkpoint" / SNAPSHOTS
+        found = sorted(path for path in folder.glob("*") if path.name.isdigit()) if folder.is_dir() else []
+        return {int(path.name): path for path in found}
+
+    def at_snapshot(self, path: Path, device: torch.device | str, images: Images) -> GenerativeClassifier:
+        """The model with the weights of a snapshot, in evaluation mode."""
+        classifier = build_classifier(self.config.model, images, self.config.seed)
+        load_weights(classifier.density, Checkpoint.load(path).weights, path)
+        return classifier.to(torch.device(device)).eval()
 
 
 def open_folder(path: Path | str) -> RecordFolder:

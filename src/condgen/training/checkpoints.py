@@ -18,6 +18,7 @@ from condgen.errors import RunError
 from condgen.files import digest_of, tidy, written_whole
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
+SNAPSHOTS = "snapshots"  # a folder of checkpoints that hold weights alone, named after their steps
 OLDER_OPTIMIZER = "optimiser.safetensors"  # held the moments alone, without a prefix
 UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)  # what damaged bytes end in
 MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # of the names of tensors beside the weights

@@ -17,7 +17,7 @@ from condgen.errors import DataError, RunError
 from condgen.files import written_whole
 from condgen.randomness import stream
 from condgen.training import checkpoints, resuming
-from condgen.training.checkpoints import Checkpoint, load_weights
+from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
 from condgen.training.loader import Loader, steps_in_all, steps_per_epoch
 from condgen.training.progress import Progress
 from condgen.training.steps import NonFiniteLoss, TrainingStep
@@ -152,6 +152,9 @@ class _Run:
         for number, (x, label) in enumerate(batches, first):
             noise = stream(self.loader.seed, "noise", epoch, number)
             progress.advance(self.step.step(x, label, noise), len(label))
+            if is_due(self.step.taken, steps_in_all(len(self.loader), self.settings), self.settings.snapshots):
+                state = Checkpoint(dict(self.step.weights()), {}, epoch, self.step.taken, {}, self.made_with)
+                state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
 
     def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
         """Write a checkpoint."""
@@ -161,6 +164,15 @@ class _Run:
     def _kept(self) -> str:
         _, kept, _ = checkpoints.progress_of(self.checkpoints)
         return f"The checkpoint of step {kept} is kept." if kept else "No checkpoint had been written yet."
+
+
+def is_due(taken: int, steps: int, times: int) -> bool:
+    """Whether step number ``taken`` of ``steps`` ends one of ``times`` equal parts.
+
+    >>> [taken for taken in range(1, 11) if is_due(taken, 10, times=4)]
+    [3, 5, 8, 10]
+    """
+    return taken * times // steps > (taken - 1) * times // steps
 
 
 class TimeLeft:

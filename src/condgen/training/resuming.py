@@ -19,19 +19,25 @@ from condgen.training.checkpoints import (
     plain,
 )
 from condgen.training.loader import Loader, steps_in_all
+from condgen.training.objectives import Ramp
 from condgen.training.steps import TrainingStep
 
 LENGTH = ("epochs", "max_steps")  # settings of how long to train
 
 
-def may_grow(settings: Training) -> tuple[str, ...]:
-    """The settings with which a training is only longer: none where the learning rate depends on its length."""
-    return LENGTH if isinstance(settings.decay, StepDecay) else ()
+def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
+    """The settings with which a training is only longer.
+
+    None where what a step does depends on the length: the learning rate, the weight of a ``ramped`` objective, or
+    when snapshots are kept.
+    """
+    return LENGTH if isinstance(settings.decay, StepDecay) and not (ramped or settings.snapshots) else ()
 
 
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
     """What the weights after a number of steps depend on, by name; for checkpoints."""
-    page = settings.model_dump(exclude={*may_grow(settings)})
+    ramped = isinstance(getattr(step, "objective", None), Ramp)
+    page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped)})
     return {
         "seed": loader.seed,
         "images": len(loader.data),

@@ -18,12 +18,16 @@ class Part:
         table: Of all models together.
         figure: Of one model. Its files have the function's name, then the model's.
         words: Of one model: the figure's caption, or a paragraph.
+        overview: A figure of all models together, before those of each.
+        overview_words: Its caption.
     """
 
     title: str
     table: Callable[[Sequence[Audited]], Table] | None = None
     figure: Callable[[Audited], Figure] | None = None
     words: Callable[[Audited], str] | None = None
+    overview: Callable[[Sequence[Audited]], Figure] | None = None
+    overview_words: str = ""
 
 
 @dataclass(frozen=True)

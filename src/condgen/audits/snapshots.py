@@ -1,0 +1,91 @@
+"""Does the picture hold while a model learns? Likelihood, accuracy and paths between classes during training."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from rich.progress import track
+
+from condgen.audits.audit import Audit
+from condgen.audits.classification import classification
+from condgen.audits.interpolation import interpolation
+from condgen.audits.records import Record
+from condgen.audits.subject import Subject
+from condgen.config import AuditSettings
+from condgen.config.section import Positive
+from condgen.data.dataset import ImageDataset
+from condgen.errors import CondgenError
+from condgen.randomness import numpy_stream
+from condgen.registry import AUDITS
+
+OF_CLASSIFICATION = ("accuracy", "bits_per_dim")
+OF_PATHS = ("middle_minus_ends", "accepted_all_along")
+
+
+class SnapshotsSettings(AuditSettings):
+    """Test ``images``, ``pairs`` of them, and ``alphas``: steps along each path."""
+
+    images: Positive = 1000
+    pairs: Annotated[int, Field(ge=2)] = 300
+    alphas: Annotated[int, Field(ge=3)] = 21
+
+
+def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
+    """Accuracy, bits/dim and paths between classes at each snapshot of a training.
+
+    The detector is fitted anew at each of them. Where no two images of different classes are classified
+    correctly and accepted, there are no paths.
+
+    Returns:
+        A record whose ``snapshots`` is a list with the numbers of each step and their intervals.
+
+    References:
+        Sec. 4.4 and Fig. 4.
+    """
+    data = _some(subject.splits.test, settings.images, subject.seed)
+    found = [
+        {"step": step, **_at(opened(), data, settings)}
+        for step, opened in track(subject.snapshots.items(), "snapshots", disable=subject.quiet, transient=True)
+    ]
+    arrays = {
+        key: np.array([line.get(key, np.nan) for line in found], np.float64) for key in ("step", *OF_CLASSIFICATION, *OF_PATHS)
+    }
+    summary = {
+        "data": subject.splits.name,
+        "n": len(data),
+        "pairs": settings.pairs,
+        "simple_densities": dict(subject.simple_densities),
+        "snapshots": found,
+    }
+    return Record("snapshots", summary, arrays)
+
+
+def _at(subject: Subject, data: ImageDataset, settings: SnapshotsSettings) -> dict[str, Any]:
+    """The numbers of one snapshot, each with its interval."""
+    made = classification(subject.classifier, data, detector=subject.detector, noise_draws=1, seed=subject.seed)
+    numbers = _of(made, OF_CLASSIFICATION)
+    try:
+        paths = interpolation(
+            subject.classifier,
+            data,
+            detector=subject.detector,
+            pairs=settings.pairs,
+            alphas=settings.alphas,
+            seed=subject.seed,
+            quiet=True,
+        )
+    except CondgenError as error:
+        return {**numbers, "no_paths": str(error)}
+    return {**numbers, **_of(paths, OF_PATHS)}
+
+
+def _of(record: Record, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {name: record.summary[name] for key in keys for name in (key, f"{key}_ci")}
+
+
+def _some(data: ImageDataset, number: int, seed: int) -> ImageDataset:
+    order = numpy_stream(seed, "snapshots").permutation(len(data))
+    return data.take(np.sort(order[:number]))
+
+
+AUDIT = AUDITS.register("snapshots")(Audit("snapshots", SnapshotsSettings, snapshots, uses_detector=True, needs_snapshots=True))
