@@ -252,11 +252,11 @@ def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) ->
     "command", [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
 )
 def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
-    monkeypatch.setattr(building, "open_dataset", lambda *_, **__: open_dataset("bg-digits"))
+    digits = open_dataset("digits")
+    other = {name: replace(part, pixel_levels=256) for name, part in digits.items()}
+    monkeypatch.setattr(building, "open_dataset", lambda *_, **__: replace(digits, **other))
     message = refused(*command, copied.path)
-    assert (
-        "was trained on images of 1x8x8, 10 classes, 17 levels, but bg-digits now has 1x8x8, 10 classes, 256 levels" in message
-    )
+    assert "was trained on images of 1x8x8, 10 classes, 17 levels, but digits now has 1x8x8, 10 classes, 256 levels" in message
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.data.files import encoded, parquet_bytes, pictures, write_folder
 
 PUBLISHED = {  # the first digits of each sha256; records of published runs hold them
     "digits": {"train": "b5d834015c77c8e3", "validation": "9ef09750ec2e1f2a", "test": "42e64784714e2175"},
-    "bg-digits": {"train": "d6aca513415d5394", "validation": "b81f55d852efbf6b", "test": "391ec9a38b98ae3c"},
+    "bg-digits": {"train": "30bbe7b91fa812a4", "validation": "d598cc6c80e593ef", "test": "624db3df5bb69e71"},
     "mnist": {"train": "ec1d24b4a0acaaa7", "validation": "8085ea4eea0f2c45", "test": "95e422eb76e4770c"},
     "cifar10": {"train": "4b940ae0ef94a22f", "validation": "7858ded812d3e3aa", "test": "1094e90dc65dc0da"},
     "bg-mnist-0": {"train": "16a994753b878956", "validation": "31ce542f65814ba6", "test": "4906cbc44329cca3"},

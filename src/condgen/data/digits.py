@@ -13,7 +13,8 @@ from condgen.randomness import numpy_stream
 
 SIZES = {"test": 360, "validation": 180}
 SIDE = 8  # pixels of a digit and of a patch
-BACKGROUNDS = 14  # over which each training digit is shown
+LEVELS = 17  # of a digit's pixels
+BACKGROUNDS = 12  # over which each training digit is shown
 
 DIGITS_SOURCE = "UCI optical recognition of handwritten digits, test part, as shipped with scikit-learn"
 DIGITS_LICENCE = "CC BY 4.0"
@@ -27,16 +28,16 @@ def digits() -> Splits:
     images = loaded.images.astype(np.uint8)[:, None]
     parts = _stratified(loaded.target)
     train, validation, test = (
-        ImageDataset(images[parts[part]], loaded.target[parts[part]], pixel_levels=17, name="digits")
+        ImageDataset(images[parts[part]], loaded.target[parts[part]], pixel_levels=LEVELS, name="digits")
         for part in ("train", "validation", "test")
     )
     return Splits(train, validation, test, DIGITS_SOURCE, DIGITS_LICENCE)
 
 
 def bg_digits() -> Splits:
-    """The same digits in the same splits, stretched to 256 levels, over patches of photographs.
+    """The same digits in the same splits, over patches of photographs that have 17 levels as well.
 
-    Each training digit is there 14 times, over patches of its own: an epoch of these images is 14 epochs with fresh
+    Each training digit is there 12 times, over patches of its own: an epoch of these images is 12 epochs with fresh
     backgrounds. No patch is used twice.
     """
     patches = background_patches()
@@ -44,11 +45,10 @@ def bg_digits() -> Splits:
     composed, start = {}, 0
     for part, data in digits().items():
         times = BACKGROUNDS if part == "train" else 1
-        stretched = (data.images.astype(np.uint16) * 255 // 16).astype(np.uint8)
-        stretched, labels = np.tile(stretched, (times, 1, 1, 1)), np.tile(data.labels, times)
-        chosen = patches[order[start : start + len(stretched)]]
-        composed[part] = ImageDataset(compose(stretched, chosen), labels, name="bg-digits")
-        start += len(stretched)
+        images, labels = np.tile(data.images, (times, 1, 1, 1)), np.tile(data.labels, times)
+        chosen = patches[order[start : start + len(images)]]
+        composed[part] = ImageDataset(compose(images, chosen), labels, pixel_levels=LEVELS, name="bg-digits")
+        start += len(images)
     return Splits(
         composed["train"],
         composed["validation"],
@@ -59,7 +59,11 @@ def bg_digits() -> Splits:
 
 
 def background_patches() -> NDArray[np.uint8]:
-    """Different patches of six photographs that do not overlap, grey, at their own resolution; shape ``(N, 1, 8, 8)``."""
+    """Different patches of six photographs that do not overlap, grey, at their own resolution, in 17 levels.
+
+    Returns:
+        Stored values, shape ``(N, 1, 8, 8)``.
+    """
     shipped = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
     patches = np.concatenate([_patches(photograph) for photograph in [*load_sample_images().images, *shipped]])
     return np.unique(patches, axis=0)  # some sky looks alike
@@ -67,7 +71,7 @@ def background_patches() -> NDArray[np.uint8]:
 
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
-    grey = (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * 255).round().astype(np.uint8)
+    grey = (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * (LEVELS - 1)).round().astype(np.uint8)
     patches: NDArray[np.uint8] = grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
     return patches
 
