@@ -53,7 +53,8 @@ def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(pag
     assert Run.open(run).config.model.model_dump() == {"name": "tests.toy:Toy", "class_prior": "uniform", "scale": 0.5}
     status, _, error = condgen("audit", run, "--threads", 1)
     assert status == 0, error
-    made = [name for name in AUDITS.names() if not AUDITS.get(name).needs_samples]  # the toy cannot be sampled from
+    kinds = {name: AUDITS.get(name) for name in AUDITS.names()}  # the toy cannot be sampled from
+    made = [name for name, kind in kinds.items() if not kind.needs_samples]
     assert Run.open(run).audits_made() == made
     status, said, _ = condgen("report", run, "--out", tmp_path / "report")
     assert status == 0

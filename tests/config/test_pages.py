@@ -39,7 +39,7 @@ def test_an_older_page_with_settings_that_had_no_effect_loses_them(tmp_path: Pat
     assert "subspace_scale" in text
     (tmp_path / "config.toml").write_text(text.replace('name = "reweight"', 'name = "likelihood"'))
     config = load_config(tmp_path / "config.toml", Config)
-    assert config.model.prior.model_dump() == {"name": "class-mixture"}
+    assert config.model.prior.model_dump() == {"name": "class-mixture", "class_dims": None}
     assert config.objective.model_dump() == {"name": "likelihood"}
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from condgen import DiagonalGaussian, GenerativeClassifier, Run, audits, load_preset, open_dataset
-from condgen.audits import Record
+from condgen.audits import Record, Subject
+from condgen.audits.snapshots import SnapshotsSettings, snapshots
 from condgen.detectors import LikelihoodThreshold, Typicality
 from condgen.detectors.base import Detector
 from tests.conftest import TINY
@@ -28,6 +29,9 @@ def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]
         audits.interpolation(classifier, splits.test, detector=detector, pairs=6, quiet=True),
         Record("samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}),
     ]
+    subject = Subject("toy", classifier, splits, detector, quiet=True)
+    moments = {10: lambda: subject, 20: lambda: subject}
+    made.append(snapshots(replace(subject, snapshots=moments), SnapshotsSettings(test_images=200, paths=4, points=3)))
     if attacked:
         starts = splits.validation
         kept = {"detector": detector, "starts": starts, "budget": "smoke", "images": 12}

@@ -58,7 +58,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * 7
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * 8
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
     # not one raster of them all, resampled
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])
@@ -176,8 +176,8 @@ def test_another_threshold_recomputes_what_records_allow(folder, records: dict[s
     kept = scores[(scores[:, [0, -1]] <= 4.5).all(1)]
     assert path["accepted_all_along"] == pytest.approx((kept <= 4.5).all(1).mean())
     assert not (tmp_path / "report" / "tables" / "table2.json").exists()
-    (gone,) = numbers(tmp_path / "report", "not-run")
-    assert gone["audits"] == ["adversarial"]
+    gone, also = numbers(tmp_path / "report", "not-run")
+    assert (gone["audits"], also["audits"]) == (["adversarial"], ["snapshots"])
     assert gone["reason"] == (
         "made with the threshold 5.00 bits/dim; another one needs a new audit: condgen audit RUN"
         " --only adversarial --set detector.threshold=4.5"

@@ -16,7 +16,7 @@ from condgen.runs import RecordFolder
 from tests.conftest import TINY
 
 QUICK = ("classification", "membership", "interpolation", "samples")
-DETECTED = " --only classification --only interpolation --only adversarial --set detector.threshold"
+DETECTED = " --only classification --only interpolation --only adversarial --only snapshots --set detector.threshold"
 
 
 def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished_models(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_records_without_their_checkpoint_or_origin_are_taken_as_they_are(copied
         state.unlink()
     assert copied.weights_sha256 == ""
     assert f"epoch {copied.record('samples').origin['epoch']} (" in write_report([copied], tmp_path / "report").read_text()
-    for name in (*QUICK, "adversarial"):
+    for name in copied.audits_made():
         replace(copied.record(name), origin={}).save(copied.records)
         assert json.loads((copied.records / f"{name}.json").read_text())["origin"] == {}
     assert "not noted" in write_report([copied], tmp_path / "report").read_text()

@@ -14,6 +14,7 @@ from condgen.audits.subject import Subject
 from condgen.config import AuditSettings
 from condgen.config.section import Positive
 from condgen.data.dataset import ImageDataset
+from condgen.detectors.base import summary_of
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
 from condgen.registry import AUDITS
@@ -23,11 +24,11 @@ OF_PATHS = ("middle_minus_ends", "accepted_all_along")
 
 
 class SnapshotsSettings(AuditSettings):
-    """Test ``images``, ``pairs`` of them, and ``alphas``: steps along each path."""
+    """How many ``test_images``, ``paths`` between them, and ``points`` on each path."""
 
-    images: Positive = 1000
-    pairs: Annotated[int, Field(ge=2)] = 300
-    alphas: Annotated[int, Field(ge=3)] = 21
+    test_images: Positive = 1000
+    paths: Annotated[int, Field(ge=2)] = 300
+    points: Annotated[int, Field(ge=3)] = 21
 
 
 def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
@@ -37,12 +38,13 @@ def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
     correctly and accepted, there are no paths.
 
     Returns:
-        A record whose ``snapshots`` is a list with the numbers of each step and their intervals.
+        A record whose ``snapshots`` is a list with the numbers of each step and their intervals; its ``detector`` is that
+        of the trained model.
 
     References:
         Sec. 4.4 and Fig. 4.
     """
-    data = _some(subject.splits.test, settings.images, subject.seed)
+    data = _some(subject.splits.test, settings.test_images, subject.seed)
     found = [
         {"step": step, **_at(opened(), data, settings)}
         for step, opened in track(subject.snapshots.items(), "snapshots", disable=subject.quiet, transient=True)
@@ -53,7 +55,8 @@ def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
     summary = {
         "data": subject.splits.name,
         "n": len(data),
-        "pairs": settings.pairs,
+        "pairs": settings.paths,
+        "detector": summary_of(subject.detector, subject.classifier.density),
         "simple_densities": dict(subject.simple_densities),
         "snapshots": found,
     }
@@ -69,8 +72,8 @@ def _at(subject: Subject, data: ImageDataset, settings: SnapshotsSettings) -> di
             subject.classifier,
             data,
             detector=subject.detector,
-            pairs=settings.pairs,
-            alphas=settings.alphas,
+            pairs=settings.paths,
+            alphas=settings.points,
             seed=subject.seed,
             quiet=True,
         )

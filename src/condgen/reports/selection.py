@@ -11,7 +11,7 @@ from condgen.registry import AUDITS
 from condgen.reports.audited import Audited, in_order
 from condgen.reports.detectors import DetectorUsed, detector_noted
 from condgen.reports.tables import Table
-from condgen.runs import RecordFolder
+from condgen.runs import RecordFolder, Run
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def not_run_table(selections: Sequence[Selection]) -> Table:
     """The audits of the registry without a record, and the records that are left out."""
     numbers = []
     for shown in selections:
-        gone = [a for a in AUDITS.names() if not shown.has(a) and a not in shown.left_out]
+        made = [name for name in AUDITS.names() if _can_be_made(name, shown.source)]
+        gone = [a for a in made if not shown.has(a) and a not in shown.left_out]
         if gone:
             only = " ".join(f"--only {audit}" for audit in gone)
             folder = isinstance(shown.source, RecordFolder)
@@ -98,6 +99,12 @@ def not_run_table(selections: Sequence[Selection]) -> Table:
     rows = tuple((str(n["model"]), ", ".join(n["audits"]), str(n["reason"])) for n in numbers)
     columns = ("model", "audits", "reason")
     return Table("not-run", "What was not run", "", columns, rows, tuple(numbers))
+
+
+def _can_be_made(audit: str, source: Audited) -> bool:
+    """Whether the model could have a record of an audit."""
+    keeps = isinstance(source, Run) and source.config.training.snapshots > 0
+    return keeps or not AUDITS.get(audit).needs_snapshots
 
 
 def _at_threshold(model: Audited, record: Record, threshold: float) -> Record:

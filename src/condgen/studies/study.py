@@ -157,8 +157,7 @@ def setting_of(config: Config, key: str) -> Any:
 def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[StudyRun]:
     if block.name and len(block.presets) > 1:
         raise ConfigError(f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out the name.")
-    audits = tuple(AUDITS.names() if block.audits is None else dict.fromkeys(block.audits))
-    for audit in audits:
+    for audit in block.audits or ():
         AUDITS.get(audit)  # refuses one that is not known
     for preset in block.presets:
         is_file = preset.endswith(".toml")
@@ -169,10 +168,17 @@ def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[
             given = {**flat(block.common), **settings}
             lines = (f"{key}={toml_of(value)}" for key, value in given.items())
             config = load_preset(path, (*lines, *overrides))
+            audits = _audits_of(config) if block.audits is None else tuple(dict.fromkeys(block.audits))
             for seed in block.seeds:
                 case = file_name("-".join(filter(None, (line, settings_words))))
                 seeded = config.model_copy(update={"seed": seed})
                 yield StudyRun(case, settings_words, line, seeded, audits)
+
+
+def _audits_of(config: Config) -> tuple[str, ...]:
+    """All audits of the registry that such a run can be put to."""
+    keeps = config.training.snapshots > 0
+    return tuple(name for name in AUDITS.names() if keeps or not AUDITS.get(name).needs_snapshots)
 
 
 def _joined(before: StudyRun | None, run: StudyRun) -> StudyRun:

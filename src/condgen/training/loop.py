@@ -153,7 +153,7 @@ class _Run:
             noise = stream(self.loader.seed, "noise", epoch, number)
             progress.advance(self.step.step(x, label, noise), len(label))
             if is_due(self.step.taken, steps_in_all(len(self.loader), self.settings), self.settings.snapshots):
-                state = Checkpoint(dict(self.step.weights()), {}, epoch, self.step.taken, {}, self.made_with)
+                state = Checkpoint(dict(self.step.weights()), {}, epoch + 1, self.step.taken, {}, self.made_with)
                 state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
 
     def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
