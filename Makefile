@@ -62,7 +62,7 @@ gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a 
 RESULTS := mnist-reweight-small mnist-split-small bg-mnist-0-reweight-small
 
 results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; continues after a stop
-	$(BIN)/condgen study results --jobs 1 --out runs/results
+	$(BIN)/condgen study small --jobs 1 --out runs/small
 	for preset in $(RESULTS); do \
 	  mkdir -p results/$$preset/records && \
 	  cp runs/results/runs/$$preset/config.toml runs/results/runs/$$preset/metrics.jsonl results/$$preset/ && \
