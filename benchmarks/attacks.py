@@ -20,8 +20,23 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.evidence import RESULTS, about, keep
-from condgen import ClassConditionalDensity, DiagonalGaussian, GenerativeClassifier, ImageDataset, machine, open_dataset
-from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Logits, Misclassify
+from condgen import (
+    ClassConditionalDensity,
+    DiagonalGaussian,
+    GenerativeClassifier,
+    ImageDataset,
+    machine,
+    open_dataset,
+)
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    CarliniWagner,
+    DecoupledDirectionNorm,
+    HopSkipJump,
+    Logits,
+    Misclassify,
+)
 
 MANY, FEW, QUERIES, ROUNDS = 64, 8, 2250, 3
 
@@ -33,7 +48,10 @@ class Cnn(ClassConditionalDensity):
 
     def __init__(self) -> None:
         super().__init__()
-        first, second = nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.Conv2d(16, 32, 5, stride=2, padding=2)
+        first, second = (
+            nn.Conv2d(1, 16, 5, stride=2, padding=2),
+            nn.Conv2d(16, 32, 5, stride=2, padding=2),
+        )
         head = [nn.Flatten(), nn.Linear(32 * 49, 64), nn.ReLU(), nn.Linear(64, 10)]
         self.network = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), *head)
 
@@ -90,8 +108,19 @@ def main() -> None:
         "gaussian": on_log_likelihoods(gaussian, *usable(gaussian, x, label)),
     }
     libraries = {"foolbox": foolbox.__version__, "adversarial-robustness-toolbox": art.__version__}
-    settings = {"threads": 1, "images": {"gradient-based": MANY, "decision-based": FEW}, "queries": QUERIES, "rounds": ROUNDS}
-    record = {**about(), "libraries": libraries, **settings, **headline(results), "attacks": results}
+    settings = {
+        "threads": 1,
+        "images": {"gradient-based": MANY, "decision-based": FEW},
+        "queries": QUERIES,
+        "rounds": ROUNDS,
+    }
+    record = {
+        **about(),
+        "libraries": libraries,
+        **settings,
+        **headline(results),
+        "attacks": results,
+    }
     keep(RESULTS / "attacks.json", record)
     print(json.dumps(record, indent=1))
 
@@ -127,32 +156,61 @@ def usable(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> tuple[
     return x[right], label[right]
 
 
-def compare(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[str, dict[str, float | None]]:
+def compare(
+    classifier: GenerativeClassifier, x: Tensor, label: Tensor
+) -> dict[str, dict[str, float | None]]:
     """All contenders in alternating rounds."""
     few = x[:FEW], label[:FEW]
     contenders: dict[str, tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Images]]] = {
         "condgen CarliniWagner": ((x, label), ours(classifier, CarliniWagner())),
-        "foolbox CW-L2 9x200": ((x, label), from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200))),
+        "foolbox CW-L2 9x200": (
+            (x, label),
+            from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200)),
+        ),
         "foolbox CW-L2 9x200, step 0.05": (
             (x, label),
             from_foolbox(classifier, foolbox.attacks.L2CarliniWagnerAttack(9, 200, stepsize=0.05)),
         ),
-        "condgen DecoupledDirectionNorm 200": ((x, label), ours(classifier, DecoupledDirectionNorm(200))),
-        "foolbox DDN 200": ((x, label), from_foolbox(classifier, foolbox.attacks.DDNAttack(steps=200))),
+        "condgen DecoupledDirectionNorm 200": (
+            (x, label),
+            ours(classifier, DecoupledDirectionNorm(200)),
+        ),
+        "foolbox DDN 200": (
+            (x, label),
+            from_foolbox(classifier, foolbox.attacks.DDNAttack(steps=200)),
+        ),
         "condgen Boundary": (few, ours(classifier, Boundary(queries=QUERIES))),
-        "foolbox boundary": (few, from_foolbox(classifier, foolbox.attacks.BoundaryAttack(steps=QUERIES - 50))),
+        "foolbox boundary": (
+            few,
+            from_foolbox(classifier, foolbox.attacks.BoundaryAttack(steps=QUERIES - 50)),
+        ),
         "ART boundary": (few, from_art(classifier)),
         "condgen HopSkipJump": (few, ours(classifier, HopSkipJump(queries=QUERIES))),
     }
-    rounds = [{name: timed(classifier, *data, attack) for name, (data, attack) in contenders.items()} for _ in range(ROUNDS)]
+    rounds = [
+        {name: timed(classifier, *data, attack) for name, (data, attack) in contenders.items()}
+        for _ in range(ROUNDS)
+    ]
     return {name: pooled([one[name] for one in rounds]).figures for name in contenders}
 
 
-def on_log_likelihoods(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> dict[str, dict[str, float | None]]:
+def on_log_likelihoods(
+    classifier: GenerativeClassifier, x: Tensor, label: Tensor
+) -> dict[str, dict[str, float | None]]:
     """Every attack as it stands, on columns that are thousands of nats below zero."""
-    attacks = (CarliniWagner(), DecoupledDirectionNorm(200), Boundary(queries=QUERIES), HopSkipJump(queries=QUERIES))
+    attacks = (
+        CarliniWagner(),
+        DecoupledDirectionNorm(200),
+        Boundary(queries=QUERIES),
+        HopSkipJump(queries=QUERIES),
+    )
     few = x[:FEW], label[:FEW]
-    return {f"condgen {type(attack).__name__}": timed(classifier, *few, ours(classifier, attack)).figures for attack in attacks}
+    return {
+        f"condgen {type(attack).__name__}": timed(
+            classifier, *few, ours(classifier, attack)
+        ).figures
+        for attack in attacks
+    }
 
 
 def and_rounded(perturbed: Tensor) -> Images:
@@ -174,15 +232,21 @@ def ours(classifier: GenerativeClassifier, attack: Attack) -> Callable[[Tensor, 
     return run
 
 
-def from_foolbox(classifier: GenerativeClassifier, attack: foolbox.attacks.Attack) -> Callable[[Tensor, Tensor], Images]:
+def from_foolbox(
+    classifier: GenerativeClassifier, attack: foolbox.attacks.Attack
+) -> Callable[[Tensor, Tensor], Images]:
     model = foolbox.PyTorchModel(Logits(classifier).eval(), bounds=(0, 1), device="cpu")
     return lambda x, label: and_rounded(attack(model, x, label, epsilons=None)[1])
 
 
 def from_art(classifier: GenerativeClassifier) -> Callable[[Tensor, Tensor], Images]:
     """With 75 rounds ART asked 2236 times per image on 26 images of MNIST, against the 2250 of the others."""
-    model = art.estimators.classification.PyTorchClassifier(InFloat32(classifier), nn.CrossEntropyLoss(), (1, 28, 28), 10)
-    attack = art.attacks.evasion.BoundaryAttack(model, targeted=False, max_iter=75, sample_size=20, num_trial=25, verbose=False)
+    model = art.estimators.classification.PyTorchClassifier(
+        InFloat32(classifier), nn.CrossEntropyLoss(), (1, 28, 28), 10
+    )
+    attack = art.attacks.evasion.BoundaryAttack(
+        model, targeted=False, max_iter=75, sample_size=20, num_trial=25, verbose=False
+    )
     return lambda x, _: and_rounded(torch.from_numpy(attack.generate(x.numpy())))
 
 
@@ -197,7 +261,12 @@ class InFloat32(nn.Module):
         return self.logits(x.float().clamp(0, 1))
 
 
-def timed(classifier: GenerativeClassifier, x: Tensor, label: Tensor, attack: Callable[[Tensor, Tensor], Images]) -> Outcome:
+def timed(
+    classifier: GenerativeClassifier,
+    x: Tensor,
+    label: Tensor,
+    attack: Callable[[Tensor, Tensor], Images],
+) -> Outcome:
     torch.manual_seed(0)
     np.random.seed(0)
     before = time.process_time()
@@ -207,22 +276,32 @@ def timed(classifier: GenerativeClassifier, x: Tensor, label: Tensor, attack: Ca
         fooled = classifier(perturbed).label != label
         stored = classifier(rounded).label != label
     distance, far = ((images - x).flatten(1).norm(dim=1) for images in (perturbed, rounded))
-    return Outcome(seconds, distance.masked_fill(~fooled, torch.inf), far.masked_fill(~stored, torch.inf))
+    return Outcome(
+        seconds, distance.masked_fill(~fooled, torch.inf), far.masked_fill(~stored, torch.inf)
+    )
 
 
 def headline(results: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
     """Beside foolbox's Carlini-Wagner with the step that suits it: with its default, 200 steps do not move a black pixel."""
     cnn = results["cnn"]
     seconds = {name: figures["seconds"] for name, figures in cnn.items()}
-    own = [figures["success_after_rounding"] for name, figures in cnn.items() if name.startswith("condgen")]
+    own = [
+        figures["success_after_rounding"]
+        for name, figures in cnn.items()
+        if name.startswith("condgen")
+    ]
     return {
-        "cw_time_ratio_foolbox": round(seconds["condgen CarliniWagner"] / seconds["foolbox CW-L2 9x200, step 0.05"], 3),
+        "cw_time_ratio_foolbox": round(
+            seconds["condgen CarliniWagner"] / seconds["foolbox CW-L2 9x200, step 0.05"], 3
+        ),
         "cw_median_l2": cnn["condgen CarliniWagner"]["median_l2"],
         "cw_median_l2_foolbox": cnn["foolbox CW-L2 9x200, step 0.05"]["median_l2"],
         "boundary_median_l2": cnn["condgen Boundary"]["median_l2"],
         "boundary_median_l2_art": cnn["ART boundary"]["median_l2"],
         "boundary_median_l2_foolbox": cnn["foolbox boundary"]["median_l2"],
-        "boundary_time_ratio_foolbox": round(seconds["condgen Boundary"] / seconds["foolbox boundary"], 3),
+        "boundary_time_ratio_foolbox": round(
+            seconds["condgen Boundary"] / seconds["foolbox boundary"], 3
+        ),
         "success_after_rounding": min(own),
     }
 

@@ -19,7 +19,13 @@ RESULTS = Path(__file__).parent / "results"
 
 def commit() -> str:
     """The commit that is checked out, or nothing outside of a repository."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
     return done.stdout.strip()
 
 
@@ -51,7 +57,10 @@ def kept(path: Path) -> dict[str, Any]:
 
 
 def matrix_limit(
-    precision: torch.dtype, device: torch.device, size: int, clock: Callable[[], float] = time.perf_counter
+    precision: torch.dtype,
+    device: torch.device,
+    size: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """GFLOP/s of a large product: what no network of products can exceed, if its time is taken by the same clock."""
     a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))

@@ -44,7 +44,9 @@ LEARNING_RATE, CLIP_NORM = 1e-4, 50.0
 Calls = dict[str, Callable[[], object]]
 
 
-def ours(precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False) -> Glow:
+def ours(
+    precision: torch.dtype | None, blocks: int = BLOCKS, constant_memory: bool = False
+) -> Glow:
     return Glow(
         ClassMixture(CLASSES, LATENT),
         event_shape=(1, 32, 32),
@@ -78,14 +80,22 @@ class FreiaGlow(nn.Module):
             level = FrEIA.framework.SequenceINN(channels, size, size)
             for _ in range(BLOCKS):
                 level.append(FrEIA.modules.ActNorm)
-                level.append(FrEIA.modules.Fixed1x1Conv, M=torch.linalg.qr(torch.randn(channels, channels))[0])
+                level.append(
+                    FrEIA.modules.Fixed1x1Conv,
+                    M=torch.linalg.qr(torch.randn(channels, channels))[0],
+                )
                 level.append(FrEIA.modules.AffineCouplingOneSided, subnet_constructor=self.network)
             self.levels.append(level)
         self.prior = ClassMixture(CLASSES, LATENT)
 
     @staticmethod
     def network(channels_in: int, channels_out: int) -> nn.Module:
-        layers = [nn.Conv2d(channels_in, WIDTH, 3, padding=1), nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 1), nn.ReLU()]
+        layers = [
+            nn.Conv2d(channels_in, WIDTH, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, WIDTH, 1),
+            nn.ReLU(),
+        ]
         return nn.Sequential(*layers, nn.Conv2d(WIDTH, channels_out, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +112,9 @@ class FreiaGlow(nn.Module):
 
 def precisions() -> dict[str, torch.dtype]:
     """Those that this machine has units for, the fastest last."""
-    return {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if machine.multiplies_bfloat16() else {})
+    return {"float32": torch.float32} | (
+        {"bfloat16": torch.bfloat16} if machine.multiplies_bfloat16() else {}
+    )
 
 
 def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> Callable[[], None]:
@@ -121,8 +133,12 @@ def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> 
 
 def training_step(glow: Glow) -> Callable[[Tensor, Tensor], object]:
     """The step that training takes, on images and labels."""
-    settings = Training(batch_size=BATCH, learning_rate=LEARNING_RATE, clip_norm=CLIP_NORM, warm_up_steps=0)
-    step = MaximumLikelihood(GenerativeClassifier(glow), Likelihood(), settings, steps_per_epoch=1000)
+    settings = Training(
+        batch_size=BATCH, learning_rate=LEARNING_RATE, clip_norm=CLIP_NORM, warm_up_steps=0
+    )
+    step = MaximumLikelihood(
+        GenerativeClassifier(glow), Likelihood(), settings, steps_per_epoch=1000
+    )
     noise = stream(0, "noise")
     return lambda x, label: step.step(x, label, noise)
 
@@ -134,7 +150,10 @@ def ours_timed(precision: str, library: bool = False) -> Calls:
     image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
     glow = ours(precisions()[precision])
     step = training_step(glow)
-    return {"training": lambda: step(image, label), "likelihood": lambda: glow.class_log_prob(image)}
+    return {
+        "training": lambda: step(image, label),
+        "likelihood": lambda: glow.class_log_prob(image),
+    }
 
 
 def normflows_timed() -> Calls:
@@ -191,7 +210,9 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
         processes.append(spawn.Process(target=serve, args=(theirs, name, threads), daemon=True))
         processes[-1].start()
         theirs.close()  # so that the end of a process is an error here and no endless wait
-    times: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in connections}
+    times: dict[str, dict[str, list[float]]] = {
+        name: {kind: [] for kind in KINDS} for name in connections
+    }
     for number in range(WARM_UP + ROUNDS):
         for name, connection in connections.items():
             for kind in KINDS:
@@ -203,7 +224,10 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
         connection.send("")
     for process in processes:
         process.join()  # gigabytes given back would slow what is measured next
-    return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()}
+    return {
+        name: {kind: statistics.median(values) for kind, values in kinds.items()}
+        for name, kinds in times.items()
+    }
 
 
 PEAK = """
@@ -231,14 +255,18 @@ def peak(blocks: int, constant: bool) -> tuple[float, float]:
     """Peak bytes beyond parameters and optimizer of a training process, and seconds per step."""
     code = PEAK.format(blocks=blocks, constant=constant)
     root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
     memory, of_step = map(float, done.stdout.split())
     return memory, of_step
 
 
 def memory() -> dict[str, float]:
     """Each in a process of its own; 12 blocks in turns, of which the least counts: other load on the machine only adds."""
-    turns = torch.tensor([[peak(12, False), peak(12, True)] for _ in range(ROUNDS)], dtype=torch.float64)
+    turns = torch.tensor(
+        [[peak(12, False), peak(12, True)] for _ in range(ROUNDS)], dtype=torch.float64
+    )
     (stored_12, time_stored), (constant_12, time_constant) = turns.amin(0).tolist()
     (stored_48, _), (constant_48, _) = peak(48, False), peak(48, True)
     return {
@@ -254,21 +282,34 @@ def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> 
     """Ours over normflows, as installed and with our allocator's settings."""
     words = {"train": "training", "likelihood": "likelihood"}
     return {
-        f"{word}_ratio_normflows{tuned}{suffix}": speeds[ours][kind] / speeds[f"normflows{tuned.replace('_', ' ')}"][kind]
+        f"{word}_ratio_normflows{tuned}{suffix}": speeds[ours][kind]
+        / speeds[f"normflows{tuned.replace('_', ' ')}"][kind]
         for word, kind in words.items()
         for tuned in ("", "_tuned")
     }
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "flow.json", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "flow.json", show_default=True
+)
 def main(out: Path) -> None:
     """Images per second of condgen, normflows and FrEIA, and the memory of deep models."""
-    speeds = {threads: images_per_second(threads) for threads in (1, 2) if threads <= machine.usable_cores()}
+    speeds = {
+        threads: images_per_second(threads)
+        for threads in (1, 2)
+        if threads <= machine.usable_cores()
+    }
     machine.prepare(threads=1)
     here = torch.device("cpu")
-    limits = {name: matrix_limit(precision, here, 2048, time.process_time) for name, precision in precisions().items()}
-    gflops = {name: speeds[1][f"condgen {name}"]["training"] * summarize(ours(None)).training_flops / 1e9 for name in limits}
+    limits = {
+        name: matrix_limit(precision, here, 2048, time.process_time)
+        for name, precision in precisions().items()
+    }
+    gflops = {
+        name: speeds[1][f"condgen {name}"]["training"] * summarize(ours(None)).training_flops / 1e9
+        for name in limits
+    }
     fastest = f"condgen {list(limits)[-1]}"
     results: dict[str, object] = {
         "versions": {**installed_versions(), "normflows": "1.7.3", "FrEIA": "0.2"},
@@ -282,7 +323,11 @@ def main(out: Path) -> None:
         "training_gflops": gflops,
         "fraction_of_limit": {name: gflops[name] / limits[name] for name in limits},
         **memory(),
-        **{key: value for key, value in kept(RESULTS / "bf16.json").items() if key.startswith("bf16_")},
+        **{
+            key: value
+            for key, value in kept(RESULTS / "bf16.json").items()
+            if key.startswith("bf16_")
+        },
     }
     keep(out, results)
     print(out.read_text())

@@ -28,7 +28,9 @@ def measured(run: Run, device: torch.device, data_dir: Path | None) -> dict[str,
     rate = statistics.median(line["images_per_second"] for line in lines)
     precision = getattr(run.config.model, "precision", "float32")
     gflops = rate * experiments.summarize(run.config, data_dir, device.type).training_flops / 1e9
-    limit = matrix_limit(torch.bfloat16 if precision == "bfloat16" else torch.float32, device, PRODUCT[device.type])
+    limit = matrix_limit(
+        torch.bfloat16 if precision == "bfloat16" else torch.float32, device, PRODUCT[device.type]
+    )
     found = {
         "epochs": len(lines),
         "of_epochs": run.config.training.epochs,
@@ -51,18 +53,26 @@ def measured(run: Run, device: torch.device, data_dir: Path | None) -> dict[str,
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--device", type=click.Choice(machine.DEVICES), default="cuda", show_default=True)
 @data_dir_option
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "gpu.json", show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=RESULTS / "gpu.json", show_default=True
+)
 def main(folder: Path, device: str, data_dir: Path | None, out: Path) -> None:
     """Measure the runs of the study in FOLDER on the device that trained them."""
     machine.prepare()
     try:
         place = machine.prepare_device(device)
-        runs = [Run.open(path.parent) for path in sorted(folder.glob("runs/*/metrics.jsonl")) if path.stat().st_size]
+        runs = [
+            Run.open(path.parent)
+            for path in sorted(folder.glob("runs/*/metrics.jsonl"))
+            if path.stat().st_size
+        ]
         presets = {run.name: measured(run, place, data_dir) for run in runs}
     except CondgenError as error:
         raise click.ClickException(str(error)) from error
     if not presets:
-        raise click.ClickException(f"{folder} has no run that was trained; run `condgen study gpu --out {folder}` first.")
+        raise click.ClickException(
+            f"{folder} has no run that was trained; run `condgen study gpu --out {folder}` first."
+        )
     keep(out, {"presets": presets, **about(place)})
     click.echo(f"{len(presets)} runs measured; see {out}.")
 

@@ -35,14 +35,20 @@ def minutes(name: str) -> float:
     start = time.perf_counter()
     built.classifier.eval()(x)
     evaluation = (time.perf_counter() - start) * len(splits.validation) / len(x)
-    return page.training.epochs * (statistics.median(times[WARM_UP:]) * len(loader) + evaluation) / 60
+    return (
+        page.training.epochs * (statistics.median(times[WARM_UP:]) * len(loader) + evaluation) / 60
+    )
 
 
 def main() -> None:
     machine.prepare(machine.usable_cores())
     small = [name for name in config.preset_names() if name.endswith("-small")]
     found = {name: round(minutes(name), 1) for name in small}
-    about = {"machine": platform.machine(), "threads": machine.usable_cores(), "versions": installed_versions()}
+    about = {
+        "machine": platform.machine(),
+        "threads": machine.usable_cores(),
+        "versions": installed_versions(),
+    }
     path = Path(__file__).parent / "results" / "presets.json"
     path.write_text(json.dumps({**about, "minutes": found}, indent=1) + "\n")
     print(path.read_text())

@@ -32,7 +32,10 @@ def table(results: dict[str, Any]) -> str:
     threads = sorted(speeds, key=int)
     kinds = [(kind, number) for kind in ("training", "likelihood") for number in threads]
     words = {"training": "training", "likelihood": "log p(x \\| y), 10 classes"}
-    head = ["images/s", *(f"{words[kind]}, {number} thread{'s' * (number != '1')}" for kind, number in kinds)]
+    head = [
+        "images/s",
+        *(f"{words[kind]}, {number} thread{'s' * (number != '1')}" for kind, number in kinds),
+    ]
     rows = [
         [name, *(f"{speeds[number][key][kind]:.1f}" for kind, number in kinds)]
         for key, name in NAMES.items()
@@ -47,7 +50,9 @@ def in_markdown(head: list[str], rows: list[list[str]]) -> str:
 
 def about(results: dict[str, Any]) -> str:
     """What was compared, on which machine, with which versions, and the figures that are no speeds."""
-    versions = ", ".join(f"{name} {results['versions'][name]}" for name in ("python", "torch", "normflows", "FrEIA"))
+    versions = ", ".join(
+        f"{name} {results['versions'][name]}" for name in ("python", "torch", "normflows", "FrEIA")
+    )
     precision, share = list(results["fraction_of_limit"].items())[-1]
     lines = [
         "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs, batch 64; likelihoods timed in"
@@ -80,7 +85,11 @@ def times(results: dict[str, Any], kind: str, suffix: str) -> str:
     """How many times as fast; the peers as installed, where that was measured, and with condgen's allocator settings."""
     tuned = f"{results[f'{kind}_ratio_normflows_tuned{suffix}']:.1f} times"
     installed = f"{kind}_ratio_normflows{suffix}"
-    return f"{results[installed]:.1f} times ({tuned} with the allocator settings)" if installed in results else tuned
+    return (
+        f"{results[installed]:.1f} times ({tuned} with the allocator settings)"
+        if installed in results
+        else tuned
+    )
 
 
 def attacks(results: dict[str, Any]) -> str:
@@ -116,12 +125,18 @@ def length(value: float | None) -> str:
 
 def flows() -> list[dict[str, Any]]:
     """What ``make bench-flow`` wrote: ``flow.json``, then ``flow-MACHINE.json`` from others."""
-    return [json.loads(path.read_text()) for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))]
+    return [
+        json.loads(path.read_text())
+        for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))
+    ]
 
 
 def sections() -> dict[str, str]:
     """What stands in the README under each record's name."""
-    return {"flow.json": speeds(flows()), "attacks.json": attacks(json.loads((RESULTS / "attacks.json").read_text()))}
+    return {
+        "flow.json": speeds(flows()),
+        "attacks.json": attacks(json.loads((RESULTS / "attacks.json").read_text())),
+    }
 
 
 def rewritten(text: str, contents: Mapping[str, str]) -> str:
@@ -131,7 +146,9 @@ def rewritten(text: str, contents: Mapping[str, str]) -> str:
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
-            raise SystemExit(f"README.md has no '{begin}' and '{end}'; put them where the table belongs.")
+            raise SystemExit(
+                f"README.md has no '{begin}' and '{end}'; put them where the table belongs."
+            )
         text = f"{before}{begin}\n{content}\n{end}{after}"
     return text
 

@@ -2,10 +2,18 @@
 
 import foolbox
 
-from condgen import DiagonalGaussian, GenerativeClassifier, LikelihoodThreshold, attacks, open_dataset
+from condgen import (
+    DiagonalGaussian,
+    GenerativeClassifier,
+    LikelihoodThreshold,
+    attacks,
+    open_dataset,
+)
 
 splits = open_dataset("digits")
-classifier = GenerativeClassifier(DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)).eval()
+classifier = GenerativeClassifier(
+    DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+).eval()
 x, label = splits.test.batch(slice(0, 20))
 
 held_out, _ = splits.validation.batch(slice(None))
@@ -18,10 +26,14 @@ model = foolbox.PyTorchModel(attacks.Logits(classifier).eval(), bounds=(0, 1), d
 _, perturbed, success = foolbox.attacks.DDNAttack(steps=50)(model, x, label, epsilons=None)
 theirs = (perturbed - x).flatten(1).norm(dim=1)
 ours = attacks.CarliniWagner()(classifier, x, attacks.Misclassify(label))
-print(f"foolbox's DDN: {success.float().mean():.0%} at L2 {theirs.median():.3f}; ours: {ours.l2.median():.3f}")
+print(
+    f"foolbox's DDN: {success.float().mean():.0%} at L2 {theirs.median():.3f}; ours: {ours.l2.median():.3f}"
+)
 
 # Eleven columns: the last one wins where the detector flags, and a targeted attack has to avoid it.
-guarded = foolbox.PyTorchModel(attacks.Logits(classifier, detector, weight=64.0).eval(), bounds=(0, 1), device="cpu")
+guarded = foolbox.PyTorchModel(
+    attacks.Logits(classifier, detector, weight=64.0).eval(), bounds=(0, 1), device="cpu"
+)
 target = foolbox.criteria.TargetedMisclassification((label + 1) % 10)
 _, perturbed, success = foolbox.attacks.DDNAttack(steps=100)(guarded, x, target, epsilons=None)
 accepted = classifier(perturbed).bits_per_dim <= detector.threshold

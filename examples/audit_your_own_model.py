@@ -40,15 +40,23 @@ detector = LikelihoodThreshold.at_quantile(classifier(held_out).bits_per_dim, qu
 
 classification = audits.classification(classifier, splits.test, detector=detector)
 table = classification.summary
-print(f"accuracy {table['accuracy']:.1%} at {table['bits_per_dim']:.2f} bits/dim on {table['n']} test images")
+print(
+    f"accuracy {table['accuracy']:.1%} at {table['bits_per_dim']:.2f} bits/dim on {table['n']} test images"
+)
 
 membership = audits.membership(classifier, splits.test)
 print(f"wrong labels are noticed with an AUROC of {membership.summary['auroc']:.2f}")
 
-interpolation = audits.interpolation(classifier, splits.test, detector=detector, pairs=200, quiet=True)
+interpolation = audits.interpolation(
+    classifier, splits.test, detector=detector, pairs=200, quiet=True
+)
 ways = interpolation.summary
-print(f"{ways['accepted_all_along']:.1%} of {ways['pairs']} ways between two classes pass the detector all along")
+print(
+    f"{ways['accepted_all_along']:.1%} of {ways['pairs']} ways between two classes pass the detector all along"
+)
 
-model = AuditedModel("class-gaussian", [classification, membership, interpolation], splits.test.class_names)
+model = AuditedModel(
+    "class-gaussian", [classification, membership, interpolation], splits.test.class_names
+)
 page = write_report([model], tempfile.mkdtemp())
 print(f"all of it, with figures: {page}")

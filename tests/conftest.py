@@ -56,7 +56,9 @@ def shaken(module: torch.nn.Module, strength: float = 0.2, seed: int = 0) -> tor
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += strength * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter += strength * torch.randn(
+                parameter.shape, generator=generator, dtype=parameter.dtype
+            )
     return module
 
 
@@ -68,7 +70,11 @@ def tiny_glow(
     **settings,
 ) -> Glow:
     dims = 2 * event_shape[0] * event_shape[1] * event_shape[2]
-    made = ClassMixture(num_classes, dims) if prior == "class-mixture" else SplitPrior(num_classes, dims, hidden=8)
+    made = (
+        ClassMixture(num_classes, dims)
+        if prior == "class-mixture"
+        else SplitPrior(num_classes, dims, hidden=8)
+    )
     settings = {"levels": 2, "blocks": 2, "width": 8, "pixel_levels": 17, **settings}
     return shaken(Glow(made, event_shape=event_shape, **settings), strength).eval()
 

@@ -23,7 +23,10 @@ from condgen.runs.restoring import build_classifier
 from tests.conftest import tiny_glow
 
 MEAN = torch.tensor([0.4, 0.6]).view(2, 1, 1, 1).expand(2, 1, 4, 4).clone()
-X = (MEAN[torch.arange(12) % 2] + 0.1 * torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+X = (
+    MEAN[torch.arange(12) % 2]
+    + 0.1 * torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+).clamp(0, 1)
 
 
 class Wrapped(ClassConditionalDensity):
@@ -50,7 +53,9 @@ class Between(Wrapped):
         low, high = self.bounds
         return self.inner.class_log_prob((x - low) / (high - low))
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         low, high = self.bounds
         return low + (high - low) * self.inner.mean[label]
 
@@ -62,9 +67,13 @@ BOUNDS = [(-1.0, 1.0), (0.0, 255.0), (-0.1307 / 0.3081, 0.8693 / 0.3081), (-2, 2
 def test_images_are_scaled_to_the_models_bounds(bounds: tuple[float, float]) -> None:
     plain, other = GenerativeClassifier(Wrapped()), GenerativeClassifier(Between(*bounds))
     ends = torch.cat([X, torch.zeros_like(X[:1]), torch.ones_like(X[:1])])
-    torch.testing.assert_close(predict(other, ends).bits_per_dim, predict(plain, ends).bits_per_dim, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        predict(other, ends).bits_per_dim, predict(plain, ends).bits_per_dim, rtol=1e-4, atol=1e-4
+    )
     goal = Misclassify(predict(plain, X).label)
-    ours, theirs = (CarliniWagner(searches=1, steps=20)(each, X, goal).l2 for each in (plain, other))
+    ours, theirs = (
+        CarliniWagner(searches=1, steps=20)(each, X, goal).l2 for each in (plain, other)
+    )
     torch.testing.assert_close(theirs, ours, rtol=0.02, atol=1e-3)
     drawn = other.sample(torch.tensor([0, 1]), generator=torch.Generator())
     torch.testing.assert_close(drawn, MEAN)
@@ -72,18 +81,26 @@ def test_images_are_scaled_to_the_models_bounds(bounds: tuple[float, float]) -> 
 
 def test_images_in_the_models_own_bounds_are_refused_and_continuous_ones_are_not_scaled() -> None:
     symmetric = Between(-1.0, 1.0)
-    with pytest.raises(ImageError, match=r"expected \[0, 1\] \(the model's \[-1.0, 1.0\] come from them\)"):
+    with pytest.raises(
+        ImageError, match=r"expected \[0, 1\] \(the model's \[-1.0, 1.0\] come from them\)"
+    ):
         GenerativeClassifier(symmetric)(2 * X - 1)
     scaled = GenerativeClassifier(symmetric)(X).class_log_prob
     symmetric.pixel_levels = None
-    torch.testing.assert_close(GenerativeClassifier(symmetric)(2 * X - 1).class_log_prob, scaled, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        GenerativeClassifier(symmetric)(2 * X - 1).class_log_prob, scaled, rtol=1e-5, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("bounds", [None, (1.0, 0.0), (0.0, math.inf), [0, 1], (0.0,), ("0", "1")], ids=str)
+@pytest.mark.parametrize(
+    "bounds", [None, (1.0, 0.0), (0.0, math.inf), [0, 1], (0.0,), ("0", "1")], ids=str
+)
 def test_bounds_that_are_none_are_refused(bounds: object) -> None:
     density = Wrapped()
     density.bounds = bounds  # type: ignore[assignment]
-    with pytest.raises(CondgenError, match=r"Wrapped\.bounds is .*expected two numbers such as \(0.0, 1.0\)"):
+    with pytest.raises(
+        CondgenError, match=r"Wrapped\.bounds is .*expected two numbers such as \(0.0, 1.0\)"
+    ):
         GenerativeClassifier(density)
 
 
@@ -122,9 +139,14 @@ class AnswersIn(Wrapped):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_answers_in_16_bits_are_summed_in_float32_and_their_rounding_is_said_once(dtype: torch.dtype) -> None:
+def test_answers_in_16_bits_are_summed_in_float32_and_their_rounding_is_said_once(
+    dtype: torch.dtype,
+) -> None:
     classifier = GenerativeClassifier(AnswersIn(dtype, scale=0.02))
-    with pytest.warns(UserWarning, match=rf"AnswersIn answers in {dtype}, which rounds its log-likelihoods by .* nats"):
+    with pytest.warns(
+        UserWarning,
+        match=rf"AnswersIn answers in {dtype}, which rounds its log-likelihoods by .* nats",
+    ):
         prediction = predict(classifier, X)
     assert prediction.bits_per_dim.dtype == prediction.log_joint.dtype == torch.float32
     assert prediction.bits_per_dim.numpy().dtype == np.float32
@@ -148,15 +170,23 @@ class Layer(Wrapped):
         return self.layer(x.flatten(1)) - 50
 
 
-@pytest.mark.parametrize("model", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("images", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "model", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
+@pytest.mark.parametrize(
+    "images", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
 @pytest.mark.filterwarnings("ignore:.*rounds its log-likelihoods")
-def test_images_of_any_precision_meet_a_model_of_any(model: torch.dtype, images: torch.dtype) -> None:
+def test_images_of_any_precision_meet_a_model_of_any(
+    model: torch.dtype, images: torch.dtype
+) -> None:
     classifier = GenerativeClassifier(Layer().to(model))
     prediction = classifier(X.to(images))
     exact = GenerativeClassifier(classifier.density.float())(X).class_log_prob
     torch.testing.assert_close(prediction.class_log_prob.float(), exact, rtol=0.02, atol=0.1)
-    result = CarliniWagner(searches=1, steps=2)(classifier, X.to(images), Misclassify(prediction.label))
+    result = CarliniWagner(searches=1, steps=2)(
+        classifier, X.to(images), Misclassify(prediction.label)
+    )
     assert result.perturbed.dtype == (torch.float64 if images == torch.float64 else torch.float32)
 
 
@@ -164,7 +194,9 @@ def test_images_of_any_precision_meet_a_model_of_any(model: torch.dtype, images:
 def test_a_prior_of_any_precision_gives_the_attack_of_float32(dtype: torch.dtype) -> None:
     prior = torch.tensor([0.25, 0.75])
     results = [
-        CarliniWagner()(GenerativeClassifier(Wrapped(), each), X, Misclassify(torch.arange(12) % 2)).l2
+        CarliniWagner()(
+            GenerativeClassifier(Wrapped(), each), X, Misclassify(torch.arange(12) % 2)
+        ).l2
         for each in (prior, prior.to(dtype))
     ]
     assert torch.equal(*results)
@@ -187,7 +219,9 @@ def test_a_prior_that_is_part_of_a_graph_can_be_copied() -> None:
 @pytest.mark.parametrize("prior", ["class-mixture", "split"])
 @pytest.mark.parametrize("constant_memory", [False, True])
 def test_autocast_around_a_flow_changes_nothing(prior: str, constant_memory: bool) -> None:
-    classifier = GenerativeClassifier(tiny_glow(prior, strength=0.05, constant_memory=constant_memory))
+    classifier = GenerativeClassifier(
+        tiny_glow(prior, strength=0.05, constant_memory=constant_memory)
+    )
     x, label = X[:4], torch.tensor([0, 1, 2, 0])
 
     def answers() -> list[Tensor]:
@@ -201,13 +235,22 @@ def test_autocast_around_a_flow_changes_nothing(prior: str, constant_memory: boo
     with torch.autocast("cpu", torch.bfloat16):
         under = answers()
     for index, (first, second) in enumerate(zip(alone, under, strict=True)):
-        close = {"rtol": 0.05, "atol": 0.2 * float(first.abs().max())} if index > 2 else {"rtol": 0, "atol": 0}
-        torch.testing.assert_close(second, first, **close)  # the gradient of a plain layer is PyTorch's to round
+        close = (
+            {"rtol": 0.05, "atol": 0.2 * float(first.abs().max())}
+            if index > 2
+            else {"rtol": 0, "atol": 0}
+        )
+        torch.testing.assert_close(
+            second, first, **close
+        )  # the gradient of a plain layer is PyTorch's to round
 
 
 def test_a_layer_of_ones_own_may_be_run_under_autocast() -> None:
     classifier, label = GenerativeClassifier(Layer()), torch.arange(12) % 2
-    with torch.autocast("cpu", torch.bfloat16), pytest.warns(UserWarning, match="answers in torch.bfloat16"):
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.warns(UserWarning, match="answers in torch.bfloat16"),
+    ):
         result = CarliniWagner(searches=1, steps=5)(classifier, X, Misclassify(label))
     assert result.perturbed.dtype == torch.float32
 
@@ -237,7 +280,9 @@ def test_prediction_leaves_every_module_in_its_mode() -> None:
 
 
 IMPOSSIBLE = Prediction(
-    torch.tensor([[-math.inf, -math.inf], [-math.inf, -5.0], [-4.0, -5.0]]), torch.tensor([0.25, 0.75]).log(), dims=4
+    torch.tensor([[-math.inf, -math.inf], [-math.inf, -5.0], [-4.0, -5.0]]),
+    torch.tensor([0.25, 0.75]).log(),
+    dims=4,
 )
 
 
@@ -245,7 +290,10 @@ def test_an_image_that_no_class_can_have_made_says_nothing_of_its_class() -> Non
     posterior = IMPOSSIBLE.log_posterior.exp()
     torch.testing.assert_close(posterior[:2], torch.tensor([[0.25, 0.75], [0.0, 1.0]]))
     assert not posterior.isnan().any()
-    assert IMPOSSIBLE.bits_per_dim.tolist()[:2] == [math.inf, pytest.approx((5 - math.log(0.75)) / 4 / math.log(2))]
+    assert IMPOSSIBLE.bits_per_dim.tolist()[:2] == [
+        math.inf,
+        pytest.approx((5 - math.log(0.75)) / 4 / math.log(2)),
+    ]
 
 
 def test_the_gradient_of_a_posterior_is_a_number_beside_an_impossible_image() -> None:
@@ -255,15 +303,24 @@ def test_the_gradient_of_a_posterior_is_a_number_beside_an_impossible_image() ->
 
 
 BAD_CALLS = {
-    "a bare model": (lambda c: predict(c.density, X), r"a Wrapped; give GenerativeClassifier\(your model\)"),
+    "a bare model": (
+        lambda c: predict(c.density, X),
+        r"a Wrapped; give GenerativeClassifier\(your model\)",
+    ),
     "a class": (lambda c: predict(GenerativeClassifier, X), "the class GenerativeClassifier; give"),
     "nothing": (lambda c: predict(None, X), "a NoneType; give"),
     "an array": (lambda c: predict(c, X.numpy()), "images: found a ndarray"),
     "no batch": (lambda c: predict(c, X, batch=0), "batch is 0, expected a whole number"),
-    "a mean of one number": (lambda c: DiagonalGaussian(torch.tensor(0.5)), "mean is torch.float32 of shape"),
+    "a mean of one number": (
+        lambda c: DiagonalGaussian(torch.tensor(0.5)),
+        "mean is torch.float32 of shape",
+    ),
     "a list of means": (lambda c: DiagonalGaussian([[0.5]]), "mean: found a list"),
     "no scale": (lambda c: DiagonalGaussian(MEAN, 0), "scale is 0, expected a positive number"),
-    "a class without images": (lambda c: DiagonalGaussian.fitted(X, torch.full((12,), 1)), r"classes \[0\] have no image"),
+    "a class without images": (
+        lambda c: DiagonalGaussian.fitted(X, torch.full((12,), 1)),
+        r"classes \[0\] have no image",
+    ),
 }
 
 
@@ -282,7 +339,10 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, arguments=(), settings=None):
         made = function(*arguments, **(settings or {}))
         for tensor in made if isinstance(made, (tuple, list)) else [made]:
-            if isinstance(tensor, Tensor) and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize:
+            if (
+                isinstance(tensor, Tensor)
+                and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.itemsize
+            ):
                 self.most = max(self.most, tensor.numel())
         return made
 
@@ -299,18 +359,29 @@ def test_a_gaussian_prior_needs_no_array_of_images_classes_and_dimensions(copied
 
 def test_the_quadratic_form_is_the_gaussian() -> None:
     random = torch.Generator().manual_seed(0)
-    mean, log_scale = 2 * torch.randn(7, 500, generator=random) + 3, 0.3 * torch.randn(7, 500, generator=random)
+    mean, log_scale = (
+        2 * torch.randn(7, 500, generator=random) + 3,
+        0.3 * torch.randn(7, 500, generator=random),
+    )
     z = mean[torch.arange(20) % 7] + torch.randn(20, 500, generator=random)
     exact = log_prob(GAUSSIAN, z[:, None].double(), mean.double(), log_scale.double())
-    torch.testing.assert_close(class_log_prob(GAUSSIAN, z, mean, log_scale).double(), exact, rtol=1e-6, atol=5e-3)
+    torch.testing.assert_close(
+        class_log_prob(GAUSSIAN, z, mean, log_scale).double(), exact, rtol=1e-6, atol=5e-3
+    )
 
 
 def test_gradients_of_the_quadratic_form_are_those_of_the_gaussian() -> None:
-    parts = [torch.randn(shape, 6, generator=torch.Generator().manual_seed(shape)).double() for shape in (5, 3, 4)]
+    parts = [
+        torch.randn(shape, 6, generator=torch.Generator().manual_seed(shape)).double()
+        for shape in (5, 3, 4)
+    ]
     z, mean, log_scale = parts[0], parts[1], parts[2][:3]
     inputs = [part.requires_grad_() for part in (z, mean, log_scale)]
     weight = torch.randn(5, 3, generator=torch.Generator().manual_seed(9)).double()
-    quadratic, plain = class_log_prob(GAUSSIAN, *inputs), log_prob(GAUSSIAN, z[:, None], mean, log_scale)
+    quadratic, plain = (
+        class_log_prob(GAUSSIAN, *inputs),
+        log_prob(GAUSSIAN, z[:, None], mean, log_scale),
+    )
     pairs = (torch.autograd.grad((weight * value).sum(), inputs) for value in (quadratic, plain))
     for found, expected in zip(*pairs, strict=True):
         torch.testing.assert_close(found, expected)
@@ -325,7 +396,9 @@ def test_few_images_pass_at_once_where_classes_and_dimensions_are_many() -> None
     assert images_at_once(answering(100, 64)) == 80
     assert images_at_once(answering(100_000, 32)) == 1
     passes, classifier = [], GenerativeClassifier(answering(1000, 64))
-    classifier.density.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
+    classifier.density.register_forward_pre_hook(
+        lambda _, arguments: passes.append(len(arguments[0]))
+    )
     predict(classifier, torch.rand(20, 1, 64, 64))
     assert passes == [8, 8, 4]
 
@@ -359,15 +432,21 @@ def unbalanced(number: int = 4000) -> ImageDataset:
     return ImageDataset(values.reshape(-1, 1, 1, 1), label, ("common", "rare"))
 
 
-@pytest.mark.parametrize(("prior", "accuracy"), [("uniform", 0.66), ("counts", 0.95), ([0.95, 0.05], 0.95)])
+@pytest.mark.parametrize(
+    ("prior", "accuracy"), [("uniform", 0.66), ("counts", 0.95), ([0.95, 0.05], 0.95)]
+)
 @pytest.mark.parametrize("factory", ["exact", "exact_with_prior"])
-def test_the_class_prior_is_a_setting_of_any_model(factory: str, prior: str | list[float], accuracy: float) -> None:
+def test_the_class_prior_is_a_setting_of_any_model(
+    factory: str, prior: str | list[float], accuracy: float
+) -> None:
     data = unbalanced()
     images = Images(shape=[1, 1, 1], classes=2, levels=256, counts=data.class_counts())
     settings = OwnModel.model_validate({"name": f"{__name__}:{factory}", "class_prior": prior})
     classifier = build_classifier(settings, images, 0)
     x, label = data.batch(slice(None))
-    assert (predict(classifier, x).label == label).double().mean().item() == pytest.approx(accuracy, abs=0.01)
+    assert (predict(classifier, x).label == label).double().mean().item() == pytest.approx(
+        accuracy, abs=0.01
+    )
     assert json.loads(settings.model_dump_json())["class_prior"] == prior
     if prior == "uniform":
         assert classifier.class_prior == "uniform"
@@ -394,7 +473,9 @@ def test_a_factory_with_another_prior_contradicts_the_page() -> None:
         ([1.5, -0.5], [], "positive numbers that sum to 1"),
     ],
 )
-def test_a_prior_that_cannot_be_is_refused(setting: str | list[float], counts: list[int], said: str) -> None:
+def test_a_prior_that_cannot_be_is_refused(
+    setting: str | list[float], counts: list[int], said: str
+) -> None:
     with pytest.raises(ConfigError, match=said):
         class_prior(setting, counts)
 

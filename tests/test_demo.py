@@ -31,7 +31,9 @@ def test_the_demo_reports_all_presets_and_continues(tmp_path: Path) -> None:
         "digits-reweight",
         "digits-split",
     }
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")}
+    before = {
+        path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoint/last/state.toml")
+    }
     assert len(before) == 4
     again = demo(tmp_path)
     assert "22 steps, all done." in again.output

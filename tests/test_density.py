@@ -23,7 +23,10 @@ class Table(ClassConditionalDensity):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("probability", torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64))
+        self.register_buffer(
+            "probability",
+            torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], dtype=torch.float64),
+        )
 
     def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return self.probability.log().T[(x.long() * torch.tensor([2, 1])).sum(-1)]
@@ -36,12 +39,16 @@ def test_a_discrete_density_sums_to_one_through_the_classifier() -> None:
     prediction = GenerativeClassifier(Table(), prior=torch.tensor([0.25, 0.75]))(EVERY_IMAGE)
     assert prediction.log_marginal.exp().sum().item() == pytest.approx(1)
     assert prediction.log_joint.exp().sum().item() == pytest.approx(1)
-    torch.testing.assert_close(prediction.log_posterior.exp().sum(-1), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(
+        prediction.log_posterior.exp().sum(-1), torch.ones(4, dtype=torch.float64)
+    )
 
 
 def test_bayes_rule_by_hand() -> None:
     prediction = GenerativeClassifier(Table(), prior=torch.tensor([0.25, 0.75]))(EVERY_IMAGE[:1])
-    assert prediction.log_posterior.exp()[0, 0].item() == pytest.approx(0.1 * 0.25 / (0.1 * 0.25 + 0.4 * 0.75))
+    assert prediction.log_posterior.exp()[0, 0].item() == pytest.approx(
+        0.1 * 0.25 / (0.1 * 0.25 + 0.4 * 0.75)
+    )
     assert prediction.label.item() == 1
     assert prediction.bits_per_dim.item() == pytest.approx(-math.log2(0.1 * 0.25 + 0.4 * 0.75) / 2)
 
@@ -50,20 +57,30 @@ def test_gaussian_density_integrates_to_one_in_stored_units() -> None:
     density = DiagonalGaussian(MEAN, scale=0.05)
     x = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]
     per_stored_value = density.double().class_log_prob(x).exp() * 255 / 20000
-    torch.testing.assert_close(per_stored_value.sum(0), torch.ones(2, dtype=torch.float64), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        per_stored_value.sum(0), torch.ones(2, dtype=torch.float64), rtol=1e-4, atol=0
+    )
 
 
 def test_gaussian_fits_by_maximum_likelihood() -> None:
     label = torch.arange(2).repeat(5000)
-    x = (MEAN[label] + 0.05 * torch.randn(10000, 1, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    x = (
+        MEAN[label] + 0.05 * torch.randn(10000, 1, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
     fitted = DiagonalGaussian.fitted(x, label)
     torch.testing.assert_close(fitted.mean, MEAN, atol=3e-3, rtol=0)
     assert math.exp(fitted.log_scale) == pytest.approx(0.05, rel=0.03)
 
 
 BAD_IMAGES = {
-    "an array": (np.zeros((2, 1)), r"images: found a ndarray, expected a tensor; torch.as_tensor\(images\) makes one"),
-    "integers": (torch.zeros(2, 1, dtype=torch.uint8), "torch.uint8, expected floating point; divide stored values by 255"),
+    "an array": (
+        np.zeros((2, 1)),
+        r"images: found a ndarray, expected a tensor; torch.as_tensor\(images\) makes one",
+    ),
+    "integers": (
+        torch.zeros(2, 1, dtype=torch.uint8),
+        "torch.uint8, expected floating point; divide stored values by 255",
+    ),
     "shape": (torch.zeros(2, 3), r"shape \(2, 3\), the model expects \(N, 1\)"),
     "no batch": (torch.zeros(1), r"shape \(1,\)"),
     "nan": (torch.tensor([[0.5], [math.nan]]), "hold a NaN"),
@@ -80,7 +97,11 @@ def test_bad_images_are_refused_with_a_way_out(name: str) -> None:
         GenerativeClassifier(DiagonalGaussian(MEAN))(x)
 
 
-@pytest.mark.parametrize("label", [torch.tensor([0, 2]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor([[0]])], ids=str)
+@pytest.mark.parametrize(
+    "label",
+    [torch.tensor([0, 2]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor([[0]])],
+    ids=str,
+)
 def test_bad_labels_are_refused(label: torch.Tensor) -> None:
     with pytest.raises(ImageError, match="labels"):
         check_labels(label, num_classes=2)
@@ -88,7 +109,10 @@ def test_bad_labels_are_refused(label: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("label", [[0, 1], np.array([0, 1]), 0], ids=str)
 def test_labels_that_are_no_tensor_are_refused_with_a_way_out(label: object) -> None:
-    with pytest.raises(ImageError, match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one"):
+    with pytest.raises(
+        ImageError,
+        match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one",
+    ):
         check_labels(label, num_classes=2)
 
 
@@ -97,7 +121,9 @@ def test_a_prior_that_is_no_tensor_is_refused_with_a_way_out() -> None:
         GenerativeClassifier(DiagonalGaussian(MEAN), [0.5, 0.5])
 
 
-@pytest.mark.parametrize("prior", [torch.tensor([0.5, 0.6]), torch.tensor([1.0]), torch.tensor([0.0, 1.0])], ids=str)
+@pytest.mark.parametrize(
+    "prior", [torch.tensor([0.5, 0.6]), torch.tensor([1.0]), torch.tensor([0.0, 1.0])], ids=str
+)
 def test_a_prior_that_is_none_is_refused(prior: torch.Tensor) -> None:
     with pytest.raises(CondgenError, match="sum to 1"):
         GenerativeClassifier(DiagonalGaussian(MEAN), prior)
@@ -118,7 +144,9 @@ def test_threshold_at_a_quantile_accepts_that_share() -> None:
 def test_the_quantile_one_accepts_every_image() -> None:
     x = torch.rand(1000, 1, generator=torch.Generator().manual_seed(0))
     prediction = GenerativeClassifier(DiagonalGaussian(MEAN, scale=0.05))(x)
-    assert not flagged(LikelihoodThreshold.at_quantile(prediction.bits_per_dim, 1.0), prediction).any()
+    assert not flagged(
+        LikelihoodThreshold.at_quantile(prediction.bits_per_dim, 1.0), prediction
+    ).any()
 
 
 @pytest.mark.parametrize("quantile", [0.0, 1.1, math.nan])
@@ -152,7 +180,10 @@ def answering(answer: object) -> ClassConditionalDensity:
 
 
 ANSWERS = {
-    "too few columns": (torch.zeros(4, 2), r"torch.float32 of shape \(4, 2\), expected .* \(4, 3\)"),
+    "too few columns": (
+        torch.zeros(4, 2),
+        r"torch.float32 of shape \(4, 2\), expected .* \(4, 3\)",
+    ),
     "one image": (torch.zeros(3), r"torch.float32 of shape \(3,\)"),
     "integers": (torch.zeros(4, 3, dtype=torch.int64), "torch.int64 of shape"),
     "NumPy": (torch.zeros(4, 3).numpy(), "a ndarray"),
@@ -180,7 +211,10 @@ def test_a_model_of_ones_own_says_its_classes_and_shape() -> None:
         setattr(density, name, value)
         with pytest.raises(CondgenError, match=rf"Mine\.{name} is .*set it in the class"):
             GenerativeClassifier(density)
-    with pytest.raises(CondgenError, match=r"the model is a Linear; make it a subclass of condgen\.ClassConditionalDensity"):
+    with pytest.raises(
+        CondgenError,
+        match=r"the model is a Linear; make it a subclass of condgen\.ClassConditionalDensity",
+    ):
         GenerativeClassifier(torch.nn.Linear(2, 2))  # type: ignore[arg-type]
 
 
@@ -203,5 +237,7 @@ def test_a_forward_that_hides_the_method_is_noticed() -> None:
 @pytest.mark.parametrize("detector", [1.4, None, LikelihoodThreshold, object()])
 def test_what_is_no_detector_is_refused(detector: object) -> None:
     prediction = GenerativeClassifier(DiagonalGaussian(MEAN))(torch.zeros(2, 1))
-    with pytest.raises(CondgenError, match=r"the detector is .*such as LikelihoodThreshold\(1\.4\)"):
+    with pytest.raises(
+        CondgenError, match=r"the detector is .*such as LikelihoodThreshold\(1\.4\)"
+    ):
         flagged(detector, prediction)  # type: ignore[arg-type]

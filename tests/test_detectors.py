@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from condgen import DiagonalGaussian, GenerativeClassifier, LikelihoodThreshold, Prediction, Typicality, open_dataset
+from condgen import (
+    DiagonalGaussian,
+    GenerativeClassifier,
+    LikelihoodThreshold,
+    Prediction,
+    Typicality,
+    open_dataset,
+)
 from condgen.attacks import CarliniWagner, Evade, Misclassify
 from condgen.classifier import predict
 from condgen.config import DetectorSettings, Quantile
@@ -27,7 +34,9 @@ def splits() -> Splits:
 
 @pytest.fixture(scope="module")
 def classifier(splits: Splits) -> GenerativeClassifier:
-    return GenerativeClassifier(DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)).eval()
+    return GenerativeClassifier(
+        DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+    ).eval()
 
 
 def settings(name: str, threshold: object) -> DetectorSettings:
@@ -35,10 +44,14 @@ def settings(name: str, threshold: object) -> DetectorSettings:
 
 
 @pytest.mark.parametrize("name", DETECTORS.names())
-def test_a_quantile_accepts_that_share_of_the_validation_images(name: str, classifier, splits: Splits) -> None:
+def test_a_quantile_accepts_that_share_of_the_validation_images(
+    name: str, classifier, splits: Splits
+) -> None:
     detector = build_detector(settings(name, {"quantile": 0.9}), classifier, splits)
     held_out = predict(classifier, splits.validation.batch(slice(None))[0])
-    assert (~flagged(detector, held_out)).double().mean() == pytest.approx(0.9, abs=1 / len(splits.validation))
+    assert (~flagged(detector, held_out)).double().mean() == pytest.approx(
+        0.9, abs=1 / len(splits.validation)
+    )
 
 
 @pytest.mark.parametrize("name", DETECTORS.names())
@@ -77,12 +90,19 @@ def test_detector_aware_attacks_evade_it(name: str, classifier, splits: Splits) 
 
 
 def test_typicality_flags_both_sides() -> None:
-    prediction = Prediction(torch.tensor([[-100.0], [-60.0], [-140.0], [-101.0]]), torch.zeros(1), dims=10)
+    prediction = Prediction(
+        torch.tensor([[-100.0], [-60.0], [-140.0], [-101.0]]), torch.zeros(1), dims=10
+    )
     detector = Typicality(threshold=30.0)
     detector.mean = torch.tensor(-100.0)
     assert score(detector, prediction).tolist() == [0.0, 40.0, 40.0, 1.0]
     assert flagged(detector, prediction).tolist() == [False, True, True, False]
-    assert flagged(LikelihoodThreshold(100 / (10 * math.log(2))), prediction).tolist() == [False, False, True, True]
+    assert flagged(LikelihoodThreshold(100 / (10 * math.log(2))), prediction).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_typicality_takes_its_mean_from_validation_images(classifier, splits: Splits) -> None:
@@ -182,7 +202,9 @@ def test_a_two_sided_detector_is_judged_by_its_own_score() -> None:
         (0.5, 2, ""),
     ],
 )
-def test_a_quantile_that_so_few_images_cannot_support_is_said(quantile: float, images: int, most: str) -> None:
+def test_a_quantile_that_so_few_images_cannot_support_is_said(
+    quantile: float, images: int, most: str
+) -> None:
     density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
     detector = LikelihoodThreshold.at_quantile(torch.linspace(1, 2, images), quantile)
     said = warnings_of(detector, density)
@@ -190,7 +212,9 @@ def test_a_quantile_that_so_few_images_cannot_support_is_said(quantile: float, i
     if most:
         assert f"the {quantile:g} quantile of {images} validation images" in said[0]
         assert f"a quantile of {most} at most" in said[0]
-        assert not warnings_of(LikelihoodThreshold.at_quantile(torch.linspace(1, 2, images), float(most)), density)
+        assert not warnings_of(
+            LikelihoodThreshold.at_quantile(torch.linspace(1, 2, images), float(most)), density
+        )
     detector.threshold = 3.0
     assert not warnings_of(detector, density)
 
@@ -203,18 +227,26 @@ def test_records_carry_what_is_said_of_a_threshold(name: str, classifier, splits
     assert any("0.99 quantile of 54" in line for line in noted["warnings"])
     assert json.loads(json.dumps(noted)) == noted
     enough = build_detector(settings(name, {"quantile": 0.99}), classifier, splits)
-    said = summary_of(enough, classifier.density)["warnings"]  # one Gaussian for each digit is worse than a uniform model
+    said = summary_of(enough, classifier.density)[
+        "warnings"
+    ]  # one Gaussian for each digit is worse than a uniform model
     assert len(said) == 1
     assert "lets a uniform model pass" in said[0]
-    assert "warnings" not in summary_of(build_detector(settings(name, 0.5), classifier, splits), classifier.density)
+    assert "warnings" not in summary_of(
+        build_detector(settings(name, 0.5), classifier, splits), classifier.density
+    )
 
 
 @pytest.mark.parametrize("name", DETECTORS.names())
-def test_validation_images_are_not_all_in_memory_at_once(name: str, classifier, splits: Splits, monkeypatch) -> None:
+def test_validation_images_are_not_all_in_memory_at_once(
+    name: str, classifier, splits: Splits, monkeypatch
+) -> None:
     whole = build_detector(settings(name, {"quantile": 0.9}), classifier, splits)
     asked = []
     monkeypatch.setattr(base, "images_at_once", lambda _: 50)
-    hook = classifier.register_forward_pre_hook(lambda _, arguments: asked.append(arguments[0].untyped_storage().nbytes()))
+    hook = classifier.register_forward_pre_hook(
+        lambda _, arguments: asked.append(arguments[0].untyped_storage().nbytes())
+    )
     parts = build_detector(settings(name, {"quantile": 0.9}), classifier, splits)
     hook.remove()
     assert max(asked) == 50 * 64 * 4
@@ -223,7 +255,9 @@ def test_validation_images_are_not_all_in_memory_at_once(name: str, classifier, 
 
 def test_scores_that_are_no_numbers_give_no_threshold_and_say_how_many() -> None:
     scores = torch.tensor([1.0, 2.0, math.inf, math.inf])
-    with pytest.raises(CondgenError, match=r"quantile 0.99 of 4 images is \w+: 2 of their scores are no finite"):
+    with pytest.raises(
+        CondgenError, match=r"quantile 0.99 of 4 images is \w+: 2 of their scores are no finite"
+    ):
         LikelihoodThreshold.at_quantile(scores, 0.99)
     assert LikelihoodThreshold.at_quantile(scores, 0.25).threshold == 1.75
 
@@ -234,7 +268,10 @@ def test_a_mean_log_likelihood_that_is_no_number_is_refused(splits: Splits) -> N
             return super().class_log_prob(x) - math.inf
 
     classifier = GenerativeClassifier(Impossible(torch.rand(10, 1, 8, 8), pixel_levels=17))
-    with pytest.raises(CondgenError, match="of 180 validation images is -inf: the model finds some of them impossible"):
+    with pytest.raises(
+        CondgenError,
+        match="of 180 validation images is -inf: the model finds some of them impossible",
+    ):
         build_detector(settings("typicality", 5.0), classifier, splits)
 
 

@@ -19,7 +19,9 @@ from condgen.models.glow.actnorm import ActNorm
 from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import TINY, shaken, tiny_glow
 
-ELSEWHERE = torch.device("meta")  # the one other device that a CPU build of torch computes gradients on
+ELSEWHERE = torch.device(
+    "meta"
+)  # the one other device that a CPU build of torch computes gradients on
 
 
 @pytest.fixture(params=["digits-reweight", "digits-split"])
@@ -28,7 +30,9 @@ def preset(request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def elsewhere(classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch) -> Iterator[GenerativeClassifier]:
+def elsewhere(
+    classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GenerativeClassifier]:
     """The classifier on a device that has no numbers, so that what reads them is left out."""
     monkeypatch.setattr(classifiers, "check_images", lambda *_: None)
     for actnorm in (module for module in classifier.modules() if isinstance(module, ActNorm)):
@@ -41,11 +45,15 @@ def elsewhere(classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch)
         torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
-def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_prediction_and_sampling_stay_on_one_device(
+    preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = [*TINY, "model.precision=bfloat16", "model.label_smoothing=0.1"]
     config, label = load_preset(preset, settings), torch.arange(4)
     objective = config.objective.objective()
-    with elsewhere(experiments.build(config, open_dataset("digits")).classifier, monkeypatch) as classifier:
+    with elsewhere(
+        experiments.build(config, open_dataset("digits")).classifier, monkeypatch
+    ) as classifier:
         x = torch.rand(4, 1, 8, 8)
         with classifier.train().density.fresh_noise(torch.Generator().manual_seed(0)):
             loss = objective(classifier(x), label.to(classifier.device)).mean()
@@ -59,7 +67,9 @@ def test_training_prediction_and_sampling_stay_on_one_device(preset: str, monkey
 
 def test_two_devices_are_not_mixed_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_preset("digits-base", TINY)
-    with elsewhere(experiments.build(config, open_dataset("digits")).classifier, monkeypatch) as classifier:
+    with elsewhere(
+        experiments.build(config, open_dataset("digits")).classifier, monkeypatch
+    ) as classifier:
         classifier.density.noisy.fixed_offset = torch.zeros(1, 8, 8)
         with pytest.raises(RuntimeError, match="same device"):
             classifier.eval()(torch.rand(4, 1, 8, 8))
@@ -69,7 +79,10 @@ def test_two_devices_are_not_mixed_unnoticed(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_path_of_other_devices_equals_that_of_the_cpu(
     precision: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, x = shaken(CouplingNetwork(2, 4, width=16, precision=precision)).train(), torch.randn(3, 2, 6, 6)
+    network, x = (
+        shaken(CouplingNetwork(2, 4, width=16, precision=precision)).train(),
+        torch.randn(3, 2, 6, 6),
+    )
     ours = network(x)
     monkeypatch.setattr(coupling_network, "BLOCKED_ON", ())
     theirs = network(x)
@@ -81,7 +94,9 @@ def test_the_path_of_other_devices_equals_that_of_the_cpu(
 
 
 @pytest.mark.parametrize("prior", ["class-mixture", "split"])
-def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(prior: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(
+    prior: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(coupling_network, "BLOCKED_ON", ())
     glow, x = tiny_glow(prior).train(), torch.rand(4, 1, 4, 4)
 
@@ -95,7 +110,9 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(prior: str, monkey
     for compiled, expected in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-4)
     other = copy.deepcopy(glow)
-    of_other = torch.autograd.grad(other.class_log_prob(x).sum(), list(other.flow.parameters()))  # not the first one's flow
+    of_other = torch.autograd.grad(
+        other.class_log_prob(x).sum(), list(other.flow.parameters())
+    )  # not the first one's flow
     assert all(bool(gradient.isfinite().all()) for gradient in of_other)
 
 
@@ -114,7 +131,9 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         (["model=tests.toy:Toy"], "cuda", "Toy cannot be compiled; set training.compile to false"),
     ],
 )
-def test_compilation_where_it_cannot_be_is_refused(settings: list[str], device: str, said: str) -> None:
+def test_compilation_where_it_cannot_be_is_refused(
+    settings: list[str], device: str, said: str
+) -> None:
     config = load_preset("digits-base", ["training.compile=true", *settings])
     with pytest.raises(ConfigError, match=said):
         experiments.build(config, open_dataset("digits"), torch.device(device))

@@ -68,7 +68,12 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     own.mkdir()
     with written_whole(tmp_path / "file") as work:
         work.write_text("x")
-    assert {path.name for path in tmp_path.iterdir()} == {"file", running.name, elsewhere.name, own.name}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "file",
+        running.name,
+        elsewhere.name,
+        own.name,
+    }
 
 
 KILLED = """
@@ -95,7 +100,9 @@ def test_a_kill_between_the_renames_is_undone_by_the_next_look(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
-def test_content_is_on_the_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_on_the_disk_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
     sync, move = os.fsync, files._move
     monkeypatch.setattr(os, "fsync", lambda number: (seen.append("sync"), sync(number))[1])
@@ -133,7 +140,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_and_left_as_it_is(tmp_
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    with locked(tmp_path / "lock", "busy."), pytest.raises(RunError, match=r"busy\."), locked(tmp_path / "lock", "busy."):
+    with (
+        locked(tmp_path / "lock", "busy."),
+        pytest.raises(RunError, match=r"busy\."),
+        locked(tmp_path / "lock", "busy."),
+    ):
         pass
-    with locked(tmp_path / "again", "busy.", again=True), locked(tmp_path / "again", "busy.", again=True):
+    with (
+        locked(tmp_path / "again", "busy.", again=True),
+        locked(tmp_path / "again", "busy.", again=True),
+    ):
         pass

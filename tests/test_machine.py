@@ -24,7 +24,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_threads_are_the_cores_that_others_leave_free(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_the_cores_that_others_leave_free(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usable, present, average, running, free = CASES[name]
     (tmp_path / "loadavg").write_text(f"{average} 0.00 0.00 {running}/500 12345\n")
     monkeypatch.setattr(machine, "LOAD", tmp_path / "loadavg")
@@ -34,7 +36,9 @@ def test_threads_are_the_cores_that_others_leave_free(name: str, tmp_path: Path,
     assert machine.free_cores() == free
 
 
-def test_without_a_table_of_what_runs_the_average_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_table_of_what_runs_the_average_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(machine, "LOAD", tmp_path / "nothing")
     monkeypatch.setattr(machine, "usable_cores", lambda: 4)
     monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
@@ -49,7 +53,9 @@ def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(machine, "_helpers", 0)
     meeting = Barrier(2, timeout=10)
     machine.prepare(threads=2)
-    assert len(machine.spread(lambda _: meeting.wait(), range(2))) == 2  # one thread alone would wait in vain
+    assert (
+        len(machine.spread(lambda _: meeting.wait(), range(2))) == 2
+    )  # one thread alone would wait in vain
     assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
     machine.prepare(threads=1)
     assert machine.spread(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
@@ -58,13 +64,17 @@ def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_work_that_is_spread_records_no_graph_and_keeps_errors() -> None:
     weight = torch.ones(1, requires_grad=True)
-    assert not any(result.requires_grad for result in machine.spread(lambda item: item * weight, range(3)))
+    assert not any(
+        result.requires_grad for result in machine.spread(lambda item: item * weight, range(3))
+    )
     with pytest.raises(ZeroDivisionError):
         machine.spread(lambda item: 1 // item, range(3))
 
 
 @pytest.mark.parametrize("failing", ["helper", "caller"])
-def test_an_error_of_any_thread_arrives_when_all_have_ended(failing: str, two_threads: None) -> None:
+def test_an_error_of_any_thread_arrives_when_all_have_ended(
+    failing: str, two_threads: None
+) -> None:
     meeting, ended = Barrier(2, timeout=10), []
 
     def work(item: int) -> None:
@@ -91,10 +101,14 @@ def test_work_that_is_spread_keeps_its_own_parts_on_its_thread(two_threads: None
     assert threads[0][0] != threads[1][0]
     with pytest.raises(ZeroDivisionError):
         machine.spread(lambda item: 1 // item, [0, 0])
-    assert len({of_one[0] for of_one in machine.spread(work, range(2))}) == 2  # an error leaves no thread marked
+    assert (
+        len({of_one[0] for of_one in machine.spread(work, range(2))}) == 2
+    )  # an error leaves no thread marked
 
 
-def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(two_threads: None) -> None:
+def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
+    two_threads: None,
+) -> None:
     seen: list[tuple[int, object]] = []
     meeting = Barrier(2, timeout=10)
 
@@ -123,7 +137,12 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
 
 @pytest.mark.parametrize(
     ("amx", "avx512", "seconds", "faster"),
-    [(True, False, 0.5, True), (False, True, 0.5, True), (False, True, 2.0, False), (False, False, 0.5, False)],
+    [
+        (True, False, 0.5, True),
+        (False, True, 0.5, True),
+        (False, True, 2.0, False),
+        (False, False, 0.5, False),
+    ],
 )
 def test_bfloat16_is_multiplied_where_there_are_units_that_are_faster(
     amx: bool, avx512: bool, seconds: float, faster: bool, monkeypatch: pytest.MonkeyPatch
@@ -136,7 +155,11 @@ def test_bfloat16_is_multiplied_where_there_are_units_that_are_faster(
 
 
 def test_larger_products_take_more_seconds() -> None:
-    assert 0 < machine._seconds_of_a_product(torch.float32, 16) < machine._seconds_of_a_product(torch.float32, 512)
+    assert (
+        0
+        < machine._seconds_of_a_product(torch.float32, 16)
+        < machine._seconds_of_a_product(torch.float32, 512)
+    )
 
 
 def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
@@ -158,7 +181,11 @@ def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
 
     machine._ask_for_huge_pages(libc(start), size)  # type: ignore[arg-type]
     first_page = start - 0x10 + page
-    assert calls == [("malloc", size), ("madvise", first_page, start + size - first_page, 14), ("free", start)]
+    assert calls == [
+        ("malloc", size),
+        ("madvise", first_page, start + size - first_page, 14),
+        ("free", start),
+    ]
     calls.clear()
     machine._ask_for_huge_pages(libc(None), size)  # type: ignore[arg-type]
     assert calls == [("malloc", size)]  # no memory, no advice

@@ -24,7 +24,9 @@ TRAINING = {"epochs": 2, "batch_size": 64, "learning_rate": 0.01, "warm_up_steps
 
 
 def condgen(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(
+        main, [str(argument) for argument in arguments], catch_exceptions=False
+    )
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -43,14 +45,23 @@ def toy_family() -> Iterator[None]:
     del MODELS._members["toy"]
 
 
-def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(page: Path, tmp_path: Path) -> None:
-    run, settings = tmp_path / "run", [word for setting in AUDIT_SETTINGS for word in ("--set", setting)]
+def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(
+    page: Path, tmp_path: Path
+) -> None:
+    run, settings = (
+        tmp_path / "run",
+        [word for setting in AUDIT_SETTINGS for word in ("--set", setting)],
+    )
     start = ("train", page, "--run", run, *settings, "--threads", 1, "--device", "cpu")
     status, said, _ = condgen(*start, "--minutes", 0)
     assert status == 0
     assert "1 of 2 epochs" in said
     assert condgen(*start, "--resume")[0] == 0
-    assert Run.open(run).config.model.model_dump() == {"name": "tests.toy:Toy", "class_prior": "uniform", "scale": 0.5}
+    assert Run.open(run).config.model.model_dump() == {
+        "name": "tests.toy:Toy",
+        "class_prior": "uniform",
+        "scale": 0.5,
+    }
     status, _, error = condgen("audit", run, "--threads", 1)
     assert status == 0, error
     kinds = {name: AUDITS.get(name) for name in AUDITS.names()}  # the toy cannot be sampled from
@@ -86,21 +97,28 @@ def test_a_run_of_pieces_equals_one_run_dropout_included(page: Path, tmp_path: P
     experiments.train(config, tmp_path / "parts", minutes=0, quiet=True)
     torch.rand(7)
     parts = experiments.train(config, tmp_path / "parts", resume=True, quiet=True)
-    first, second = (Checkpoint.load(run.path / "checkpoint" / "last").weights for run in (whole, parts))
+    first, second = (
+        Checkpoint.load(run.path / "checkpoint" / "last").weights for run in (whole, parts)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"name": "tests.toy:Toy", "scal": 0.5}, "setting 'model.scal' is not known to tests.toy:Toy; did you mean 'scale'"),
+        (
+            {"name": "tests.toy:Toy", "scal": 0.5},
+            "setting 'model.scal' is not known to tests.toy:Toy; did you mean 'scale'",
+        ),
         ({"name": "tests.toy:Nothing"}, "model 'tests.toy:Nothing' cannot be imported"),
         ({"name": "no.such.module:Toy"}, "model 'no.such.module:Toy' cannot be imported"),
         ({"name": "tests.toy:BRIGHTNESS"}, "name a class or a function"),
         ({"name": "tests.toy:Entropy"}, "Entropy"),
     ],
 )
-def test_a_factory_that_is_none_is_one_sentence(table: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_a_factory_that_is_none_is_one_sentence(
+    table: dict[str, object], said: str, tmp_path: Path
+) -> None:
     config = from_page({"data": {"name": "digits"}, "model": table})
     with pytest.raises((ConfigError, ValueError), match="(?s)" + said.replace("(", r"\(")):
         experiments.train(config, tmp_path / "run", quiet=True)
@@ -113,7 +131,16 @@ def test_fit_leaves_a_run_that_every_command_reads(tmp_path: Path) -> None:
     built_by = {"name": "tests.toy:Toy", "scale": 0.6}
     objective = {"name": "reweight", "alpha": 0.5}
     data = Data(name="digits", crop_padding=1)
-    run = fit(model, splits, tmp_path / "run", objective=objective, training=TRAINING, data=data, built_by=built_by, quiet=True)
+    run = fit(
+        model,
+        splits,
+        tmp_path / "run",
+        objective=objective,
+        training=TRAINING,
+        data=data,
+        built_by=built_by,
+        quiet=True,
+    )
     assert run.config.images.sha256["test"] == splits.test.sha256()
     assert run.config.objective.alpha == 0.5
     assert run.config.versions["torch"]
@@ -137,10 +164,22 @@ def test_fit_leaves_a_run_that_every_command_reads(tmp_path: Path) -> None:
 
 
 def test_fit_refuses_a_factory_of_another_model_before_it_begins(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"built_by: condgen:DiagonalGaussian needs it|'model.mean' is missing"):
-        fit(toy.Toy((1, 8, 8), 10, 17), open_dataset("digits"), tmp_path / "run", built_by="condgen:DiagonalGaussian")
+    with pytest.raises(
+        ConfigError, match=r"built_by: condgen:DiagonalGaussian needs it|'model.mean' is missing"
+    ):
+        fit(
+            toy.Toy((1, 8, 8), 10, 17),
+            open_dataset("digits"),
+            tmp_path / "run",
+            built_by="condgen:DiagonalGaussian",
+        )
     with pytest.raises(ConfigError, match="builds another model: 'mean' has shape"):
-        fit(toy.Toy((1, 8, 8), 12, 17), open_dataset("digits"), tmp_path / "run", built_by="tests.toy:Toy")
+        fit(
+            toy.Toy((1, 8, 8), 12, 17),
+            open_dataset("digits"),
+            tmp_path / "run",
+            built_by="tests.toy:Toy",
+        )
     with pytest.raises(DataError, match="images of 1x8x8, the model is for 1x4x4"):
         fit(toy.Toy((1, 4, 4), 10, 17), open_dataset("digits"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -154,7 +193,9 @@ def test_a_model_that_cannot_be_built_from_its_name_is_trained_and_audited_from_
 
     model, splits = Local((1, 8, 8), 10, 17), open_dataset("digits")
     run = fit(model, splits, tmp_path / "run", training=TRAINING, quiet=True)
-    assert "condgen cannot build a Local from its name" in capsys.readouterr().err.replace("\n", " ")
+    assert "condgen cannot build a Local from its name" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
     with pytest.raises(ConfigError, match="cannot be imported"):
         experiments.audit(run, ["classification"], quiet=True)
     (record,) = experiments.audit(run, ["classification"], model=model, splits=splits, quiet=True)
@@ -167,13 +208,36 @@ def test_another_training_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="exists already"):
         fit(model, splits, tmp_path / "run", training=TRAINING, quiet=True)
     with pytest.raises(RunError, match=r"training\.learning_rate was 0\.01, now 0\.02"):
-        fit(model, splits, tmp_path / "run", training={**TRAINING, "learning_rate": 0.02}, resume=True, quiet=True)
+        fit(
+            model,
+            splits,
+            tmp_path / "run",
+            training={**TRAINING, "learning_rate": 0.02},
+            resume=True,
+            quiet=True,
+        )
 
 
-def test_a_model_from_elsewhere_is_audited_from_the_command_line(trained: Run, tmp_path: Path) -> None:
-    out, settings = tmp_path / "theirs", [word for setting in AUDIT_SETTINGS[1:] for word in ("--set", setting)]
+def test_a_model_from_elsewhere_is_audited_from_the_command_line(
+    trained: Run, tmp_path: Path
+) -> None:
+    out, settings = (
+        tmp_path / "theirs",
+        [word for setting in AUDIT_SETTINGS[1:] for word in ("--set", setting)],
+    )
     settings = [*settings[2:], "--set", "detector.threshold.quantile=0.95"]
-    call = ("audit", "--model", "tests.toy:fitted", "--data", "digits", "--out", out, *settings, "--threads", 1)
+    call = (
+        "audit",
+        "--model",
+        "tests.toy:fitted",
+        "--data",
+        "digits",
+        "--out",
+        out,
+        *settings,
+        "--threads",
+        1,
+    )
     status, _, error = condgen(*call, "--only", "classification", "--only", "interpolation")
     assert status == 0, error
     folder = open_folder(out)
@@ -204,11 +268,19 @@ def test_an_audit_of_nothing_in_particular_is_refused(arguments: tuple[str, ...]
     assert "--model" in error
 
 
-def test_an_audit_and_a_detector_of_ones_own_are_named_like_any_other(copied: Run, tmp_path: Path) -> None:
+def test_an_audit_and_a_detector_of_ones_own_are_named_like_any_other(
+    copied: Run, tmp_path: Path
+) -> None:
     settings = ("--set", "detector.name=tests.toy:Entropy", "--set", "detector.threshold=0.5")
-    status, _, error = condgen("audit", copied.path, "--only", "classification", *settings, "--threads", 1)
+    status, _, error = condgen(
+        "audit", copied.path, "--only", "classification", *settings, "--threads", 1
+    )
     assert status == 0, error
-    assert copied.record("classification").summary["detector"] == {"name": "entropy", "unit": "nats", "threshold": 0.5}
+    assert copied.record("classification").summary["detector"] == {
+        "name": "entropy",
+        "unit": "nats",
+        "threshold": 0.5,
+    }
     (record,) = experiments.audit(copied, ["tests.toy:BRIGHTNESS"], quiet=True)
     assert record.origin["settings"] == {"above": 0.5}
     assert "brightness" in copied.audits_made()
@@ -219,7 +291,9 @@ def test_an_audit_runs_what_it_is_asked_for_and_nothing_else(copied: Run) -> Non
     """An audit without a branch of its own was made as *samples* once."""
     AUDITS.register("brightness")(toy.BRIGHTNESS)
     try:
-        (record,) = experiments.audit(copied, ["brightness"], overrides=["audit.brightness.above=0.25"], quiet=True)
+        (record,) = experiments.audit(
+            copied, ["brightness"], overrides=["audit.brightness.above=0.25"], quiet=True
+        )
         assert record.audit == "brightness"
         assert record.origin["settings"] == {"above": 0.25}
         page = write_report([copied], copied.path / "report").read_text()

@@ -26,13 +26,17 @@ from tests.cli.test_commands import condgen
 from tests.conftest import TINY
 from tests.reports.conftest import made_with
 
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 numbers = st.one_of(st.booleans(), st.integers(-(2**70), 2**70), st.floats())
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 plain = st.one_of(st.none(), numbers, texts)
 values = st.recursive(
-    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
+    plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
 )
 
 
@@ -43,7 +47,13 @@ def records() -> dict[str, Record]:
 
 def places(table: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Where a value could be another one."""
-    items = table.items() if isinstance(table, dict) else enumerate(table) if isinstance(table, list) else ()
+    items = (
+        table.items()
+        if isinstance(table, dict)
+        else enumerate(table)
+        if isinstance(table, list)
+        else ()
+    )
     return [place for key, value in items for place in ((*path, key), *places(value, (*path, key)))]
 
 
@@ -64,7 +74,9 @@ def sentence(error: CondgenError) -> None:
 
 
 @FUZZ
-@given(content=st.one_of(st.binary(max_size=60), values.map(lambda value: json.dumps(value).encode())))
+@given(
+    content=st.one_of(st.binary(max_size=60), values.map(lambda value: json.dumps(value).encode()))
+)
 def test_any_bytes_as_a_record(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(content)
     np.savez(tmp_path / "mine.npz", score=np.zeros(2))
@@ -75,7 +87,14 @@ def test_any_bytes_as_a_record(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 50_000, '{"n": ' + "9" * 5000 + "}", '{"sha256": 3}', '{"sha256": {}}']
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        '{"n": ' + "9" * 5000 + "}",
+        '{"sha256": 3}',
+        '{"sha256": {}}',
+    ],
 )
 def test_nested_and_huge_json_is_a_damaged_record(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(text)
@@ -86,9 +105,13 @@ def test_nested_and_huge_json_is_a_damaged_record(text: str, tmp_path: Path) -> 
 
 @settings(FUZZ, max_examples=25)
 @given(data=st.data())
-def test_a_report_of_records_with_wrong_types(data: st.DataObject, records: dict[str, Record], tmp_path: Path) -> None:
+def test_a_report_of_records_with_wrong_types(
+    data: st.DataObject, records: dict[str, Record], tmp_path: Path
+) -> None:
     record = records[data.draw(st.sampled_from(sorted(records)))]
-    summary = altered(json.loads(json.dumps(record.summary)), data.draw(st.integers(0, 10**6)), data.draw(values))
+    summary = altered(
+        json.loads(json.dumps(record.summary)), data.draw(st.integers(0, 10**6)), data.draw(values)
+    )
     origin = {
         "weights": data.draw(values),
         "versions": data.draw(values),
@@ -96,7 +119,10 @@ def test_a_report_of_records_with_wrong_types(data: st.DataObject, records: dict
         "settings": data.draw(values),
     }
     try:
-        write_report([AuditedModel("m", [Record(record.audit, summary, record.arrays, origin)])], tmp_path / "out")
+        write_report(
+            [AuditedModel("m", [Record(record.audit, summary, record.arrays, origin)])],
+            tmp_path / "out",
+        )
     except CondgenError as error:
         sentence(error)
 
@@ -167,7 +193,12 @@ def test_nested_and_huge_toml_is_one_sentence(name: str, tmp_path: Path) -> None
 
 
 @FUZZ
-@given(key=st.sampled_from([".".join(map(str, place)) for place in places(PAGE)] + ["", ".", "a.b.c.d"]), text=texts)
+@given(
+    key=st.sampled_from(
+        [".".join(map(str, place)) for place in places(PAGE)] + ["", ".", "a.b.c.d"]
+    ),
+    text=texts,
+)
 def test_any_override(key: str, text: str) -> None:
     for change in (
         f"{key}={text}",
@@ -220,7 +251,9 @@ def test_no_flipped_bit_of_a_state_goes_unnoticed(checkpoint: Path, tmp_path: Pa
 @given(choice=st.integers(0, 10**6), value=values)
 def test_a_state_with_any_value(choice: int, value: Any, checkpoint: Path, tmp_path: Path) -> None:
     state = altered(tomllib.loads((checkpoint / "state.toml").read_text()), choice, value)
-    state.get("sha256", {}).pop("state.toml", None) if isinstance(state.get("sha256"), dict) else None
+    state.get("sha256", {}).pop("state.toml", None) if isinstance(
+        state.get("sha256"), dict
+    ) else None
     shutil.rmtree(tmp_path / "last", ignore_errors=True)
     shutil.copytree(checkpoint, tmp_path / "last")
     try:
@@ -253,26 +286,54 @@ WORDS = [
     "\n",
 ]
 COMMANDS = {
-    "train": [("--set",), ("--run",), ("--seed",), ("--minutes", "0"), ("--data-dir",), ("--device", "cpu")],
-    "audit": [("--only",), ("--budget",), ("--set",), ("--seed",), ("--model",), ("--data",), ("--out",)],
+    "train": [
+        ("--set",),
+        ("--run",),
+        ("--seed",),
+        ("--minutes", "0"),
+        ("--data-dir",),
+        ("--device", "cpu"),
+    ],
+    "audit": [
+        ("--only",),
+        ("--budget",),
+        ("--set",),
+        ("--seed",),
+        ("--model",),
+        ("--data",),
+        ("--out",),
+    ],
     "report": [("--out",), ("--set",)],
     "sample": [("--label",), ("--count",), ("--temperature",), ("--out",)],
     "show": [("--out",), ("--size",), ("--count",)],
     "score": [("--out",), ("--threads",)],
     "describe": [("--set",)],
     "check": [("--data-dir",)],
-    "theory": [("--epsilon",), ("--delta",), ("--radius",), ("--dimension",), ("--figures",), ("--seed",)],
+    "theory": [
+        ("--epsilon",),
+        ("--delta",),
+        ("--radius",),
+        ("--dimension",),
+        ("--figures",),
+        ("--seed",),
+    ],
     "presets": [("--nothing",)],
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_bad_command_lines_end_in_a_sentence(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_command_lines_end_in_a_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = random.Random(command)
     for _ in range(15):
         options = words.sample(COMMANDS[command], words.randint(1, len(COMMANDS[command])))
-        given_ = [word for option in options for word in (option if len(option) == 2 else (option[0], words.choice(WORDS)))]
+        given_ = [
+            word
+            for option in options
+            for word in (option if len(option) == 2 else (option[0], words.choice(WORDS)))
+        ]
         arguments = [words.choice(WORDS[:-1]) for _ in range(words.randint(0, 2))]
         status, _, error = condgen(command, *given_, *arguments)
         assert status == 2, (command, given_, arguments, error)
@@ -280,7 +341,9 @@ def test_bad_command_lines_end_in_a_sentence(command: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", [b"[red]y", b"$a$b", b"a\xffb", b"100%", b"a b", b"{x}"])
-def test_a_run_of_any_name_is_shown(name: bytes, records: dict[str, Record], tmp_path: Path, capsys) -> None:
+def test_a_run_of_any_name_is_shown(
+    name: bytes, records: dict[str, Record], tmp_path: Path, capsys
+) -> None:
     path = tmp_path / os.fsdecode(name)
     run = Run.create(path, load_preset("digits-base", TINY))
     for audit in ("classification", "membership", "interpolation", "samples"):

@@ -34,7 +34,10 @@ for number in range(30):
 
 def test_of_simultaneous_starts_one_makes_the_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", START, str(tmp_path)]
-    starts = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(2)]
+    starts = [
+        subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)
+        for number in range(2)
+    ]
     while len(list(tmp_path.glob("ready*"))) < 2:
         assert all(start.poll() is None for start in starts)
     (tmp_path / "go").write_text("")
@@ -53,7 +56,10 @@ BAD_FITS: dict[str, tuple[dict[str, Any], str]] = {
     "fractional seed": ({"seed": 0.5}, "seed = 0.5 does not fit"),
     "no seed": ({"seed": None}, "seed = None does not fit"),
     "unknown setting": ({"training": {"epoch": 3}}, "did you mean 'training.epochs'?"),
-    "a setting of another kind": ({"training": {"epochs": "many"}}, "training.epochs = 'many' does not fit"),
+    "a setting of another kind": (
+        {"training": {"epochs": "many"}},
+        "training.epochs = 'many' does not fit",
+    ),
     "no table": ({"training": 3}, "training = 3 does not fit"),
     "objective of no kind": ({"objective": 3}, "objective"),
     "no data": ({"splits": None}, "splits is a NoneType, expected Splits"),
@@ -70,7 +76,12 @@ BAD_FITS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", BAD_FITS)
 def test_bad_calls_of_fit_are_one_sentence_and_leave_nothing(name: str, tmp_path: Path) -> None:
     given, message = BAD_FITS[name]
-    call = {"model": model(), "splits": open_dataset("digits"), "directory": tmp_path / "run", "quiet": True} | given
+    call = {
+        "model": model(),
+        "splits": open_dataset("digits"),
+        "directory": tmp_path / "run",
+        "quiet": True,
+    } | given
     with pytest.raises(CondgenError) as error:
         fit(call.pop("model"), call.pop("splits"), call.pop("directory"), **call)
     assert message in str(error.value)
@@ -78,7 +89,13 @@ def test_bad_calls_of_fit_are_one_sentence_and_leave_nothing(name: str, tmp_path
 
 
 def test_settings_may_be_given_as_sections(tmp_path: Path) -> None:
-    run = fit(model(), open_dataset("digits"), str(tmp_path / "run"), training=Training(epochs=1), quiet=True)
+    run = fit(
+        model(),
+        open_dataset("digits"),
+        str(tmp_path / "run"),
+        training=Training(epochs=1),
+        quiet=True,
+    )
     assert run.epochs_done == 1
     assert run.detector().threshold > 0
 
@@ -110,6 +127,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_data_is_opened(
 
     monkeypatch.setattr("condgen.experiments.building.open_dataset", opened)
     (tmp_path / "file").write_text("")
-    for place, message in ((tmp_path / "file" / "run", "cannot be written"), (tmp_path, "exists already")):
+    for place, message in (
+        (tmp_path / "file" / "run", "cannot be written"),
+        (tmp_path, "exists already"),
+    ):
         with pytest.raises(CondgenError, match=message):
             experiments.train(load_preset("digits-base", TINY), place)

@@ -23,7 +23,9 @@ from tests.data.files import write_folder
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on digits, trained for two epochs and never audited."""
-    return experiments.train(load_preset("digits-base", TINY), tmp_path_factory.mktemp("runs") / "digits", quiet=True)
+    return experiments.train(
+        load_preset("digits-base", TINY), tmp_path_factory.mktemp("runs") / "digits", quiet=True
+    )
 
 
 @pytest.fixture
@@ -50,7 +52,9 @@ def test_a_run_is_used_without_its_data(run: Run, no_data: None, tmp_path: Path)
     assert not classifier.training
     again = build_detector(run.config.detector, classifier, splits)
     assert detector.threshold == again.threshold
-    assert torch.equal(score(detector, predict(classifier, x)), score(again, predict(classifier, x)))
+    assert torch.equal(
+        score(detector, predict(classifier, x)), score(again, predict(classifier, x))
+    )
     assert condgen("sample", run.path, "--count", 1, "--out", tmp_path / "x.png")[0] == 0
     assert condgen("describe", run.path)[0] == 0
     status, out, _ = condgen("check", run.path)
@@ -69,7 +73,9 @@ def test_every_detector_is_kept(detector: str, tmp_path: Path) -> None:
 
 
 def test_a_detector_of_other_settings_or_weights_is_not_used(run: Run) -> None:
-    other = run.config.model_copy(update={"detector": load_preset("digits-base", ["detector.threshold=3.5"]).detector})
+    other = run.config.model_copy(
+        update={"detector": load_preset("digits-base", ["detector.threshold=3.5"]).detector}
+    )
     with pytest.raises(CondgenError, match="keeps no detector that was fitted with these settings"):
         type(run)(run.path, other).detector()
 
@@ -77,7 +83,9 @@ def test_a_detector_of_other_settings_or_weights_is_not_used(run: Run) -> None:
 def test_scores_are_those_of_the_model(run: Run, no_data: None, tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for number, image in enumerate(stored(run)):
-        Image.fromarray(image).save(tmp_path / "in" / ("deep" if number % 2 else "") / f"{number:02}.png")
+        Image.fromarray(image).save(
+            tmp_path / "in" / ("deep" if number % 2 else "") / f"{number:02}.png"
+        )
     (tmp_path / "in" / "notes.txt").write_text("x")
     assert condgen("score", run.path, tmp_path / "in", "--out", tmp_path / "scores.csv")[0] == 0
     lines = {Path(line["file"]).stem: line for line in lines_of(tmp_path / "scores.csv")}
@@ -87,8 +95,12 @@ def test_scores_are_those_of_the_model(run: Run, no_data: None, tmp_path: Path) 
     for number in range(12):
         line = lines[f"{number:02}"]
         assert line["class"] == str(int(prediction.label[number]))
-        assert float(line["bits_per_dim"]) == pytest.approx(float(prediction.bits_per_dim[number]), rel=1e-5)
-        assert float(line["posterior"]) == pytest.approx(float(prediction.log_posterior[number].exp().max()), rel=1e-4)
+        assert float(line["bits_per_dim"]) == pytest.approx(
+            float(prediction.bits_per_dim[number]), rel=1e-5
+        )
+        assert float(line["posterior"]) == pytest.approx(
+            float(prediction.log_posterior[number].exp().max()), rel=1e-4
+        )
         assert (line["accepted"] == "yes") == (float(line["score"]) <= detector.threshold)
         assert line["changed"] == "rounded to 17 levels"
         assert line["error"] == ""
@@ -103,11 +115,16 @@ def test_what_cannot_be_read_is_a_line_and_what_was_done_is_said(run: Run, tmp_p
     os.mkfifo(folder / "pipe.png")
     text = tmp_path / "text.txt"
     text.write_text("hello")
-    done = experiments.score_files(run, [folder, text, folder / "pipe.png"], tmp_path / "scores.csv", quiet=True)
+    done = experiments.score_files(
+        run, [folder, text, folder / "pipe.png"], tmp_path / "scores.csv", quiet=True
+    )
     a, b, c, t, pipe = lines_of(tmp_path / "scores.csv")
     assert (done.scored, done.unreadable, dict(done.left_out)) == (2, 3, {"not regular": 1})
     assert (a["error"], b["error"]) == ("", "")
-    assert b["changed"] == "were resized and cropped to 8x8; color was converted to grey; rounded to 17 levels"
+    assert (
+        b["changed"]
+        == "were resized and cropped to 8x8; color was converted to grey; rounded to 17 levels"
+    )
     assert "not a readable image" in c["error"]
     assert "not a readable image" in t["error"]
     assert "not a regular file" in pipe["error"]
@@ -124,13 +141,17 @@ def test_names_that_are_not_utf_8_are_written(run: Run, tmp_path: Path) -> None:
 
 def test_bad_calls_are_refused_before_the_work(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "there is no image in" in refused("score", run.path, tmp_path / "empty", "--out", tmp_path / "s.csv")
+    assert "there is no image in" in refused(
+        "score", run.path, tmp_path / "empty", "--out", tmp_path / "s.csv"
+    )
     assert "cannot be written" in refused("score", run.path, tmp_path / "empty", "--out", tmp_path)
     assert condgen("score", run.path, tmp_path / "nowhere", "--out", tmp_path / "s.csv")[0] == 2
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_memory_does_not_grow_with_the_number_of_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_number_of_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scoring, "AT_ONCE", 5)
     sizes = []
 
@@ -160,7 +181,9 @@ def test_images_are_decoded_as_in_training(tmp_path: Path) -> None:
 def test_digits_of_mnist_are_padded_as_in_training(tmp_path: Path) -> None:
     Image.fromarray(np.full((28, 28), 255, np.uint8)).save(tmp_path / "a.png")
     config = load_preset("mnist-base").model_copy(update={"data": Data(name="mnist")})
-    pixels, _ = Reader.of(config, Images(shape=[1, 32, 32], classes=10, levels=256)).read(tmp_path / "a.png")
+    pixels, _ = Reader.of(config, Images(shape=[1, 32, 32], classes=10, levels=256)).read(
+        tmp_path / "a.png"
+    )
     assert pixels.shape == (1, 32, 32)
     assert pixels[0, 2:30, 2:30].min() == 255
     assert pixels.sum() == 255 * 28 * 28

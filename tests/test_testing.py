@@ -60,7 +60,9 @@ class Kinked(Broken):
     """As ReLUs make many of: its slope changes sign every half a thousandth."""
 
     def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        return super().class_log_prob(x) + (x * 1000 % 1 - 0.5).abs().flatten(1).sum(1, keepdim=True)
+        return super().class_log_prob(x) + (x * 1000 % 1 - 0.5).abs().flatten(1).sum(
+            1, keepdim=True
+        )
 
 
 class WrongUnits(Broken):
@@ -123,11 +125,15 @@ class SinglePrecision(Broken):
 
 class OnlyFloat32(Broken):
     def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        return super().class_log_prob(x) + x.flatten(1)[:, :2].float() @ torch.zeros(2, 1, dtype=x.dtype)
+        return super().class_log_prob(x) + x.flatten(1)[:, :2].float() @ torch.zeros(
+            2, 1, dtype=x.dtype
+        )
 
 
 def test_a_wrong_shape_is_all_that_is_said() -> None:
-    assert [(check.name, check.passed) for check in check_density(OneColumn(), X)] == [("shape", False)]
+    assert [(check.name, check.passed) for check in check_density(OneColumn(), X)] == [
+        ("shape", False)
+    ]
 
 
 @pytest.mark.parametrize("kind", [SinglePrecision, OnlyFloat32])
@@ -147,12 +153,16 @@ def test_a_flow_that_is_no_bijection_fails_the_round_trip() -> None:
     assert failed(glow) == {"round trip"}
 
 
-def test_an_answer_that_is_no_tensor_is_a_wrong_shape_and_a_model_without_shape_is_refused() -> None:
+def test_an_answer_that_is_no_tensor_is_a_wrong_shape_and_a_model_without_shape_is_refused() -> (
+    None
+):
     class Listed(Broken):
         def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
             return super().class_log_prob(x).tolist()
 
-    assert [(check.name, check.passed, check.found) for check in check_density(Listed(), X)] == [("shape", False, "list")]
+    assert [(check.name, check.passed, check.found) for check in check_density(Listed(), X)] == [
+        ("shape", False, "list")
+    ]
     shapeless = Broken()
     shapeless.event_shape = None  # type: ignore[assignment]
     with pytest.raises(CondgenError, match="event_shape is None, expected a tuple"):
@@ -174,9 +184,15 @@ def test_wrong_units_name_the_missing_term() -> None:
     density = WrongUnits()
     assert not units(density).passed
     assert f"{right - math.log2(255):.2f} bits/dim" in units(density).found
-    assert f"x in [0, 1] lacks log(255) nats per dimension, and is {right:.2f} bits/dim with them" in units(density).found
+    assert (
+        f"x in [0, 1] lacks log(255) nats per dimension, and is {right:.2f} bits/dim with them"
+        in units(density).found
+    )
     density.bounds = (-1.0, 1.0)
-    assert f"x in [-1, 1] lacks log(127.5) nats per dimension, and is {right:.2f} bits/dim with them" in units(density).found
+    assert (
+        f"x in [-1, 1] lacks log(127.5) nats per dimension, and is {right:.2f} bits/dim with them"
+        in units(density).found
+    )
 
 
 def test_continuous_data_has_no_units_to_check() -> None:

@@ -19,9 +19,15 @@ class Toy(ClassConditionalDensity):
 
     memory_hint = "a larger model.scale"
 
-    def __init__(self, event_shape: tuple[int, ...], num_classes: int, pixel_levels: int, scale: float = 0.3):
+    def __init__(
+        self, event_shape: tuple[int, ...], num_classes: int, pixel_levels: int, scale: float = 0.3
+    ):
         super().__init__()
-        self.event_shape, self.num_classes, self.pixel_levels = event_shape, num_classes, pixel_levels
+        self.event_shape, self.num_classes, self.pixel_levels = (
+            event_shape,
+            num_classes,
+            pixel_levels,
+        )
         self.scale = scale
         self.mean = nn.Parameter(0.5 + 0.01 * torch.randn(num_classes, *event_shape))
         self.dropout = nn.Dropout(0.1)
@@ -50,7 +56,9 @@ def fitted() -> GenerativeClassifier:
     """A model from elsewhere, already trained: nothing is passed to it."""
     from condgen import DiagonalGaussian, open_dataset
 
-    return GenerativeClassifier(DiagonalGaussian.fitted(*open_dataset("digits").train.batch(slice(None)), pixel_levels=17))
+    return GenerativeClassifier(
+        DiagonalGaussian.fitted(*open_dataset("digits").train.batch(slice(None)), pixel_levels=17)
+    )
 
 
 class Entropy(Detector):

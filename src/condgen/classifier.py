@@ -15,7 +15,9 @@ from condgen.errors import CondgenError, ConfigError
 from condgen.validation import check_answer, check_count, check_images, check_model, check_tensor
 
 BATCH = 256  # most images in one pass through the model
-NUMBERS = 2**25  # most of images x classes x dimensions in one pass, as a model may hold several arrays of them
+NUMBERS = (
+    2**25
+)  # most of images x classes x dimensions in one pass, as a model may hold several arrays of them
 COARSE = 0.1  # nats: the rounding of an answer that a user is warned of
 
 
@@ -26,7 +28,11 @@ def check_classifier(classifier: object) -> None:
         CondgenError: If it is no :class:`GenerativeClassifier`, nor a compiled one.
     """
     if isinstance(classifier, type) or not hasattr(classifier, "density"):
-        found = f"the class {classifier.__name__}" if isinstance(classifier, type) else f"a {type(classifier).__name__}"
+        found = (
+            f"the class {classifier.__name__}"
+            if isinstance(classifier, type)
+            else f"a {type(classifier).__name__}"
+        )
         raise CondgenError(f"the classifier is {found}; give GenerativeClassifier(your model).")
 
 
@@ -37,7 +43,9 @@ class Prediction:
     class_log_prob: Tensor  # (N, C), nats
     log_prior: Tensor  # (C,), nats
     dims: int
-    subspace_log_prob: Tensor | None = None  # (N, C), nats: log p(z_s | y), where the model has a class subspace
+    subspace_log_prob: Tensor | None = (
+        None  # (N, C), nats: log p(z_s | y), where the model has a class subspace
+    )
     x: Tensor | None = None  # the images, (N, *event_shape): some detectors look at them
 
     @property
@@ -74,7 +82,9 @@ class Prediction:
 
     def cpu(self) -> "Prediction":
         """The same in the CPU's memory, where goals, attacks and audits work."""
-        subspace, x = (None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x))
+        subspace, x = (
+            None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x)
+        )
         return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace, x)
 
 
@@ -111,16 +121,28 @@ class GenerativeClassifier(nn.Module):
         if prior is None:
             prior = torch.full((density.num_classes,), 1 / density.num_classes)
         if not isinstance(prior, Tensor):
-            raise CondgenError(f"prior is a {type(prior).__name__}, expected a tensor of {density.num_classes} numbers.")
+            raise CondgenError(
+                f"prior is a {type(prior).__name__}, expected a tensor of {density.num_classes} numbers."
+            )
         exact = prior.detach().double()
-        if prior.shape != (density.num_classes,) or not (exact > 0).all() or not math.isclose(exact.sum(), 1, abs_tol=1e-5):
-            raise CondgenError(f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1.")
-        self.register_buffer("log_prior", exact.log().to(self.device))  # exact: an answer rounds it to its own precision
+        if (
+            prior.shape != (density.num_classes,)
+            or not (exact > 0).all()
+            or not math.isclose(exact.sum(), 1, abs_tol=1e-5)
+        ):
+            raise CondgenError(
+                f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1."
+            )
+        self.register_buffer(
+            "log_prior", exact.log().to(self.device)
+        )  # exact: an answer rounds it to its own precision
 
     @property
     def device(self) -> torch.device:
         """Where the density's first parameter or buffer lives; images from elsewhere are moved there."""
-        held = next(chain(self.density.parameters(), self.density.buffers()), self._buffers.get("log_prior"))
+        held = next(
+            chain(self.density.parameters(), self.density.buffers()), self._buffers.get("log_prior")
+        )
         return torch.device("cpu") if held is None else held.device
 
     @property
@@ -131,32 +153,53 @@ class GenerativeClassifier(nn.Module):
     @property
     def class_prior(self) -> str | list[float]:
         """The prior as the setting ``model.class_prior`` has it: "uniform", or the probability of each class."""
-        prior: list[float] = [float(f"{each:.7g}") for each in self.log_prior.double().exp().tolist()]
+        prior: list[float] = [
+            float(f"{each:.7g}") for each in self.log_prior.double().exp().tolist()
+        ]
         return "uniform" if max(prior) - min(prior) < 1e-6 else prior
 
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density, self.bounds)
         answer = self.density(self.for_density(x))
         if not isinstance(answer, tuple):
-            raise CondgenError(f"{type(self.density).__name__} has a `forward` of its own; name it `class_log_prob`.")
+            raise CondgenError(
+                f"{type(self.density).__name__} has a `forward` of its own; name it `class_log_prob`."
+            )
         class_log_prob, subspace_log_prob = answer
         check_answer(class_log_prob, len(x), self.density)
         class_log_prob = self._at_least_float32(class_log_prob)
         if subspace_log_prob is not None:
             subspace_log_prob = self._at_least_float32(subspace_log_prob)
-        return Prediction(class_log_prob, self.log_prior.to(class_log_prob), self.density.dims, subspace_log_prob, x)
+        return Prediction(
+            class_log_prob,
+            self.log_prior.to(class_log_prob),
+            self.density.dims,
+            subspace_log_prob,
+            x,
+        )
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """One image of each label as the classifier takes them, whatever bounds the density has."""
-        drawn, (low, high) = self.density.sample(label, temperature, generator=generator), self.density.bounds
-        return drawn if self.bounds == (low, high) else ((drawn - low) / (high - low)).clamp(*self.bounds)
+        drawn, (low, high) = (
+            self.density.sample(label, temperature, generator=generator),
+            self.density.bounds,
+        )
+        return (
+            drawn
+            if self.bounds == (low, high)
+            else ((drawn - low) / (high - low)).clamp(*self.bounds)
+        )
 
     def for_density(self, x: Tensor) -> Tensor:
         """The images on the density's device, in its precision and bounds; in memory of its own, which it may write to."""
         moved = self._in_its_precision(at_least_float32(x)).to(self.device)
         low, high = self.density.bounds
         if self.bounds != (low, high):
-            limits = torch.tensor((low, high), dtype=moved.dtype).tolist()  # as that precision rounds them
+            limits = torch.tensor(
+                (low, high), dtype=moved.dtype
+            ).tolist()  # as that precision rounds them
             moved = torch.lerp(moved.new_tensor(low), moved.new_tensor(high), moved).clamp(*limits)
         return moved.clone() if moved is x else moved
 
@@ -165,12 +208,24 @@ class GenerativeClassifier(nn.Module):
         first = next(self.density.parameters(), x).dtype
         if first == x.dtype:
             return x
-        found = {parameter.dtype for parameter in self.density.parameters() if parameter.is_floating_point()}
-        return x if not found or x.dtype in found else x.to(max(found, key=lambda dtype: dtype.itemsize))
+        found = {
+            parameter.dtype
+            for parameter in self.density.parameters()
+            if parameter.is_floating_point()
+        }
+        return (
+            x
+            if not found or x.dtype in found
+            else x.to(max(found, key=lambda dtype: dtype.itemsize))
+        )
 
     def _at_least_float32(self, answer: Tensor) -> Tensor:
         """Sums of nats in 16 bits lose what classes and images differ by: what is left of them is widened, and said."""
-        if answer.dtype.itemsize < 4 and not self._has_warned and (rounding := rounding_of(answer)) > COARSE:
+        if (
+            answer.dtype.itemsize < 4
+            and not self._has_warned
+            and (rounding := rounding_of(answer)) > COARSE
+        ):
             self._has_warned = True
             warnings.warn(
                 f"{type(self.density).__name__} answers in {answer.dtype}, which rounds its log-likelihoods by"
@@ -212,14 +267,24 @@ def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor
         empty = [str(y) for y, count in enumerate(counts) if count == 0]
         if empty or not counts:
             found = (
-                f"class {', '.join(empty)} has no training image" if empty else "the numbers of training images are not noted"
+                f"class {', '.join(empty)} has no training image"
+                if empty
+                else "the numbers of training images are not noted"
             )
-            raise ConfigError(f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of probabilities.")
+            raise ConfigError(
+                f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of probabilities."
+            )
         setting = [count / sum(counts) for count in counts]
     prior = torch.tensor([float(each) for each in setting], dtype=torch.float64)
-    if not (prior > 0).all() or not math.isclose(prior.sum(), 1, abs_tol=1e-5) or (counts and len(prior) != len(counts)):
+    if (
+        not (prior > 0).all()
+        or not math.isclose(prior.sum(), 1, abs_tol=1e-5)
+        or (counts and len(prior) != len(counts))
+    ):
         expected = f"{len(counts)} positive numbers" if counts else "positive numbers"
-        raise ConfigError(f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected} that sum to 1.")
+        raise ConfigError(
+            f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected} that sum to 1."
+        )
     return prior / prior.sum()
 
 

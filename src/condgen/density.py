@@ -70,13 +70,17 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
         """
         return self.class_log_prob(x), None
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """One image within ``bounds`` for each label, shape ``(N, *event_shape)``; for models that can be drawn from.
 
         Raises:
             CondgenError: If this model has no such method of its own.
         """
-        raise CondgenError(f"{type(self).__name__} cannot be sampled from; give it a `sample` method.")
+        raise CondgenError(
+            f"{type(self).__name__} cannot be sampled from; give it a `sample` method."
+        )
 
     def compile_for_training(self) -> None:
         """Let training steps run a compiled model.
@@ -84,7 +88,9 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
         Raises:
             ConfigError: If this model cannot be compiled.
         """
-        raise ConfigError(f"{type(self).__name__} cannot be compiled; set training.compile to false.")
+        raise ConfigError(
+            f"{type(self).__name__} cannot be compiled; set training.compile to false."
+        )
 
     def parts(self) -> list[tuple[str, str]]:
         """Names and values of what the model is made of, for its summary."""

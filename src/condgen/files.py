@@ -19,7 +19,9 @@ from filelock import FileLock, Timeout
 
 from condgen.errors import CondgenError, RunError
 
-WORK = re.compile(r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+")  # work folders say whose they are
+WORK = re.compile(
+    r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+"
+)  # work folders say whose they are
 ASIDE = "replaced"  # within a work folder: what was there before
 OLD = 24 * 3600  # seconds after which a work folder of another machine is nobody's
 
@@ -40,7 +42,9 @@ def written_whole(path: Path, *, replace_directory: bool = False) -> Iterator[Pa
         tidy(path.parent)
         work = Path(tempfile.mkdtemp(prefix=f".condgen-{_place()}-{os.getpid()}-", dir=path.parent))
     except OSError as error:
-        raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        raise CondgenError(
+            f"{path} cannot be written ({error.strerror}); choose another place."
+        ) from error
     try:
         yield work / path.name
         _flush(work / path.name)
@@ -66,7 +70,9 @@ def check_writable(path: Path, *, replace_directory: bool = False) -> None:
         folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
         Path(tempfile.mkdtemp(prefix=f".condgen-{_place()}-{os.getpid()}-", dir=folder)).rmdir()
     except OSError as error:
-        raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        raise CondgenError(
+            f"{path} cannot be written ({error.strerror}); choose another place."
+        ) from error
 
 
 def tidy(folder: Path) -> None:
@@ -99,7 +105,9 @@ def locked(path: Path, busy: str, *, wait: float = 0, again: bool = False) -> It
     except Timeout as error:
         raise RunError(busy) from error
     except OSError as error:
-        raise CondgenError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+        raise CondgenError(
+            f"{path} cannot be written ({error.strerror}); choose another place."
+        ) from error
     try:
         yield
     finally:
@@ -145,9 +153,13 @@ def as_path(value: object) -> Path:
 
 def _check_free(path: Path, replace_directory: bool) -> None:
     if path.is_dir() and not replace_directory:
-        raise CondgenError(f"{path} cannot be written: a folder of that name is in the way; choose another name.")
+        raise CondgenError(
+            f"{path} cannot be written: a folder of that name is in the way; choose another name."
+        )
     if path.exists() and not (path.is_dir() or path.is_file()):
-        raise CondgenError(f"{path} cannot be written: it is a device or a pipe; choose the name of a file.")
+        raise CondgenError(
+            f"{path} cannot be written: it is a device or a pipe; choose the name of a file."
+        )
 
 
 def _move(new: Path, path: Path, aside: Path, replace_directory: bool) -> None:

@@ -103,7 +103,11 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
         _here.busy = True
         try:
             # these modes belong to a thread
-            with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", precision, lower):
+            with (
+                torch.inference_mode(inference),
+                torch.no_grad(),
+                torch.autocast("cpu", precision, lower),
+            ):
                 for number in left:
                     results[number] = work(items[number])
         finally:
@@ -132,8 +136,12 @@ def by_pieces(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tu
     pieces = min(_helpers + 1, whole)
     if torch.is_grad_enabled() or batch.device.type != "cpu" or pieces < 2:
         return work(batch)
-    ends = [PIECE * (whole * number // pieces) for number in range(1, pieces)]  # what is over goes with the last
-    return tuple(torch.cat(parts) for parts in zip(*spread(work, batch.tensor_split(ends)), strict=True))
+    ends = [
+        PIECE * (whole * number // pieces) for number in range(1, pieces)
+    ]  # what is over goes with the last
+    return tuple(
+        torch.cat(parts) for parts in zip(*spread(work, batch.tensor_split(ends)), strict=True)
+    )
 
 
 @contextmanager

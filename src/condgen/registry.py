@@ -82,7 +82,9 @@ MODELS: Registry[Any] = Registry(
     "model",
     {
         "glow": "condgen.models.glow.settings",
-        **dict.fromkeys(("uniform", "independent-pixels", "gaussian"), "condgen.models.simple.settings"),
+        **dict.fromkeys(
+            ("uniform", "independent-pixels", "gaussian"), "condgen.models.simple.settings"
+        ),
     },
     outside="condgen.models.own:OwnModel",
 )

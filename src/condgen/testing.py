@@ -19,7 +19,9 @@ from condgen.randomness import stream
 from condgen.validation import check_images, wrong_units
 
 RELATIVE = 1e-4  # of float32 sums over an image, beside float64
-GRADIENT_STEP = 1e-7  # in float64; a longer one crosses the kinks of ReLUs, and a model that is right fails
+GRADIENT_STEP = (
+    1e-7  # in float64; a longer one crosses the kinks of ReLUs, and a model that is right fails
+)
 NEAR = 0.25  # above the exact distance: what an attack may need more
 ROUNDING = 0.01  # below it: what a grid and float32 explain
 GAP = 0.03  # pixel values: how far from the middle between two classes a detector begins to accept
@@ -73,13 +75,23 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
             shape = _shape(density, own)
             if not shape.passed:
                 return [shape]
-            checks = [shape, *(check(density, own) for check in (_finite, _units, _precision, _batch, _random_state, _input))]
+            checks = [
+                shape,
+                *(
+                    check(density, own)
+                    for check in (_finite, _units, _precision, _batch, _random_state, _input)
+                ),
+            ]
         with torch.enable_grad():
             checks.append(_gradient(density, own))
         if isinstance(density, Flow) and _has_log_det(density, own):
             exact = copy.deepcopy(density).double()
             with torch.no_grad():
-                checks += [_round_trip(density, own), _log_det(density, exact, own), _bits_per_dim(density, exact, x)]
+                checks += [
+                    _round_trip(density, own),
+                    _log_det(density, exact, own),
+                    _bits_per_dim(density, exact, x),
+                ]
     return checks
 
 
@@ -91,12 +103,22 @@ def _answer(density: ClassConditionalDensity, x: Tensor) -> Tensor:
 def _shape(density: ClassConditionalDensity, x: Tensor) -> Check:
     answer, expected = _answer(density, x), (len(x), density.num_classes)
     found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-    return Check("shape", found == expected, f"{found}", f"class_log_prob must return (N, num_classes), here {expected}.")
+    return Check(
+        "shape",
+        found == expected,
+        f"{found}",
+        f"class_log_prob must return (N, num_classes), here {expected}.",
+    )
 
 
 def _finite(density: ClassConditionalDensity, x: Tensor) -> Check:
     finite = torch.isfinite(_answer(density, x)).all(1)
-    return Check("finite", bool(finite.all()), f"{int(finite.sum())} of {len(x)} images", "Guard logarithms and scales.")
+    return Check(
+        "finite",
+        bool(finite.all()),
+        f"{int(finite.sum())} of {len(x)} images",
+        "Guard logarithms and scales.",
+    )
 
 
 def _units(density: ClassConditionalDensity, x: Tensor) -> Check:
@@ -106,7 +128,9 @@ def _units(density: ClassConditionalDensity, x: Tensor) -> Check:
     bits = (-_answer(density, x).amax(1).double().mean() / (density.dims * math.log(2))).item()
     advice = "class_log_prob must be that of the values as stored: subtract dims * log(pixel_levels - 1) from that of [0, 1]."
     fault = wrong_units(bits, density)
-    return Check("units", not fault, fault or f"{bits:.2f} bits/dim under the likeliest class", advice)
+    return Check(
+        "units", not fault, fault or f"{bits:.2f} bits/dim under the likeliest class", advice
+    )
 
 
 def _precision(density: ClassConditionalDensity, x: Tensor) -> Check:
@@ -114,7 +138,12 @@ def _precision(density: ClassConditionalDensity, x: Tensor) -> Check:
     rounding = rounding_of(answer)
     advice = "Sum log-likelihoods in float32, whatever the layers compute in, or use model.float()."
     passed = answer.dtype.itemsize >= 4 or rounding <= COARSE
-    return Check("precision", passed, f"{answer.dtype} rounds these log-likelihoods by {rounding:.1e} nats", advice)
+    return Check(
+        "precision",
+        passed,
+        f"{answer.dtype} rounds these log-likelihoods by {rounding:.1e} nats",
+        advice,
+    )
 
 
 def _input(density: ClassConditionalDensity, x: Tensor) -> Check:
@@ -130,7 +159,9 @@ def _batch(density: ClassConditionalDensity, x: Tensor) -> Check:
     alone = torch.cat([_answer(density, image[None]) for image in x])
     worst = _relative(together, alone)
     advice = "In eval() an image's answer must not depend on its batch: no batch statistics, no noise per batch."
-    return Check("independent of the batch", worst < RELATIVE, f"relative difference {worst:.1e}", advice)
+    return Check(
+        "independent of the batch", worst < RELATIVE, f"relative difference {worst:.1e}", advice
+    )
 
 
 def _random_state(density: ClassConditionalDensity, x: Tensor) -> Check:
@@ -138,25 +169,39 @@ def _random_state(density: ClassConditionalDensity, x: Tensor) -> Check:
     torch.rand(1)
     worst = _relative(first, _answer(density, x))
     advice = "In eval() the answer must not depend on the random state: draw noise in fresh_noise() and training only."
-    return Check("independent of the random state", worst == 0, f"relative difference {worst:.1e}", advice)
+    return Check(
+        "independent of the random state", worst == 0, f"relative difference {worst:.1e}", advice
+    )
 
 
 def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     """Along a random direction, against the difference of two values in float64."""
-    name, advice = "gradient", "Attacks that need gradients will not work; make class_log_prob differentiable in x."
+    name, advice = (
+        "gradient",
+        "Attacks that need gradients will not work; make class_log_prob differentiable in x.",
+    )
     low, high = density.bounds
     inner = x.double().clamp(low + GRADIENT_STEP, high - GRADIENT_STEP).requires_grad_()
     try:
         exact = copy.deepcopy(density).double()
         value = _answer(exact, inner).sum(1)
     except (RuntimeError, TypeError) as error:
-        return Check(name, None, f"not measured: the model cannot compute in float64 ({error})", advice)
+        return Check(
+            name, None, f"not measured: the model cannot compute in float64 ({error})", advice
+        )
     if not value.requires_grad:
         return Check(name, False, "none: the result is cut off from x", advice)
     if value.dtype != torch.float64:
-        return Check(name, None, f"not measured: the model answers float64 images in {value.dtype}", advice)
+        return Check(
+            name, None, f"not measured: the model answers float64 images in {value.dtype}", advice
+        )
     (gradient,) = torch.autograd.grad(value.sum(), inner)
-    direction = torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x.device) - 0.5
+    direction = (
+        torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(
+            x.device
+        )
+        - 0.5
+    )
     step = GRADIENT_STEP * direction
     with torch.no_grad():
         ahead, behind = (_answer(exact, inner + sign * step).sum(1) for sign in (1, -1))
@@ -169,7 +214,11 @@ def _has_log_det(density: Flow, x: Tensor) -> bool:
     """An autoencoder has ``encode`` and ``decode`` too, but no log-determinant."""
     with torch.no_grad():
         found = density.encode(x)
-    pair = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found)
+    pair = (
+        isinstance(found, tuple)
+        and len(found) == 2
+        and all(isinstance(part, Tensor) for part in found)
+    )
     return pair and found[1].shape == (len(x),)
 
 
@@ -180,13 +229,22 @@ def _round_trip(flow: Flow, x: Tensor) -> Check:
 
 def _log_det(flow: Flow, exact: Flow, x: Tensor) -> Check:
     worst = _relative(flow.encode(x)[1], exact.encode(x.double())[1])
-    return Check("log-determinant", worst < RELATIVE, f"float32 differs from float64 by {worst:.1e}, relative", RETRAIN)
+    return Check(
+        "log-determinant",
+        worst < RELATIVE,
+        f"float32 differs from float64 by {worst:.1e}, relative",
+        RETRAIN,
+    )
 
 
-def _bits_per_dim(density: ClassConditionalDensity, exact: ClassConditionalDensity, x: Tensor) -> Check:
+def _bits_per_dim(
+    density: ClassConditionalDensity, exact: ClassConditionalDensity, x: Tensor
+) -> Check:
     in_single, in_double = GenerativeClassifier(density)(x), GenerativeClassifier(exact)(x.double())
     worst = (in_single.bits_per_dim - in_double.bits_per_dim).abs().max().item()
-    return Check("bits/dim", worst < 1e-2, f"float32 differs from float64 by {worst:.1e} bits/dim", RETRAIN)
+    return Check(
+        "bits/dim", worst < 1e-2, f"float32 differs from float64 by {worst:.1e} bits/dim", RETRAIN
+    )
 
 
 def _relative(first: Tensor, second: Tensor) -> float:
@@ -215,17 +273,27 @@ def check_attack(attack: Attack) -> list[Check]:
     if not isinstance(attack, Attack):
         raise CondgenError(f"the attack is {attack!r}, expected an object such as CarliniWagner().")
     classifier, x, label = _two_gaussians(dims=16, apart=0.2, scale=0.2)
-    first, again = (attack(classifier, x, Misclassify(label), generator=stream(0, "check attack")) for _ in range(2))
+    first, again = (
+        attack(classifier, x, Misclassify(label), generator=stream(0, "check attack"))
+        for _ in range(2)
+    )
     exact = (x.flatten(1) - 0.5).sum(1).abs() / x[0].numel() ** 0.5
     plane, points, their_label = _two_gaussians(dims=2, apart=0.5, scale=0.15)
     goal = Evade(Misclassify(their_label), _islands(plane))
     aware = attack(plane, points, goal, generator=stream(0, "check attack"))
     same = torch.equal(first.perturbed, again.perturbed)
-    inside = all(bool(((result.perturbed >= 0) & (result.perturbed <= 1)).all()) for result in (first, aware))
+    inside = all(
+        bool(((result.perturbed >= 0) & (result.perturbed <= 1)).all()) for result in (first, aware)
+    )
     return [
         *_success("", first, exact),
         *_success(", detector known", aware, _by_search(plane, points, goal)),
-        Check("repeatable", same, "same images" if same else "other images", "Draw from the generator alone."),
+        Check(
+            "repeatable",
+            same,
+            "same images" if same else "other images",
+            "Draw from the generator alone.",
+        ),
         Check("within bounds", inside, "yes" if inside else "no", "Ask about search.clip(images)."),
     ]
 
@@ -241,9 +309,16 @@ def _success(suffix: str, result: AttackResult, exact: Tensor) -> list[Check]:
     return [finds, Check(name, near, f"{least:+.1%} to {most:+.1%} of the exact one", WALK)]
 
 
-def _two_gaussians(dims: int, apart: float, scale: float) -> tuple[GenerativeClassifier, Tensor, Tensor]:
+def _two_gaussians(
+    dims: int, apart: float, scale: float
+) -> tuple[GenerativeClassifier, Tensor, Tensor]:
     """A classifier, images near the classes' means, and labels."""
-    mean = torch.tensor([0.5 - apart / 2, 0.5 + apart / 2]).view(2, 1, 1, 1).expand(2, 1, 1, dims).clone()
+    mean = (
+        torch.tensor([0.5 - apart / 2, 0.5 + apart / 2])
+        .view(2, 1, 1, 1)
+        .expand(2, 1, 1, dims)
+        .clone()
+    )
     label = torch.arange(6) % 2
     x = mean[label] + 0.03 * torch.randn(6, 1, 1, dims, generator=stream(0, "two gaussians"))
     return GenerativeClassifier(DiagonalGaussian(mean, scale)), x, label
@@ -262,4 +337,9 @@ def _by_search(plane: GenerativeClassifier, points: Tensor, goal: Goal) -> Tenso
     prediction = plane(grid.view(-1, 1, 1, 2))
     rows = torch.arange(len(points))
     hits = [reached(goal[row.expand(len(grid))].margins(prediction)) for row in rows]
-    return torch.stack([(grid[hit] - points[row].flatten()).norm(dim=1).min() for row, hit in zip(rows, hits, strict=True)])
+    return torch.stack(
+        [
+            (grid[hit] - points[row].flatten()).norm(dim=1).min()
+            for row, hit in zip(rows, hits, strict=True)
+        ]
+    )

@@ -18,15 +18,23 @@ def check_model(density: object) -> None:
     """
     name = type(density).__name__
     if not hasattr(density, "class_log_prob") or not hasattr(density, "fresh_noise"):
-        raise CondgenError(f"the model is a {name}; make it a subclass of condgen.ClassConditionalDensity.")
+        raise CondgenError(
+            f"the model is a {name}; make it a subclass of condgen.ClassConditionalDensity."
+        )
     classes, shape = (getattr(density, key, None) for key in ("num_classes", "event_shape"))
     if not is_count(classes):
-        raise CondgenError(f"{name}.num_classes is {classes!r}, expected a whole number from 1 on; set it in the class.")
+        raise CondgenError(
+            f"{name}.num_classes is {classes!r}, expected a whole number from 1 on; set it in the class."
+        )
     if not isinstance(shape, tuple) or not all(map(is_count, shape)):
-        raise CondgenError(f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class.")
+        raise CondgenError(
+            f"{name}.event_shape is {shape!r}, expected a tuple such as (1, 28, 28); set it in the class."
+        )
     bounds, levels = getattr(density, "bounds", None), getattr(density, "pixel_levels", 0)
     if not _is_interval(bounds):
-        raise CondgenError(f"{name}.bounds is {bounds!r}, expected two numbers such as (0.0, 1.0), the lower first.")
+        raise CondgenError(
+            f"{name}.bounds is {bounds!r}, expected two numbers such as (0.0, 1.0), the lower first."
+        )
     if levels is not None and not is_count(levels, 2):
         raise CondgenError(
             f"{name}.pixel_levels is {levels!r}, expected a whole number from 2 on, or None for continuous data."
@@ -34,7 +42,12 @@ def check_model(density: object) -> None:
 
 
 def _is_interval(bounds: object) -> bool:
-    return isinstance(bounds, tuple) and len(bounds) == 2 and all(map(is_number, bounds)) and bounds[0] < bounds[1]
+    return (
+        isinstance(bounds, tuple)
+        and len(bounds) == 2
+        and all(map(is_number, bounds))
+        and bounds[0] < bounds[1]
+    )
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
@@ -95,10 +108,14 @@ def check_tensor(value: object, name: str) -> None:
         ImageError: Naming what to write.
     """
     if not isinstance(value, Tensor):
-        raise ImageError(f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one.")
+        raise ImageError(
+            f"{name}: found a {type(value).__name__}, expected a tensor; torch.as_tensor({name}) makes one."
+        )
 
 
-def check_images(x: Tensor, density: ClassConditionalDensity, bounds: tuple[float, float] | None = None) -> None:
+def check_images(
+    x: Tensor, density: ClassConditionalDensity, bounds: tuple[float, float] | None = None
+) -> None:
     """Refuse what no model should be asked about.
 
     Args:
@@ -112,20 +129,32 @@ def check_images(x: Tensor, density: ClassConditionalDensity, bounds: tuple[floa
     """
     check_tensor(x, "images")
     if not x.is_floating_point():
-        advice = f"divide stored values by {density.pixel_levels - 1}" if density.pixel_levels else "convert them"
+        advice = (
+            f"divide stored values by {density.pixel_levels - 1}"
+            if density.pixel_levels
+            else "convert them"
+        )
         raise ImageError(f"images are {x.dtype}, expected floating point; {advice}.")
     if x.shape[1:] != density.event_shape or x.ndim != 1 + len(density.event_shape):
         expected = ", ".join(map(str, ("N", *density.event_shape)))
         raise ImageError(f"images have shape {tuple(x.shape)}, the model expects ({expected}).")
     if x.numel() == 0:
         return
-    low, high = torch.tensor(bounds or density.bounds, dtype=x.dtype).tolist()  # a bound may be no number of that precision
+    low, high = torch.tensor(
+        bounds or density.bounds, dtype=x.dtype
+    ).tolist()  # a bound may be no number of that precision
     least, most = torch.stack(x.detach().aminmax()).tolist()  # one wait for the device, not four
     if math.isnan(least) or math.isnan(most):
         raise ImageError("images hold a NaN; remove or repair them first.")
     if least < low or most > high:
-        scaled = f" (the model's {list(density.bounds)} come from them)" if bounds not in (None, density.bounds) else ""
-        raise ImageError(f"images span [{least:.4g}, {most:.4g}], expected [{low:g}, {high:g}]{scaled}; rescale or clamp them.")
+        scaled = (
+            f" (the model's {list(density.bounds)} come from them)"
+            if bounds not in (None, density.bounds)
+            else ""
+        )
+        raise ImageError(
+            f"images span [{least:.4g}, {most:.4g}], expected [{low:g}, {high:g}]{scaled}; rescale or clamp them."
+        )
 
 
 def check_labels(label: Tensor, num_classes: int) -> None:
@@ -136,7 +165,11 @@ def check_labels(label: Tensor, num_classes: int) -> None:
     """
     check_tensor(label, "labels")
     if label.ndim != 1 or label.is_floating_point() or label.dtype == torch.bool:
-        raise ImageError(f"labels are {label.dtype} of shape {tuple(label.shape)}, expected a vector of integers.")
+        raise ImageError(
+            f"labels are {label.dtype} of shape {tuple(label.shape)}, expected a vector of integers."
+        )
     if label.numel() and not (int(label.min()) >= 0 and int(label.max()) < num_classes):
         found = f"{int(label.min())} to {int(label.max())}"
-        raise ImageError(f"labels run from {found}, the model knows classes 0 to {num_classes - 1}.")
+        raise ImageError(
+            f"labels run from {found}, the model knows classes 0 to {num_classes - 1}."
+        )

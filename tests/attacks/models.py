@@ -8,14 +8,18 @@ from condgen import ClassConditionalDensity, DiagonalGaussian, GenerativeClassif
 DIMS = 16
 
 
-def two_gaussians(distance: float = 0.6, dims: int = DIMS, pixel_levels: int = 256) -> GenerativeClassifier:
+def two_gaussians(
+    distance: float = 0.6, dims: int = DIMS, pixel_levels: int = 256
+) -> GenerativeClassifier:
     """Two classes on the diagonal: the boundary is the hyperplane midway, so that every distance is known exactly."""
     step = distance / dims**0.5 / 2
     mean = torch.stack([torch.full((1, 1, dims), 0.5 - step), torch.full((1, 1, dims), 0.5 + step)])
     return GenerativeClassifier(DiagonalGaussian(mean, scale=0.2, pixel_levels=pixel_levels))
 
 
-def images(number: int = 8, dims: int = DIMS, seed: int = 0, spread: float = 0.04) -> tuple[Tensor, Tensor]:
+def images(
+    number: int = 8, dims: int = DIMS, seed: int = 0, spread: float = 0.04
+) -> tuple[Tensor, Tensor]:
     """Images around the two means, and their labels."""
     classifier = two_gaussians(dims=dims)
     label = torch.arange(number) % 2
@@ -34,14 +38,20 @@ class Broken(ClassConditionalDensity):
     def __init__(self, density: ClassConditionalDensity, fault: str):
         super().__init__()
         self.density, self.fault = density, fault
-        self.num_classes, self.event_shape, self.pixel_levels = density.num_classes, density.event_shape, density.pixel_levels
+        self.num_classes, self.event_shape, self.pixel_levels = (
+            density.num_classes,
+            density.event_shape,
+            density.pixel_levels,
+        )
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         match self.fault:
             case "quantised input":
                 return self.density.class_log_prob((x * 16).round() / 16)
             case "masked gradient":
-                return self.density.class_log_prob(x.detach() + _Reversed.apply(x) - _Reversed.apply(x).detach())
+                return self.density.class_log_prob(
+                    x.detach() + _Reversed.apply(x) - _Reversed.apply(x).detach()
+                )
             case "stochastic output":
                 return self.density.class_log_prob(x) + 3 * torch.randn(len(x), self.num_classes)
             case "saturated posterior":
@@ -82,7 +92,11 @@ class Sick(ClassConditionalDensity):
     def __init__(self, density: ClassConditionalDensity, says: float, limit: float):
         super().__init__()
         self.density, self.says, self.limit = density, says, limit
-        self.num_classes, self.event_shape, self.pixel_levels = density.num_classes, density.event_shape, density.pixel_levels
+        self.num_classes, self.event_shape, self.pixel_levels = (
+            density.num_classes,
+            density.event_shape,
+            density.pixel_levels,
+        )
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         sick = x.flatten(1)[:, :1] > self.limit

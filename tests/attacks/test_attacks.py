@@ -66,7 +66,10 @@ def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: At
 def test_the_same_seed_gives_the_same_images(attack: Attack) -> None:
     x, label = images(4)
     first, again = (
-        attack(two_gaussians(), x, Misclassify(label), generator=torch.Generator().manual_seed(3)).perturbed for _ in range(2)
+        attack(
+            two_gaussians(), x, Misclassify(label), generator=torch.Generator().manual_seed(3)
+        ).perturbed
+        for _ in range(2)
     )
     assert torch.equal(first, again)
 
@@ -89,7 +92,11 @@ def test_a_targeted_attack_ends_in_its_class() -> None:
 
     mean = torch.tensor([0.3, 0.5, 0.7]).view(3, 1, 1, 1).expand(3, 1, 1, 16)
     classifier = GenerativeClassifier(DiagonalGaussian(mean.clone(), scale=0.1))
-    x, label, target = mean[:1].expand(2, 1, 1, 16).clone(), torch.tensor([0, 0]), torch.tensor([1, 2])
+    x, label, target = (
+        mean[:1].expand(2, 1, 1, 16).clone(),
+        torch.tensor([0, 0]),
+        torch.tensor([1, 2]),
+    )
     result = CarliniWagner()(classifier, x, Target(target, label))
     assert classifier(result.perturbed).label.tolist() == [1, 2]
     assert result.l2.tolist() == pytest.approx([0.4, 1.2], rel=0.02)
@@ -115,15 +122,21 @@ def test_evading_a_detector_costs_the_exact_extra_distance(attack: Attack) -> No
     assert (prediction.label != label).all()
     assert (prediction.bits_per_dim <= detector.threshold).all()
     best = nearest_on_a_grid(classifier, x, goal)
-    assert torch.allclose(result.l2, best, rtol=0.1 if isinstance(attack, HopSkipJump) else 0.04, atol=0.004)
+    assert torch.allclose(
+        result.l2, best, rtol=0.1 if isinstance(attack, HopSkipJump) else 0.04, atol=0.004
+    )
 
 
-def nearest_on_a_grid(classifier: GenerativeClassifier, x: torch.Tensor, goal: Evade) -> torch.Tensor:
+def nearest_on_a_grid(
+    classifier: GenerativeClassifier, x: torch.Tensor, goal: Evade
+) -> torch.Tensor:
     """By brute force, in two dimensions."""
     axis = torch.linspace(0, 1, 501)
     grid = torch.cartesian_prod(axis, axis).view(-1, 1, 1, 2)
     distances = torch.cdist(x.flatten(1), grid.flatten(1))
-    return distances.masked_fill(~Search(classifier, x, goal).reaching(grid, torch.arange(len(x))), math.inf).amin(1)
+    return distances.masked_fill(
+        ~Search(classifier, x, goal).reaching(grid, torch.arange(len(x))), math.inf
+    ).amin(1)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=name)
@@ -133,7 +146,9 @@ def test_no_pass_takes_more_images_than_a_batch(attack: Attack) -> None:
     classifier.register_forward_pre_hook(lambda module, arguments: passes.append(len(arguments[0])))
     result = attack(classifier, x, Misclassify(label), batch=3)
     assert max(passes) == 3
-    assert [status == base.ALREADY for status in result.status] == [image == 3 for image in range(7)]
+    assert [status == base.ALREADY for status in result.status] == [
+        image == 3 for image in range(7)
+    ]
     assert torch.equal(result.l2 > 0, torch.arange(7) != 3)
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.reached.all()
@@ -147,20 +162,41 @@ def test_no_images_are_attacked_without_complaint() -> None:
 
 
 BAD_ARGUMENTS = {
-    "batch of none": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=0), "batch is 0, expected a whole number"),
-    "half a batch": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=2.5), "batch is 2.5, expected a whole number"),
+    "batch of none": (
+        lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=0),
+        "batch is 0, expected a whole number",
+    ),
+    "half a batch": (
+        lambda c, x, y: CarliniWagner()(c, x, Misclassify(y), batch=2.5),
+        "batch is 2.5, expected a whole number",
+    ),
     "a bare model": (
         lambda c, x, y: CarliniWagner()(c.density, x, Misclassify(y)),
         r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)",
     ),
-    "an array of images": (lambda c, x, y: CarliniWagner()(c, x.numpy(), Misclassify(y)), "images: found a ndarray"),
-    "labels for a goal": (lambda c, x, y: CarliniWagner()(c, x, y), r"the goal is a Tensor; give Misclassify\(label\)"),
-    "a class for a goal": (lambda c, x, y: CarliniWagner()(c, x, Misclassify), "the goal is the class Misclassify; give"),
-    "a list of labels": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(y.tolist())), "labels: found a list"),
+    "an array of images": (
+        lambda c, x, y: CarliniWagner()(c, x.numpy(), Misclassify(y)),
+        "images: found a ndarray",
+    ),
+    "labels for a goal": (
+        lambda c, x, y: CarliniWagner()(c, x, y),
+        r"the goal is a Tensor; give Misclassify\(label\)",
+    ),
+    "a class for a goal": (
+        lambda c, x, y: CarliniWagner()(c, x, Misclassify),
+        "the goal is the class Misclassify; give",
+    ),
+    "a list of labels": (
+        lambda c, x, y: CarliniWagner()(c, x, Misclassify(y.tolist())),
+        "labels: found a list",
+    ),
     "one label": (lambda c, x, y: CarliniWagner()(c, x, Misclassify(1)), "labels: found a int"),
     "a list of targets": (lambda c, x, y: Target([1, 0], y), "targets: found a list"),
     "targets of a list": (lambda c, x, y: Target(1 - y, y.tolist()), "labels: found a list"),
-    "evading with labels": (lambda c, x, y: Evade(y, LikelihoodThreshold(8.0)), "the goal is a Tensor"),
+    "evading with labels": (
+        lambda c, x, y: Evade(y, LikelihoodThreshold(8.0)),
+        "the goal is a Tensor",
+    ),
 }
 
 
@@ -194,8 +230,12 @@ def test_one_bad_start_does_not_stop_the_batch() -> None:
 
 def test_flagged_start_images_are_skipped() -> None:
     classifier, (x, label) = two_gaussians(), images(2)
-    goal = Evade(Misclassify(label), LikelihoodThreshold(classifier(x).bits_per_dim.max().item() + 0.1))
-    result = Boundary(Starts(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200)(classifier, x, goal)
+    goal = Evade(
+        Misclassify(label), LikelihoodThreshold(classifier(x).bits_per_dim.max().item() + 0.1)
+    )
+    result = Boundary(
+        Starts(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200
+    )(classifier, x, goal)
     assert set(result.status) == {base.NO_START}
 
 
@@ -211,7 +251,10 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     classifier.register_forward_pre_hook(count)
     result = attack(classifier, x, Misclassify(label))
     assert int(result.forward.sum()) == asked
-    assert result.forward.max() <= attack.queries + len(base.STRETCHES) + len(base.STRIDES) + len(base.INWARD) + 2
+    assert (
+        result.forward.max()
+        <= attack.queries + len(base.STRETCHES) + len(base.STRIDES) + len(base.INWARD) + 2
+    )
     assert result.backward.sum() == 0
 
 
@@ -226,7 +269,10 @@ def test_an_image_whose_start_was_dear_costs_the_others_no_queries(attack: Attac
 
 
 def test_no_gradient_is_an_error_that_says_what_works() -> None:
-    classifier, (x, label) = GenerativeClassifier(Broken(two_gaussians().density, "no gradient")), images(2)
+    classifier, (x, label) = (
+        GenerativeClassifier(Broken(two_gaussians().density, "no gradient")),
+        images(2),
+    )
     with pytest.raises(CondgenError, match="Boundary and HopSkipJump need none"):
         CarliniWagner()(classifier, x, Misclassify(label))
     assert Boundary(queries=100)(classifier, x, Misclassify(label)).reached.all()
@@ -282,7 +328,9 @@ class Line(ClassConditionalDensity):
 
 
 @pytest.mark.parametrize(("bounds", "step"), [((0.0, 255.0), 1.0), ((-1.0, 1.0), 2 / 255)])
-def test_stored_images_lie_on_the_grid_of_the_bounds(bounds: tuple[float, float], step: float) -> None:
+def test_stored_images_lie_on_the_grid_of_the_bounds(
+    bounds: tuple[float, float], step: float
+) -> None:
     x = torch.linspace(*bounds, 1001)
     stored = base.round_to_levels(x, 256, bounds)
     places = (stored - bounds[0]) / step
@@ -292,7 +340,9 @@ def test_stored_images_lie_on_the_grid_of_the_bounds(bounds: tuple[float, float]
 
 
 @pytest.mark.parametrize("pixel_levels", [None, 43])
-@pytest.mark.parametrize("bounds", [(-0.1307 / 0.3081, 0.8693 / 0.3081), (-math.pi, math.pi), (-1.0, 2.0)], ids=str)
+@pytest.mark.parametrize(
+    "bounds", [(-0.1307 / 0.3081, 0.8693 / 0.3081), (-math.pi, math.pi), (-1.0, 2.0)], ids=str
+)
 def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
     bounds: tuple[float, float], pixel_levels: int | None
 ) -> None:
@@ -302,8 +352,14 @@ def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
     result = DecoupledDirectionNorm(30)(classifier, x, Misclassify(torch.tensor([0, 1])))
     assert result.reached.all()
     for seed in range(20):
-        low, high = torch.randn(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).sort()[0].tolist()
-        stored = base.round_to_levels(torch.linspace(low, high, 100).clamp(low, high), 43, (low, high))
+        low, high = (
+            torch.randn(2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            .sort()[0]
+            .tolist()
+        )
+        stored = base.round_to_levels(
+            torch.linspace(low, high, 100).clamp(low, high), 43, (low, high)
+        )
         assert torch.equal(stored, stored.clamp(low, high))
 
 
@@ -312,11 +368,17 @@ def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
 def test_an_answer_that_is_no_number_does_not_stop_the_batch(attack: Attack, says: float) -> None:
     x, label = images()
     x[3, 0, 0, 0] = 0.99
-    result = attack(GenerativeClassifier(Sick(two_gaussians().density, says, 0.9)), x, Misclassify(label))
+    result = attack(
+        GenerativeClassifier(Sick(two_gaussians().density, says, 0.9)), x, Misclassify(label)
+    )
     others = torch.arange(len(x)) != 3
     assert result.reached[others].all()
     assert torch.isfinite(result.perturbed).all()
-    sound = attack(two_gaussians(), x[others], Misclassify(label[others])) if attack in GRADIENT else None
+    sound = (
+        attack(two_gaussians(), x[others], Misclassify(label[others]))
+        if attack in GRADIENT
+        else None
+    )
     if sound is not None:
         assert result.l2[others].tolist() == pytest.approx(sound.l2.tolist(), rel=0.02)
 
@@ -336,7 +398,10 @@ class Silent(DecoupledDirectionNorm):
 
 def test_an_author_may_return_no_reasons() -> None:
     x, label = images(2)
-    assert Silent()(two_gaussians(), x, Misclassify(label)).status == (base.REACHED, base.NOT_REACHED)
+    assert Silent()(two_gaussians(), x, Misclassify(label)).status == (
+        base.REACHED,
+        base.NOT_REACHED,
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -354,7 +419,10 @@ def test_no_start_images_at_all_is_a_status() -> None:
 
 
 def test_a_zero_gradient_is_named() -> None:
-    classifier, (x, label) = GenerativeClassifier(Broken(two_gaussians().density, "saturated posterior")), images(2)
+    classifier, (x, label) = (
+        GenerativeClassifier(Broken(two_gaussians().density, "saturated posterior")),
+        images(2),
+    )
     assert set(CarliniWagner()(classifier, x, Misclassify(label)).status) == {base.NO_GRADIENT}
 
 
@@ -374,7 +442,9 @@ def test_more_effort_is_never_worse() -> None:
     for attack in ALL:
         doubled = attack.doubled()
         assert doubled is not None
-        few, many = (a(two_gaussians(), x, Misclassify(label)).l2.median() for a in (attack, doubled))
+        few, many = (
+            a(two_gaussians(), x, Misclassify(label)).l2.median() for a in (attack, doubled)
+        )
         assert many <= few * 1.01
 
 
@@ -394,7 +464,11 @@ def test_a_success_that_is_gone_when_asked_again_is_none() -> None:
         nonlocal calls
         calls += 1
         reverse = 2 <= calls <= 4
-        return dataclasses.replace(prediction, class_log_prob=prediction.class_log_prob.flip(-1)) if reverse else prediction
+        return (
+            dataclasses.replace(prediction, class_log_prob=prediction.class_log_prob.flip(-1))
+            if reverse
+            else prediction
+        )
 
     classifier.register_forward_hook(lie)
     result = Forgetful()(classifier, x, Misclassify(label))
@@ -429,7 +503,9 @@ class IntoTheCorner(Attack):
 
     def perturb(self, search, index, generator):
         for place in ([0.2, 0.8], [1e-4, 2e-4]):
-            search.margins(within(search.classifier, torch.tensor(place)).expand_as(search.x[index]), index)
+            search.margins(
+                within(search.classifier, torch.tensor(place)).expand_as(search.x[index]), index
+            )
 
 
 def within(classifier: GenerativeClassifier, place: torch.Tensor) -> torch.Tensor:
@@ -439,7 +515,10 @@ def within(classifier: GenerativeClassifier, place: torch.Tensor) -> torch.Tenso
 
 def into_the_corner(pixel_levels: int | None) -> base.AttackResult:
     density = Corner(pixel_levels)
-    classifier, goal = GenerativeClassifier(density), Evade(Misclassify(torch.zeros(3, dtype=torch.long)), density)
+    classifier, goal = (
+        GenerativeClassifier(density),
+        Evade(Misclassify(torch.zeros(3, dtype=torch.long)), density),
+    )
     return IntoTheCorner()(classifier, within(classifier, torch.tensor([[-1.0, -0.5]] * 3)), goal)
 
 
@@ -494,7 +573,9 @@ def test_repeated_questions_keep_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    "attack", [CarliniWagner(), BrendelBethge(), Boundary(queries=600), HopSkipJump(queries=600)], ids=name
+    "attack",
+    [CarliniWagner(), BrendelBethge(), Boundary(queries=600), HopSkipJump(queries=600)],
+    ids=name,
 )
 def test_attacks_pass_the_conformance_check(attack: Attack) -> None:
     assert [check.name for check in check_attack(attack) if not check.passed] == []
@@ -504,13 +585,18 @@ def test_the_conformance_check_finds_attacks_that_do_not_work() -> None:
     assert not all(check.passed for check in check_attack(Forgetful()))
     failed = [check.name for check in check_attack(Blind()) if not check.passed]
     assert failed == ["finds every image, detector known", "distance, detector known"]
-    assert [check.name for check in check_attack(Lazy()) if not check.passed] == ["distance", "distance, detector known"]
+    assert [check.name for check in check_attack(Lazy()) if not check.passed] == [
+        "distance",
+        "distance, detector known",
+    ]
 
 
 class Lazy(Attack):
     """Stays where it begins."""
 
-    def perturb(self, search: Search, index: torch.Tensor, generator: torch.Generator) -> dict[int, str]:
+    def perturb(
+        self, search: Search, index: torch.Tensor, generator: torch.Generator
+    ) -> dict[int, str]:
         Starts(tries=200).find(search, index, generator)
         return {}
 
@@ -518,7 +604,9 @@ class Lazy(Attack):
 class Blind(Attack):
     """Sees the class only."""
 
-    def perturb(self, search: Search, index: torch.Tensor, generator: torch.Generator) -> dict[int, str]:
+    def perturb(
+        self, search: Search, index: torch.Tensor, generator: torch.Generator
+    ) -> dict[int, str]:
         goal = search.goal.goal if isinstance(search.goal, Evade) else search.goal
         alone = Search(search.classifier, search.x, goal)
         alone.margins(search.x, search.everyone)

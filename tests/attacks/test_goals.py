@@ -19,7 +19,9 @@ def prediction(shift: float = 0.0) -> Prediction:
 def test_margins_are_gaps_between_columns_and_never_with_a_mask_of_zero() -> None:
     label = torch.tensor([0, 0])
     assert torch.allclose(Misclassify(label).margins(prediction()), torch.tensor([[5.0], [-10.0]]))
-    assert torch.allclose(Target(torch.tensor([2, 1]), label).margins(prediction()), torch.tensor([[7.0], [-10.0]]))
+    assert torch.allclose(
+        Target(torch.tensor([2, 1]), label).margins(prediction()), torch.tensor([[7.0], [-10.0]])
+    )
     assert reached(Misclassify(label).margins(prediction())).tolist() == [False, True]
 
 
@@ -51,21 +53,29 @@ def test_nan_reaches_nothing() -> None:
 
 
 def test_a_part_of_a_goal_is_a_goal() -> None:
-    goal = Evade(Target(torch.tensor([1, 2]), torch.tensor([0, 0])), LikelihoodThreshold(1.0))[torch.tensor([1])]
+    goal = Evade(Target(torch.tensor([1, 2]), torch.tensor([0, 0])), LikelihoodThreshold(1.0))[
+        torch.tensor([1])
+    ]
     assert goal.goal.target.tolist() == [2]
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Target(torch.tensor([1, 2]), torch.tensor([0, 2])), "image 1: target 2 is its true label"),
+        (
+            lambda: Target(torch.tensor([1, 2]), torch.tensor([0, 2])),
+            "image 1: target 2 is its true label",
+        ),
         (lambda: Target(torch.tensor([1]), torch.tensor([0, 2])), "1 targets for 2 labels"),
         (lambda: Target(torch.tensor([1, 1, 1]), torch.tensor([0, 2])), "3 targets for 2 labels"),
         (lambda: Misclassify(torch.tensor([0, 3])).check(3, 2), "labels run from 0 to 3"),
         (lambda: Misclassify(torch.tensor([0, -1])).check(3, 2), "labels run from -1 to 0"),
         (lambda: Misclassify(torch.tensor([0])).check(3, 2), "1 labels for 2 images"),
         (lambda: Misclassify(torch.tensor([0.0])).check(3, 1), "expected a vector of integers"),
-        (lambda: Evade(Misclassify(torch.tensor([0])), LikelihoodThreshold(1.0), weight=-1.0), "expected a positive number"),
+        (
+            lambda: Evade(Misclassify(torch.tensor([0])), LikelihoodThreshold(1.0), weight=-1.0),
+            "expected a positive number",
+        ),
     ],
 )
 def test_a_goal_that_makes_no_sense_is_refused(make, said: str) -> None:

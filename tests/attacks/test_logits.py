@@ -30,7 +30,9 @@ def test_without_a_detector_the_columns_are_the_log_joint() -> None:
 
 @pytest.mark.parametrize("threshold", [-math.inf, -1.0, 0.0, 8.0, math.inf])
 @pytest.mark.parametrize("weight", [None, 1e-9, 1.0, 1e9])
-def test_the_last_column_wins_exactly_where_an_image_is_flagged(threshold: float, weight: float | None) -> None:
+def test_the_last_column_wins_exactly_where_an_image_is_flagged(
+    threshold: float, weight: float | None
+) -> None:
     x, _ = images(64, spread=0.3)
     classifier, detector = two_gaussians(), Bits(threshold)
     prediction = classifier(x)
@@ -59,11 +61,15 @@ def test_the_excess_is_that_of_bits_per_dim_in_nats(threshold: float) -> None:
 
 
 @pytest.mark.parametrize("weight", [1e-16, 1.0])
-def test_the_last_column_has_the_gradient_of_the_score_even_where_it_is_lifted(weight: float) -> None:
+def test_the_last_column_has_the_gradient_of_the_score_even_where_it_is_lifted(
+    weight: float,
+) -> None:
     x, _ = images(3)
     classifier = two_gaussians().double()
     x = x.double().requires_grad_()
     columns = Logits(classifier, LikelihoodThreshold(7.0), weight)(x)
     (found,) = torch.autograd.grad((columns[:, -1] - columns[:, :-1].amax(1).detach()).sum(), x)
-    (expected,) = torch.autograd.grad((weight * classifier(x).bits_per_dim + classifier(x).log_joint.amax(1)).sum(), x)
+    (expected,) = torch.autograd.grad(
+        (weight * classifier(x).bits_per_dim + classifier(x).log_joint.amax(1)).sum(), x
+    )
     assert torch.allclose(found, expected)

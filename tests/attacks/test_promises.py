@@ -8,8 +8,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from condgen import ClassConditionalDensity, DiagonalGaussian, GenerativeClassifier, LikelihoodThreshold, Prediction
-from condgen.attacks import Attack, Boundary, BrendelBethge, CarliniWagner, Evade, HopSkipJump, Misclassify, Starts, Target
+from condgen import (
+    ClassConditionalDensity,
+    DiagonalGaussian,
+    GenerativeClassifier,
+    LikelihoodThreshold,
+    Prediction,
+)
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    BrendelBethge,
+    CarliniWagner,
+    Evade,
+    HopSkipJump,
+    Misclassify,
+    Starts,
+    Target,
+)
 from condgen.attacks import attack as base
 from condgen.attacks.goals import decided, reached
 from condgen.attacks.logits import Logits
@@ -49,7 +65,9 @@ SEVERAL = [
 
 @pytest.mark.parametrize("attack", SEVERAL, ids=lambda attack: type(attack).__name__)
 @pytest.mark.parametrize("kind", [Votes, Count])
-def test_a_score_equal_to_the_threshold_is_accepted_by_goal_and_detector(attack: Attack, kind: type[Votes]) -> None:
+def test_a_score_equal_to_the_threshold_is_accepted_by_goal_and_detector(
+    attack: Attack, kind: type[Votes]
+) -> None:
     mean = torch.tensor([[0.3, 0.3], [0.7, 0.7]])
     classifier, label = GenerativeClassifier(DiagonalGaussian(mean, 0.1)), torch.tensor([0])
     if not isinstance(attack, CarliniWagner):
@@ -74,9 +92,13 @@ class Given(Votes):
 
 @pytest.mark.parametrize("weight", [None, 1e-30, 1.0, 1e30])
 @pytest.mark.parametrize("threshold", [-2.0, 0.0, 1.0, 0.1])
-def test_the_goal_is_reached_exactly_where_classifier_and_detector_say_so(threshold: float, weight: float | None) -> None:
+def test_the_goal_is_reached_exactly_where_classifier_and_detector_say_so(
+    threshold: float, weight: float | None
+) -> None:
     """On whole numbers, where ties between classes and with the threshold are frequent."""
-    prediction = Prediction(torch.randint(-3, 0, (400, 3), generator=RANDOM).float(), torch.zeros(3), dims=2)
+    prediction = Prediction(
+        torch.randint(-3, 0, (400, 3), generator=RANDOM).float(), torch.zeros(3), dims=2
+    )
     label = torch.randint(3, (400,), generator=RANDOM)
     target, detector = (label + 1) % 3, Given(threshold)
     accepted = ~flagged(detector, prediction)
@@ -85,7 +107,9 @@ def test_the_goal_is_reached_exactly_where_classifier_and_detector_say_so(thresh
         (Target(target, label), prediction.label == target),
     ):
         assert torch.equal(reached(goal.margins(prediction)), expected)
-        assert torch.equal(reached(Evade(goal, detector, weight).margins(prediction)), expected & accepted)
+        assert torch.equal(
+            reached(Evade(goal, detector, weight).margins(prediction)), expected & accepted
+        )
 
 
 def test_a_margin_that_is_decided_keeps_its_gradient_and_no_number_stays_none() -> None:
@@ -99,7 +123,9 @@ def test_a_margin_that_is_decided_keeps_its_gradient_and_no_number_stays_none() 
 
 
 def test_an_infinite_score_at_an_infinite_threshold_is_accepted() -> None:
-    prediction = Prediction(torch.tensor([[-torch.inf, -torch.inf], [-1.0, -2.0]]), torch.zeros(2), dims=2)
+    prediction = Prediction(
+        torch.tensor([[-torch.inf, -torch.inf], [-1.0, -2.0]]), torch.zeros(2), dims=2
+    )
     everything = LikelihoodThreshold(1.0)
     everything._threshold = torch.inf
     assert not flagged(everything, prediction).any()
@@ -157,7 +183,9 @@ def test_a_random_model_is_asked_once_and_not_until_it_gives_in(stored: bool) ->
     number = 400
     classifier, x = GenerativeClassifier(Coin(0.8)), torch.full((number, 1, 1, 16), 0.5)
     result = AnyImage()(classifier, x, Misclassify(torch.zeros(number, dtype=torch.long)))
-    met = torch.tensor([status != base.NOT_REACHED and status != base.ALREADY for status in result.status])
+    met = torch.tensor(
+        [status != base.NOT_REACHED and status != base.ALREADY for status in result.status]
+    )
     assert met.sum() > 250
     share = (result.reached_rounded if stored else result.reached)[met].double().mean()
     assert share == pytest.approx(0.2 * (0.2 if stored else 1), abs=0.07)
@@ -181,20 +209,38 @@ def test_distances_are_from_the_callers_images_whatever_an_author_writes() -> No
 
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
-    "half a step": (lambda: CarliniWagner(steps=2.5), "steps = 2.5, expected 1 or more, a whole number"),
-    "no steps": (lambda: CarliniWagner(steps=None), "steps = None, expected 1 or more, a whole number"),
+    "half a step": (
+        lambda: CarliniWagner(steps=2.5),
+        "steps = 2.5, expected 1 or more, a whole number",
+    ),
+    "no steps": (
+        lambda: CarliniWagner(steps=None),
+        "steps = None, expected 1 or more, a whole number",
+    ),
     "a text": (lambda: Boundary(first="far"), "first = 'far', expected 1e-06 to 1"),
     "half a try": (lambda: Starts(tries=1.5), "tries = 1.5, expected 1 or more"),
     "an array of starts": (lambda: Starts(images(2)[0].numpy()), "images: found a ndarray"),
-    "no detector": (lambda: Evade(Misclassify(torch.tensor([0])), None), "the detector is None; expected an object"),
-    "a weight in words": (lambda: Evade(Misclassify(torch.tensor([0])), LikelihoodThreshold(1.0), "1"), "weight is '1'"),
-    "logits of a density": (lambda: Logits(two_gaussians().density), r"give GenerativeClassifier\(your model\)"),
+    "no detector": (
+        lambda: Evade(Misclassify(torch.tensor([0])), None),
+        "the detector is None; expected an object",
+    ),
+    "a weight in words": (
+        lambda: Evade(Misclassify(torch.tensor([0])), LikelihoodThreshold(1.0), "1"),
+        "weight is '1'",
+    ),
+    "logits of a density": (
+        lambda: Logits(two_gaussians().density),
+        r"give GenerativeClassifier\(your model\)",
+    ),
     "logits without a detector": (lambda: Logits(two_gaussians(), 1.4), "the detector is 1.4"),
     "a seed": (
         lambda: CarliniWagner()(two_gaussians(), *_arguments(), generator=3),
         "generator is 3, expected torch.Generator",
     ),
-    "an attack's class": (lambda: check_attack(CarliniWagner), r"expected an object such as CarliniWagner\(\)"),
+    "an attack's class": (
+        lambda: check_attack(CarliniWagner),
+        r"expected an object such as CarliniWagner\(\)",
+    ),
 }
 
 
@@ -207,17 +253,25 @@ def test_bad_arguments_are_refused_in_a_sentence(name: str) -> None:
 
 def documented_attack() -> Attack:
     """The class in docs/attacks.md, without the call of an audit below it."""
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL) if "(Attack)" in block)
+    (code,) = (
+        block
+        for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+        if "(Attack)" in block
+    )
     names: dict[str, object] = {}
     exec(code.split("\n\n\naudits.")[0], names)
     (made,) = (
-        value() for value in names.values() if isinstance(value, type) and issubclass(value, Attack) and value is not Attack
+        value()
+        for value in names.values()
+        if isinstance(value, type) and issubclass(value, Attack) and value is not Attack
     )
     return made
 
 
 def test_the_documented_attack_passes_its_own_check() -> None:
-    assert [(check.name, check.found) for check in check_attack(documented_attack()) if not check.passed] == []
+    assert [
+        (check.name, check.found) for check in check_attack(documented_attack()) if not check.passed
+    ] == []
 
 
 def test_the_document_names_what_an_attack_may_ask() -> None:

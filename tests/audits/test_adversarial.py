@@ -22,7 +22,15 @@ from condgen import (
     LikelihoodThreshold,
     load_preset,
 )
-from condgen.attacks import Attack, Boundary, CarliniWagner, DecoupledDirectionNorm, HopSkipJump, Misclassify, Starts
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    CarliniWagner,
+    DecoupledDirectionNorm,
+    HopSkipJump,
+    Misclassify,
+    Starts,
+)
 from condgen.audits import Record, adversarial
 from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarize
 from condgen.audits.fingerprints import fingerprint
@@ -37,7 +45,9 @@ def dataset(number: int = 30, seed: int = 0) -> ImageDataset:
     return ImageDataset((x * 255).round().to(torch.uint8).numpy(), label.numpy())
 
 
-def audited(classifier: GenerativeClassifier | None = None, threshold: float = 30.0, **settings) -> Record:
+def audited(
+    classifier: GenerativeClassifier | None = None, threshold: float = 30.0, **settings
+) -> Record:
     settings = {
         "starts": dataset(seed=1),
         "attacks": ATTACKS,
@@ -71,30 +81,51 @@ class Blind(CarliniWagner):
     """Gives up as soon as there is a detector."""
 
     def perturb(self, search, index, generator):
-        return super().perturb(search, index, generator) if isinstance(search.goal, Misclassify) else {}
+        return (
+            super().perturb(search, index, generator)
+            if isinstance(search.goal, Misclassify)
+            else {}
+        )
 
 
 class BlindBoundary(Boundary):
     """The same."""
 
     def perturb(self, search, index, generator):
-        return super().perturb(search, index, generator) if isinstance(search.goal, Misclassify) else {}
+        return (
+            super().perturb(search, index, generator)
+            if isinstance(search.goal, Misclassify)
+            else {}
+        )
 
 
 def test_attacks_that_fail_before_the_detector_are_not_a_model_that_resists() -> None:
     """The paper's own Table 2: what goes unnoticed by luck, attacks that know the detector must find."""
-    record = audited(attacks={"Carlini-Wagner": Blind(searches=2, steps=30), "Boundary": BlindBoundary(queries=150)})
+    record = audited(
+        attacks={
+            "Carlini-Wagner": Blind(searches=2, steps=30),
+            "Boundary": BlindBoundary(queries=150),
+        }
+    )
     cells = {(cell["attack"], cell["knows_detector"]): cell for cell in record.summary["cells"]}
     assert cells["Carlini-Wagner", True]["unnoticed"] == 0
     assert cells[WORST, True]["unnoticed"] == 1
     assert outcome(record)["knowing the detector is no handicap"] is False
-    assert outcome(record)["knowing the detector, every gradient-based attack finds what any attack finds"] is False
+    assert (
+        outcome(record)[
+            "knowing the detector, every gradient-based attack finds what any attack finds"
+        ]
+        is False
+    )
 
 
 def test_one_attack_that_fails_is_not_hidden_by_the_others() -> None:
     attacks = {"Carlini-Wagner": Blind(searches=2, steps=30), "DDN": DecoupledDirectionNorm(30)}
     checks = outcome(audited(attacks=attacks))
-    assert checks["knowing the detector, every gradient-based attack finds what any attack finds"] is False
+    assert (
+        checks["knowing the detector, every gradient-based attack finds what any attack finds"]
+        is False
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,12 +150,19 @@ def test_a_broken_classifier_is_called_by_its_fault(fault: str, caught: str) -> 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_stochastic_classifier_is_called_so_by_the_budgets_own_attacks(seed: int) -> None:
     torch.manual_seed(seed)
-    record = audited(GenerativeClassifier(Broken(two_gaussians().density, "stochastic output")), attacks=None, images=4)
+    record = audited(
+        GenerativeClassifier(Broken(two_gaussians().density, "stochastic output")),
+        attacks=None,
+        images=4,
+    )
     assert outcome(record)["the same image gets the same answer"] is False
 
 
 def test_a_gradient_free_attack_that_wins_is_reported() -> None:
-    weak = {"Carlini-Wagner": CarliniWagner(searches=1, steps=1, start_steps=1), "HopSkipJump": HopSkipJump(queries=600)}
+    weak = {
+        "Carlini-Wagner": CarliniWagner(searches=1, steps=1, start_steps=1),
+        "HopSkipJump": HopSkipJump(queries=600),
+    }
     checks = outcome(audited(attacks=weak))
     assert checks["gradient-free attacks on classifier do not beat gradient-based ones"] is False
 
@@ -153,7 +191,10 @@ def test_an_attack_that_has_not_arrived_is_reported() -> None:
 
 def test_another_epsilon_needs_no_new_attack() -> None:
     arrays = audited().arrays
-    shares = [summarize(arrays, epsilon)["cells"][0]["unnoticed_within"] for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)]
+    shares = [
+        summarize(arrays, epsilon)["cells"][0]["unnoticed_within"]
+        for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)
+    ]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
@@ -196,7 +237,9 @@ def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
     assert worst[False]["unnoticed"].tolist() == [4.0, inf, 9.0]
     assert worst[True]["unnoticed"].tolist() == [4.0, 7.0, 9.0]
     assert worst[True]["any"].tolist() == [4.0, 7.0, 9.0]
-    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in summarize(arrays, 1.5)["cells"]}
+    cells = {
+        (cell["attack"], cell["knows_detector"]): cell for cell in summarize(arrays, 1.5)["cells"]
+    }
     assert cells[WORST, False]["fooled_within"] == pytest.approx(2 / 3)
     assert cells["near", True]["median_l2_unnoticed"] is None
     assert cells["far", False]["median_l2"] == 4.0
@@ -213,16 +256,22 @@ def test_the_record_says_what_became_of_every_image() -> None:
     assert np.array_equal(arrays["label"], label.numpy())
     reached = arrays["reached"]
     assert np.allclose(
-        arrays["l2"][reached], (torch.from_numpy(arrays["perturbed"]) - x).flatten(1).norm(dim=1)[reached], atol=1e-6
+        arrays["l2"][reached],
+        (torch.from_numpy(arrays["perturbed"]) - x).flatten(1).norm(dim=1)[reached],
+        atol=1e-6,
     )
     assert not (arrays["reached"] & arrays["flagged"] & arrays["knows_detector"]).any()
-    assert np.array_equal(arrays["reached"], arrays["fooled"] & ~(arrays["flagged"] & arrays["knows_detector"]))
+    assert np.array_equal(
+        arrays["reached"], arrays["fooled"] & ~(arrays["flagged"] & arrays["knows_detector"])
+    )
 
 
 def test_targets_are_other_classes_and_are_met() -> None:
     arrays = audited(targeted=True).arrays
     assert np.array_equal(arrays["target"], 1 - arrays["label"])
-    assert np.array_equal(arrays["predicted"][arrays["reached"]], arrays["target"][arrays["reached"]])
+    assert np.array_equal(
+        arrays["predicted"][arrays["reached"]], arrays["target"][arrays["reached"]]
+    )
 
 
 def test_a_detector_that_refuses_every_clean_image_is_named_before_any_attack() -> None:
@@ -292,7 +341,10 @@ def network(last: float) -> torch.nn.Module:
 PARTS = {
     "function": (lambda: lambda m: m.sin(), lambda: lambda m: m.cos()),
     "constant": (lambda: lambda m: m * 2, lambda: lambda m: m * 3),
-    "array": (lambda: np.arange(3000), lambda: np.where(np.arange(3000) == 1500, 0, np.arange(3000))),
+    "array": (
+        lambda: np.arange(3000),
+        lambda: np.where(np.arange(3000) == 1500, 0, np.arange(3000)),
+    ),
     "module": (lambda: network(0.0), lambda: network(1.0)),
     "dict": (lambda: {"a": 1, "b": np.zeros(2)}, lambda: {"a": 1, "b": np.ones(2)}),
     "set": (lambda: frozenset("abc"), lambda: frozenset("abd")),
@@ -307,7 +359,9 @@ def test_a_fingerprint_tells_parts_of_every_kind_apart(kind: str) -> None:
 
 
 def test_a_fingerprint_is_of_the_code_too_and_the_same_in_another_process() -> None:
-    assert fingerprint(Own()) != fingerprint(type("Own", (Other,), {"__module__": Own.__module__})())
+    assert fingerprint(Own()) != fingerprint(
+        type("Own", (Other,), {"__module__": Own.__module__})()
+    )
     itself = Own()
     itself.again = itself
     assert fingerprint(itself) == fingerprint(itself)
@@ -329,7 +383,10 @@ def test_a_fingerprint_is_of_the_code_too_and_the_same_in_another_process() -> N
 
 def test_attacks_of_similar_and_of_long_names_are_kept_apart(tmp_path: Path) -> None:
     names = ("my attack", "my-attack", "a/b", "x" * 90)
-    record = audited(directory=tmp_path, attacks={name: DecoupledDirectionNorm(2 + i) for i, name in enumerate(names)})
+    record = audited(
+        directory=tmp_path,
+        attacks={name: DecoupledDirectionNorm(2 + i) for i, name in enumerate(names)},
+    )
     assert [cell["attack"] for cell in record.summary["cells"]] == [*names, WORST] * 2
     assert len(list(tmp_path.glob("*/*.npz"))) == 8
 
@@ -359,7 +416,10 @@ def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
         ({"images": 4.5}, "images is 4.5, expected a whole number"),
         ({"attacks": {}}, r"attacks is \{\}; name them"),
         ({"attacks": [CarliniWagner()]}, r"attacks is \[CarliniWagner\(.*\]; name them"),
-        ({"attacks": {"mine": CarliniWagner}}, r"the attack 'mine' is <class .*>, expected an object such as Carlini"),
+        (
+            {"attacks": {"mine": CarliniWagner}},
+            r"the attack 'mine' is <class .*>, expected an object such as Carlini",
+        ),
     ],
 )
 def test_attacks_that_cannot_be_made_are_refused(settings: dict, said: str) -> None:
@@ -382,7 +442,9 @@ def test_an_audit_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> 
     def start(place: Path) -> subprocess.Popen[bytes]:
         root = Path(__file__).parents[2]
         return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(place)], cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            [sys.executable, "-c", SCRIPT, str(place)],
+            cwd=root,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
     killed = start(tmp_path / "killed")
@@ -396,7 +458,9 @@ def test_an_audit_that_was_killed_ends_as_if_it_had_not_been(tmp_path: Path) -> 
     assert start(tmp_path / "killed").wait() == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert start(tmp_path / "whole").wait() == 0
-    assert (tmp_path / "killed" / "adversarial.json").read_text() == (tmp_path / "whole" / "adversarial.json").read_text()
+    assert (tmp_path / "killed" / "adversarial.json").read_text() == (
+        tmp_path / "whole" / "adversarial.json"
+    ).read_text()
 
 
 class Quantized(DiagonalGaussian):
@@ -421,21 +485,38 @@ class Distant(Accepting):
         return prediction.bits_per_dim + 100 * (moved > 1e-3).float()
 
 
-def test_attacks_of_another_model_that_agrees_on_clean_images_are_not_reused(tmp_path: Path) -> None:
+def test_attacks_of_another_model_that_agrees_on_clean_images_are_not_reused(
+    tmp_path: Path,
+) -> None:
     plain = two_gaussians()
     other = GenerativeClassifier(Quantized(plain.density.mean, 0.2))
     settings = {"attacks": {"DDN": DecoupledDirectionNorm(5)}}
     first = audited(plain, directory=tmp_path, **settings)
     reused = audited(other, directory=tmp_path, **settings)
     assert first.summary["cells"][0]["fooled"] == 1
-    assert reused.summary["cells"] == audited(other, **settings).summary["cells"] != first.summary["cells"]
+    assert (
+        reused.summary["cells"]
+        == audited(other, **settings).summary["cells"]
+        != first.summary["cells"]
+    )
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_attacks_before_another_detector_that_agrees_on_clean_images_are_not_reused(tmp_path: Path) -> None:
-    settings = {"attacks": {"DDN": DecoupledDirectionNorm(5)}, "budget": "smoke", "images": 8, "epsilon": 0.3, "quiet": True}
+def test_attacks_before_another_detector_that_agrees_on_clean_images_are_not_reused(
+    tmp_path: Path,
+) -> None:
+    settings = {
+        "attacks": {"DDN": DecoupledDirectionNorm(5)},
+        "budget": "smoke",
+        "images": 8,
+        "epsilon": 0.3,
+        "quiet": True,
+    }
     common = {"starts": dataset(seed=1), "directory": tmp_path, **settings}
-    records = [adversarial(two_gaussians(), dataset(), detector=detector(), **common) for detector in (Accepting, Distant)]
+    records = [
+        adversarial(two_gaussians(), dataset(), detector=detector(), **common)
+        for detector in (Accepting, Distant)
+    ]
     found = [record.summary["cells"][-1]["unnoticed"] for record in records]
     assert found[0] == 1
     assert found[1] < 1
@@ -453,9 +534,13 @@ class Chance(ClassConditionalDensity):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_model_of_chance_is_audited_and_called_so(seed: int) -> None:
     torch.manual_seed(seed)
-    record = audited(GenerativeClassifier(Chance()), images=30, attacks={"DDN": DecoupledDirectionNorm(10)})
+    record = audited(
+        GenerativeClassifier(Chance()), images=30, attacks={"DDN": DecoupledDirectionNorm(10)}
+    )
     assert outcome(record)["the same image gets the same answer"] is False
-    assert record.summary["cells"][0]["fooled"] < 0.8  # asked once, half; asked up to eight times, all
+    assert (
+        record.summary["cells"][0]["fooled"] < 0.8
+    )  # asked once, half; asked up to eight times, all
 
 
 @dataclass(frozen=True)
@@ -493,7 +578,9 @@ def test_checks_that_have_nothing_to_examine_are_not_run() -> None:
     assert checks["without a limit every gradient-based attack turns every image"] is False
 
 
-def test_pieces_that_are_incomplete_are_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pieces_that_are_incomplete_are_made_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     first = audited(directory=tmp_path)
     pieces = sorted(tmp_path.glob("*/*.npz"))
     for path, change in zip(pieces, ("column", "rows", "bytes", "more"), strict=True):
@@ -549,7 +636,14 @@ def test_the_epsilon_of_cifar10_is_the_papers(preset: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epsilon": None}, {"epsilon": "1"}, {"seed": -1}, {"seed": 0.5}, {"directory": 3}, {"images": None, "seed": None}],
+    [
+        {"epsilon": None},
+        {"epsilon": "1"},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"directory": 3},
+        {"images": None, "seed": None},
+    ],
 )
 def test_settings_of_the_wrong_type_are_refused(wrong: dict) -> None:
     with pytest.raises(CondgenError, match=r"expected a|is no path"):

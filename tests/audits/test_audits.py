@@ -46,8 +46,12 @@ def test_classification_of_a_separable_problem() -> None:
 
 def test_bits_per_dim_as_deployed_are_those_that_the_detector_sees(trained: Run) -> None:
     record = trained.record("classification")
-    assert record.summary["bits_per_dim_deployed"] == pytest.approx(record.arrays["score"].mean(), rel=1e-6)
-    assert record.summary["bits_per_dim_deployed"] != pytest.approx(record.summary["bits_per_dim"], rel=1e-4)
+    assert record.summary["bits_per_dim_deployed"] == pytest.approx(
+        record.arrays["score"].mean(), rel=1e-6
+    )
+    assert record.summary["bits_per_dim_deployed"] != pytest.approx(
+        record.summary["bits_per_dim"], rel=1e-4
+    )
     low, high = record.summary["bits_per_dim_deployed_ci"]
     assert low < record.summary["bits_per_dim_deployed"] < high
 
@@ -77,7 +81,11 @@ def test_no_number_is_no_class() -> None:
 def test_levels_of_other_images_are_refused() -> None:
     classifier, data = two_classes()
     with pytest.raises(DataError, match="has 17 levels per pixel, the model's pixel_levels is 256"):
-        audits.classification(classifier, ImageDataset(data.images // 16, data.labels, pixel_levels=17), detector=ACCEPT_ALL)
+        audits.classification(
+            classifier,
+            ImageDataset(data.images // 16, data.labels, pixel_levels=17),
+            detector=ACCEPT_ALL,
+        )
 
 
 def test_classification_counts_what_is_wrong() -> None:
@@ -114,13 +122,17 @@ def test_membership_under_an_indifferent_model_is_a_coin_toss() -> None:
 
 def test_interpolation_between_two_gaussians_follows_the_closed_form() -> None:
     classifier, data = two_classes()
-    record = audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=20, alphas=11, quiet=True)
+    record = audits.interpolation(
+        classifier, data, detector=ACCEPT_ALL, pairs=20, alphas=11, quiet=True
+    )
     x, _ = data.batch(slice(None))
     first, second = record.arrays["index"].T
     assert (data.labels[first] != data.labels[second]).all()
     for row, (i, j) in enumerate(zip(first, second, strict=True)):
         line = torch.lerp(x[i], x[j], torch.linspace(0, 1, 11)[:, None, None, None])
-        np.testing.assert_allclose(record.arrays["bits_per_dim"][row], classifier(line).bits_per_dim, rtol=1e-5)
+        np.testing.assert_allclose(
+            record.arrays["bits_per_dim"][row], classifier(line).bits_per_dim, rtol=1e-5
+        )
         assert record.arrays["posterior"][row, 0, 0] == pytest.approx(1, abs=1e-3)
         assert record.arrays["posterior"][row, -1, 1] == pytest.approx(1, abs=1e-3)
     assert record.summary["accepted_all_along"] == 1
@@ -131,7 +143,9 @@ def test_interpolation_starts_from_accepted_images_and_is_stopped_in_the_middle(
     classifier, data = two_classes()
     bits = predict(classifier, data.batch(slice(None))[0]).bits_per_dim
     detector = LikelihoodThreshold.at_quantile(bits, 0.8)
-    record = audits.interpolation(classifier, data, detector=detector, pairs=30, alphas=11, quiet=True)
+    record = audits.interpolation(
+        classifier, data, detector=detector, pairs=30, alphas=11, quiet=True
+    )
     assert record.arrays["accepted"][:, [0, -1]].all()
     assert record.summary["accepted_all_along"] == 0
 
@@ -142,7 +156,9 @@ def test_interpolation_without_usable_images_says_what_to_do() -> None:
         audits.interpolation(classifier, data, detector=LikelihoodThreshold(-1e9))
 
 
-@pytest.mark.parametrize("audit", [audits.classification, audits.membership, audits.interpolation, audits.adversarial])
+@pytest.mark.parametrize(
+    "audit", [audits.classification, audits.membership, audits.interpolation, audits.adversarial]
+)
 @pytest.mark.parametrize("number", [0, 1])
 def test_too_few_images_are_refused(audit, number: int) -> None:
     classifier, data = two_classes()
@@ -157,7 +173,11 @@ def test_a_model_of_one_class_has_no_wrong_label(audit) -> None:
     data = ImageDataset(np.zeros((5, 1, 4, 4), np.uint8), np.zeros(5, np.int64))
     settings = {audits.membership: {}, audits.adversarial: {"detector": ACCEPT_ALL, "starts": data}}
     with pytest.raises(CondgenError, match="the model knows 1 class"):
-        audit(GenerativeClassifier(DiagonalGaussian(MEAN[:1])), data, **settings.get(audit, {"detector": ACCEPT_ALL}))
+        audit(
+            GenerativeClassifier(DiagonalGaussian(MEAN[:1])),
+            data,
+            **settings.get(audit, {"detector": ACCEPT_ALL}),
+        )
 
 
 class Unlike:
@@ -171,18 +191,29 @@ class Unlike:
 
 def test_a_detector_of_ones_own_is_checked_and_its_threshold_is_a_number() -> None:
     classifier, data = two_classes()
-    record = audits.classification(classifier, data, detector=Unlike(lambda prediction: prediction.bits_per_dim))
+    record = audits.classification(
+        classifier, data, detector=Unlike(lambda prediction: prediction.bits_per_dim)
+    )
     assert type(record.summary["threshold"]) is float
-    for score in (lambda p: p.bits_per_dim[:, None], lambda p: p.bits_per_dim.detach().numpy(), lambda p: p.bits_per_dim[:3]):
+    for score in (
+        lambda p: p.bits_per_dim[:, None],
+        lambda p: p.bits_per_dim.detach().numpy(),
+        lambda p: p.bits_per_dim[:3],
+    ):
         with pytest.raises(CondgenError, match=r"Unlike\.score gave"):
             audits.classification(classifier, data, detector=Unlike(score))
 
 
 def test_what_is_no_classifier_and_no_data_set_is_refused() -> None:
     classifier, data = two_classes()
-    with pytest.raises(CondgenError, match=r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)"):
+    with pytest.raises(
+        CondgenError,
+        match=r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)",
+    ):
         audits.membership(classifier.density, data)  # type: ignore[arg-type]
-    with pytest.raises(CondgenError, match=r"the data is a tuple; give ImageDataset\(images, labels\)"):
+    with pytest.raises(
+        CondgenError, match=r"the data is a tuple; give ImageDataset\(images, labels\)"
+    ):
         audits.membership(classifier, data.batch(slice(None)))  # type: ignore[arg-type]
 
 
@@ -195,7 +226,9 @@ def test_what_is_no_classifier_and_no_data_set_is_refused() -> None:
         (audits.classification, {"noise_draws": 0}),
     ],
 )
-def test_numbers_that_no_audit_can_be_made_with_are_refused(audit, settings: dict[str, float]) -> None:
+def test_numbers_that_no_audit_can_be_made_with_are_refused(
+    audit, settings: dict[str, float]
+) -> None:
     classifier, data = two_classes()
     ((name, value),) = settings.items()
     with pytest.raises(CondgenError, match=f"{name} is {value}, expected a whole number from"):
@@ -210,7 +243,10 @@ def test_perfect_ranks_have_an_interval_all_the_same() -> None:
 
 def test_auroc_equals_counting_pairs() -> None:
     random = np.random.default_rng(0)
-    negative, positive = random.integers(0, 6, 40).astype(float), random.integers(1, 7, 30).astype(float)
+    negative, positive = (
+        random.integers(0, 6, 40).astype(float),
+        random.integers(1, 7, 30).astype(float),
+    )
     wins = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
     assert intervals.auroc(negative, positive) == pytest.approx(wins)
 
@@ -234,14 +270,18 @@ def test_intervals_of_medians_cover_the_truth_as_often_as_they_say() -> None:
         assert 0.94 < np.mean([low <= np.log(2) <= high for low, high in spans]) < 0.985
 
 
-@pytest.mark.parametrize(("images", "pairs"), [(2000, 200), (100, 400)], ids=["few shared", "many shared"])
+@pytest.mark.parametrize(
+    ("images", "pairs"), [(2000, 200), (100, 400)], ids=["few shared", "many shared"]
+)
 def test_intervals_of_pairs_cover_the_truth_as_often_as_they_say(images: int, pairs: int) -> None:
     random = np.random.default_rng(0)
     means, half_widths, shares = [], [], []
     for _ in range(400):
         of_image = random.normal(size=images)
         index = np.array([random.choice(images, 2, replace=False) for _ in range(pairs)])
-        values = of_image[index].sum(1) + 0.5 * random.normal(size=pairs)  # a variance of 2.25 around 0
+        values = of_image[index].sum(1) + 0.5 * random.normal(
+            size=pairs
+        )  # a variance of 2.25 around 0
         (mean,), (error,) = intervals.paired_means(values[:, None], index)
         means.append(mean)
         half_widths.append(intervals.Z * error)
@@ -269,7 +309,9 @@ def test_a_record_reads_back_what_it_wrote(tmp_path) -> None:
         Record.load(tmp_path, "classification")
 
 
-def test_a_record_that_cannot_be_written_leaves_the_former_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_written_leaves_the_former_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Record("classification", {"n": 3}, {"label": np.arange(3)}).save(tmp_path)
 
     def full(self: Path, text: str) -> int:
@@ -290,11 +332,17 @@ def test_rejection_protects_a_classifier_whose_mistakes_are_unlikely() -> None:
         np.uint8
     )  # off the mean: less likely than all others
     data = ImageDataset(images, data.labels)
-    detector = LikelihoodThreshold.at_quantile(predict(classifier, data.batch(slice(None))[0]).bits_per_dim, 0.8)
+    detector = LikelihoodThreshold.at_quantile(
+        predict(classifier, data.batch(slice(None))[0]).bits_per_dim, 0.8
+    )
     summary = audits.classification(classifier, data, detector=detector).summary
     assert summary["misclassified"] == 12
     assert summary["accuracy"] == 0.8
-    assert (summary["accuracy_accepted"], summary["accuracy_rejected"], summary["auroc_misclassified"]) == (1, 0, 1)
+    assert (
+        summary["accuracy_accepted"],
+        summary["accuracy_rejected"],
+        summary["auroc_misclassified"],
+    ) == (1, 0, 1)
     assert summary["accuracy_accepted_ci"][0] == pytest.approx(0.9259, abs=1e-4)  # Wilson, 48 of 48
     assert summary["auroc_misclassified_ci"][0] < 0.7  # 12 errors bound no area of 1
 
@@ -302,12 +350,20 @@ def test_rejection_protects_a_classifier_whose_mistakes_are_unlikely() -> None:
 def test_numbers_that_no_image_tells_are_null() -> None:
     classifier, data = two_classes()
     summary = audits.classification(classifier, data, detector=LikelihoodThreshold(-1e9)).summary
-    assert summary["accuracy_accepted"] is summary["accuracy_accepted_ci"] is summary["auroc_misclassified"] is None
+    assert (
+        summary["accuracy_accepted"]
+        is summary["accuracy_accepted_ci"]
+        is summary["auroc_misclassified"]
+        is None
+    )
     assert summary["accuracy_rejected"] == 1
 
 
 def test_risk_and_coverage_of_each_threshold() -> None:
-    score, correct = np.array([0.5, 2.0, 1.0, 1.0, np.inf]), np.array([True, False, True, False, False])
+    score, correct = (
+        np.array([0.5, 2.0, 1.0, 1.0, np.inf]),
+        np.array([True, False, True, False, False]),
+    )
     coverage, risk = risk_coverage(score, correct)
     for place, threshold in enumerate((0.5, 1.0, 2.0, np.inf)):
         assert coverage[place] == np.mean(score <= threshold)
@@ -397,9 +453,15 @@ def test_samples_take_a_density_or_a_classifier_and_data() -> None:
     _, data = two_classes()
     density = Sampled(MEAN, scale=0.05).train()
     classifier = GenerativeClassifier(density)
-    made = [audits.samples(density, count=2), audits.samples(classifier, count=2), audits.samples(classifier, data, count=2)]
+    made = [
+        audits.samples(density, count=2),
+        audits.samples(classifier, count=2),
+        audits.samples(classifier, data, count=2),
+    ]
     for record in made:
-        np.testing.assert_allclose(record.arrays["images"], MEAN.numpy().repeat(2, axis=0), atol=1e-6)
+        np.testing.assert_allclose(
+            record.arrays["images"], MEAN.numpy().repeat(2, axis=0), atol=1e-6
+        )
     assert density.training
     with pytest.raises(CondgenError, match="cannot be sampled from"):
         audits.samples(two_classes()[0], data)
@@ -416,7 +478,10 @@ def test_the_class_prior_is_noted() -> None:
     density = DiagonalGaussian(MEAN, scale=0.05)
     for prior, noted in ((None, "uniform"), (torch.tensor([0.75, 0.25]), [0.75, 0.25])):
         classifier = GenerativeClassifier(density, prior)
-        assert audits.classification(classifier, data, detector=ACCEPT_ALL).summary["class_prior"] == noted
+        assert (
+            audits.classification(classifier, data, detector=ACCEPT_ALL).summary["class_prior"]
+            == noted
+        )
         assert audits.membership(classifier, data).summary["class_prior"] == noted
 
 
@@ -424,7 +489,10 @@ def test_the_class_prior_is_noted() -> None:
 def test_another_threshold_drops_the_warnings_about_the_former(audit) -> None:
     classifier, data = two_classes()
     record = audit(
-        classifier, data, detector=LikelihoodThreshold(9.0), **({"pairs": 4} if audit is audits.interpolation else {})
+        classifier,
+        data,
+        detector=LikelihoodThreshold(9.0),
+        **({"pairs": 4} if audit is audits.interpolation else {}),
     )
     assert record.summary["detector"]["warnings"]
     moved = AUDITS.get(record.audit).at_threshold(record, 7.9)

@@ -29,7 +29,9 @@ def samples() -> tuple[torch.Tensor, torch.Tensor]:
 def test_samples_confirm_each_closed_form(example: Counterexample) -> None:
     lines = [line for seed in SEEDS for line in confirm(example, samples=20_000, seed=seed)]
     assert len(lines) == 10 * len(SEEDS)
-    assert sum(not line.confirmed for line in lines) <= 5  # of 40 intervals of 95 %; more has probability 1 %
+    assert (
+        sum(not line.confirmed for line in lines) <= 5
+    )  # of 40 intervals of 95 %; more has probability 1 %
     if example is SMALL:
         assert all(line.n > 1000 for line in lines)
 
@@ -45,11 +47,15 @@ WRONG = {
 def test_samples_refute_the_closed_forms_of_another_example(name: str) -> None:
     right, wrong = confirm(SMALL, samples=20_000), confirm(WRONG[name], samples=20_000)
     closed = {line.name: line.exact for line in wrong}
-    missed = [line for line in right if not line.interval[0] <= closed[line.name] <= line.interval[1]]
+    missed = [
+        line for line in right if not line.interval[0] <= closed[line.name] <= line.interval[1]
+    ]
     assert len(missed) >= 3
 
 
-def test_the_attack_flips_a_third_confidently_nearby_and_unseen(samples: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_the_attack_flips_a_third_confidently_nearby_and_unseen(
+    samples: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     x, label = samples
     p, q = classifiers(REAL)
     moved = move_into_ball(x, REAL.radius)
@@ -72,10 +78,14 @@ def test_a_detector_that_stops_the_attack_refuses_all_of_the_models_own_samples(
     assert flagged(LikelihoodThreshold(attacked_bits - 1e-6), own).all()
 
 
-def test_what_is_no_undetected_mistake_is_not_counted(samples: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_what_is_no_undetected_mistake_is_not_counted(
+    samples: tuple[torch.Tensor, torch.Tensor],
+) -> None:
     x, _ = samples
     assert not undetected_mistakes(REAL, x, x).any()
-    assert not undetected_mistakes(REAL, x, 0.5 * move_into_ball(x, REAL.radius)).any()  # farther than the radius
+    assert not undetected_mistakes(
+        REAL, x, 0.5 * move_into_ball(x, REAL.radius)
+    ).any()  # farther than the radius
     to_the_other_class = x / x.norm(dim=1, keepdim=True) * 2.5
     assert not undetected_mistakes(REAL, x, to_the_other_class).any()
 
@@ -89,8 +99,15 @@ def test_where_no_sample_tells_nothing_is_claimed() -> None:
     line = confirm(REAL, samples=5)[-1]
     assert line.n == 0
     assert line.confirmed
-    assert line.summary()["estimate"] is line.summary()["interval"] is line.summary()["confirmed"] is None
-    json.dumps([line.summary() for line in confirm(REAL, samples=2)], allow_nan=False)  # an interval from one sample has no end
+    assert (
+        line.summary()["estimate"]
+        is line.summary()["interval"]
+        is line.summary()["confirmed"]
+        is None
+    )
+    json.dumps(
+        [line.summary() for line in confirm(REAL, samples=2)], allow_nan=False
+    )  # an interval from one sample has no end
 
 
 def test_one_sample_is_too_few() -> None:

@@ -54,7 +54,9 @@ APART = {
     "bfloat16": (torch.tensor([1.0]).bfloat16(), torch.tensor([1.01]).bfloat16()),
     "complex": (torch.tensor([1 + 1j]), torch.tensor([1 + 2j])),
     "slots": (Slotted(tuple(np.zeros(2000))), Slotted((*np.zeros(1000), 1.0, *np.zeros(999)))),
-    "prior": tuple(GenerativeClassifier(tiny_glow(), prior) for prior in (None, torch.tensor([0.5, 0.3, 0.2]))),
+    "prior": tuple(
+        GenerativeClassifier(tiny_glow(), prior) for prior in (None, torch.tensor([0.5, 0.3, 0.2]))
+    ),
     "weights": tuple(GenerativeClassifier(tiny_glow(strength=s)) for s in (0.2, 0.21)),
     "settings": (Configured(1.0), Configured(2.0)),
     "threshold": (LikelihoodThreshold(1.0), LikelihoodThreshold(2.0)),
@@ -94,7 +96,14 @@ class Mine(DiagonalGaussian):
         return super().class_log_prob(clean(shift(x))) + self.offset
 """
 HELPERS = "def clean(x):\n    return x.clamp({low}, 1)\n\n\ndef unused(x):\n    return {unused}\n"
-FIRST = {"scale": 0.1, "factor": 1.0, "attribute": "bounds = (0.0, 1.0)", "offset": 0.0, "low": 0, "unused": 1}
+FIRST = {
+    "scale": 0.1,
+    "factor": 1.0,
+    "attribute": "bounds = (0.0, 1.0)",
+    "offset": 0.0,
+    "low": 0,
+    "unused": 1,
+}
 
 
 def written(folder: Path, name: str, **changed: object) -> object:

@@ -19,7 +19,9 @@ def test_intervals_of_means_cover_with_few_images(number: int) -> None:
 @pytest.mark.parametrize("images", [5, 20, 50, 200])
 @pytest.mark.parametrize("shift", [0.0, 2.2, 3.0, 3.8])
 @pytest.mark.parametrize("together", [0.0, 0.9])
-def test_intervals_of_paired_auroc_cover_near_1_too(images: int, shift: float, together: float) -> None:
+def test_intervals_of_paired_auroc_cover_near_1_too(
+    images: int, shift: float, together: float
+) -> None:
     random, truth, covered = np.random.default_rng(0), norm.cdf(shift / math.sqrt(2)), 0
     for _ in range(300):
         right, other = random.normal(size=(2, images))
@@ -34,7 +36,10 @@ def test_intervals_of_paired_auroc_cover_near_1_too(images: int, shift: float, t
 @pytest.mark.parametrize("shift", [0.0, 1.0, 3.0])
 def test_intervals_of_the_auroc_of_two_groups_cover(few: int, many: int, shift: float) -> None:
     random, truth = np.random.default_rng(0), norm.cdf(shift / math.sqrt(2))
-    spans = [intervals.independent_auroc(random.normal(size=many), random.normal(shift, size=few))[1] for _ in range(300)]
+    spans = [
+        intervals.independent_auroc(random.normal(size=many), random.normal(shift, size=few))[1]
+        for _ in range(300)
+    ]
     assert np.mean([low <= truth <= high for low, high in spans]) > 0.92
 
 

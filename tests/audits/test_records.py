@@ -13,9 +13,17 @@ from condgen.audits.records import Record, audit_lock, records_in
 from condgen.errors import CondgenError, RunError
 from condgen.files import written_whole
 
-SUMMARY = {"n": 4, "accuracy": 0.497, "accuracy_ci": [0.446, 0.548], "detector": {"name": "likelihood", "threshold": 1.5}}
+SUMMARY = {
+    "n": 4,
+    "accuracy": 0.497,
+    "accuracy_ci": [0.446, 0.548],
+    "detector": {"name": "likelihood", "threshold": 1.5},
+}
 RECORD = Record(
-    "classification", SUMMARY, {"score": np.linspace(0, 1, 40), "label": np.arange(40)}, {"weights": "ab", "seed": 3}
+    "classification",
+    SUMMARY,
+    {"score": np.linspace(0, 1, 40), "label": np.arange(40)},
+    {"weights": "ab", "seed": 3},
 )
 
 
@@ -33,13 +41,20 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
                 found = Record.load(tmp_path, "classification")
             except RunError:
                 continue
-            assert (found.summary, found.origin) == (SUMMARY, RECORD.origin), (path, place)  # a blank, or an escape
-            assert all(np.array_equal(found.arrays[name], array) for name, array in RECORD.arrays.items())
+            assert (found.summary, found.origin) == (SUMMARY, RECORD.origin), (
+                path,
+                place,
+            )  # a blank, or an escape
+            assert all(
+                np.array_equal(found.arrays[name], array) for name, array in RECORD.arrays.items()
+            )
         path.write_bytes(content)
     assert Record.load(tmp_path, "classification").summary == SUMMARY
 
 
-def test_a_kill_while_it_is_saved_leaves_the_record_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_it_is_saved_leaves_the_record_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     RECORD.save(tmp_path)
 
     def killed(path: Path, **options: bool):
@@ -50,7 +65,9 @@ def test_a_kill_while_it_is_saved_leaves_the_record_of_before(tmp_path: Path, mo
     monkeypatch.setattr("condgen.audits.records.written_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         Record("classification", {"n": 5}, {"score": np.zeros(5)}).save(tmp_path)
-    assert np.array_equal(Record.load(tmp_path, "classification").arrays["score"], RECORD.arrays["score"])
+    assert np.array_equal(
+        Record.load(tmp_path, "classification").arrays["score"], RECORD.arrays["score"]
+    )
     monkeypatch.undo()
     Record("classification", {"n": 6}, {"score": np.zeros(6)}).save(tmp_path)
     assert len(list(tmp_path.glob("*.npz"))) == 1
@@ -58,7 +75,9 @@ def test_a_kill_while_it_is_saved_leaves_the_record_of_before(tmp_path: Path, mo
 
 def test_arrays_of_another_record_are_no_record(tmp_path: Path) -> None:
     RECORD.save(tmp_path / "a")
-    Record("classification", {**SUMMARY, "accuracy": 0.9}, {"score": np.ones(3)}).save(tmp_path / "b")
+    Record("classification", {**SUMMARY, "accuracy": 0.9}, {"score": np.ones(3)}).save(
+        tmp_path / "b"
+    )
     shutil.copy(tmp_path / "a" / "classification.json", tmp_path / "b")
     with pytest.raises(RunError, match="is damaged"):
         Record.load(tmp_path / "b", "classification")
@@ -90,7 +109,10 @@ def test_one_process_at_a_time_makes_an_audit(tmp_path: Path) -> None:
     other = spawn.Process(target=_hold, args=(tmp_path, ready, done))
     other.start()
     assert ready.wait(60)
-    with pytest.raises(RunError, match="is being made by another process"), audit_lock(tmp_path, "classification"):
+    with (
+        pytest.raises(RunError, match="is being made by another process"),
+        audit_lock(tmp_path, "classification"),
+    ):
         pass
     with audit_lock(tmp_path, "membership"):
         Record("membership", {}, {}).save(tmp_path)  # its own lock is no obstacle
@@ -101,10 +123,20 @@ def test_one_process_at_a_time_makes_an_audit(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_and_what_is_no_number_are_json(tmp_path: Path) -> None:
-    summary = {"n": np.int64(3), "median": float("inf"), "means": np.array([1.0, np.nan]), "deep": {"x": (np.float32(0.5),)}}
+    summary = {
+        "n": np.int64(3),
+        "median": float("inf"),
+        "means": np.array([1.0, np.nan]),
+        "deep": {"x": (np.float32(0.5),)},
+    }
     Record("mine", summary, {}).save(tmp_path)
     json.loads((tmp_path / "mine.json").read_text(), parse_constant=pytest.fail)
-    assert Record.load(tmp_path, "mine").summary == {"n": 3, "median": None, "means": [1.0, None], "deep": {"x": [0.5]}}
+    assert Record.load(tmp_path, "mine").summary == {
+        "n": 3,
+        "median": None,
+        "means": [1.0, None],
+        "deep": {"x": [0.5]},
+    }
 
 
 def test_what_cannot_be_saved_is_refused_when_the_record_is_made() -> None:

@@ -28,7 +28,10 @@ def test_snapshots_are_evenly_spaced_and_end_at_the_last_step(steps: int, times:
 
 
 def kept(directory: Path) -> dict[str, dict[str, torch.Tensor]]:
-    return {path.name: Checkpoint.load(path).weights for path in sorted((directory / "checkpoint" / SNAPSHOTS).iterdir())}
+    return {
+        path.name: Checkpoint.load(path).weights
+        for path in sorted((directory / "checkpoint" / SNAPSHOTS).iterdir())
+    }
 
 
 def test_an_interrupted_training_keeps_the_same_snapshots(tmp_path: Path) -> None:
@@ -38,7 +41,9 @@ def test_an_interrupted_training_keeps_the_same_snapshots(tmp_path: Path) -> Non
     assert len(kept(tmp_path / "parts")) < 5
     train(tmp_path / "parts", **changes, resume=True)
     whole, parts = kept(tmp_path / "whole"), kept(tmp_path / "parts")
-    assert list(whole) == list(parts) == ["00000003", "00000005", "00000008", "00000010", "00000012"]
+    assert (
+        list(whole) == list(parts) == ["00000003", "00000005", "00000008", "00000010", "00000012"]
+    )
     for name, weights in whole.items():
         assert_same(weights, parts[name])
 
@@ -56,20 +61,32 @@ def test_the_last_snapshot_has_the_numbers_of_the_last_weights(trained: Run) -> 
     subject = subject_of(trained, quiet=True)
     last = list(subject.snapshots.values())[-1]()
     x, _ = subject.splits.test.batch(slice(20))
-    torch.testing.assert_close(last.classifier(x).class_log_prob, subject.classifier(x).class_log_prob)
+    torch.testing.assert_close(
+        last.classifier(x).class_log_prob, subject.classifier(x).class_log_prob
+    )
     bits = [line["bits_per_dim"] for line in record.summary["snapshots"]]
     assert bits[0] > bits[-1]  # it learns
     whole = replace(subject, snapshots={38: lambda: last})
-    made = snapshots(whole, trained.config.audit_settings("snapshots").model_copy(update={"test_images": 1000}))
-    of_run = audits.classification(subject.classifier, subject.splits.test, detector=subject.detector, noise_draws=1)
+    made = snapshots(
+        whole, trained.config.audit_settings("snapshots").model_copy(update={"test_images": 1000})
+    )
+    of_run = audits.classification(
+        subject.classifier, subject.splits.test, detector=subject.detector, noise_draws=1
+    )
     assert made.summary["n"] == 360
     assert made.summary["snapshots"][0]["accuracy"] == of_run.summary["accuracy"]
-    assert made.summary["snapshots"][0]["bits_per_dim"] == pytest.approx(of_run.summary["bits_per_dim"])
+    assert made.summary["snapshots"][0]["bits_per_dim"] == pytest.approx(
+        of_run.summary["bits_per_dim"]
+    )
 
 
 def test_a_run_without_snapshots_says_how_to_keep_them(tmp_path: Path) -> None:
-    run = experiments.train(load_preset("digits-base", [*TINY, "training.snapshots=0"]), tmp_path / "run", quiet=True)
-    with pytest.raises(CondgenError, match=r"run kept no snapshots; train it with training\.snapshots=8"):
+    run = experiments.train(
+        load_preset("digits-base", [*TINY, "training.snapshots=0"]), tmp_path / "run", quiet=True
+    )
+    with pytest.raises(
+        CondgenError, match=r"run kept no snapshots; train it with training\.snapshots=8"
+    ):
         experiments.audit(run, ["snapshots"], quiet=True)
     experiments.audit(run, ["classification"], quiet=True)
     assert "--only snapshots" not in write_report([run], tmp_path / "report").read_text()
@@ -85,11 +102,19 @@ def test_a_damaged_snapshot_is_named(copied: Run) -> None:
 def test_a_model_without_paths_is_shown_without_them(trained: Run, tmp_path: Path) -> None:
     record = trained.record("snapshots")
     for line in record.summary["snapshots"][:2]:
-        for key in ("middle_minus_ends", "middle_minus_ends_ci", "accepted_all_along", "accepted_all_along_ci"):
+        for key in (
+            "middle_minus_ends",
+            "middle_minus_ends_ci",
+            "accepted_all_along",
+            "accepted_all_along_ci",
+        ):
             line.pop(key, None)
         line["no_paths"] = "only 1 image"
     shutil.copytree(trained.path, tmp_path / "run")
     record.save(tmp_path / "run" / "records")
     (table,) = section_of("snapshots").tables([Run.open(tmp_path / "run")])
     assert table.rows[0][-1] == "–"
-    assert "too few snapshots" in write_report([Run.open(tmp_path / "run")], tmp_path / "report").read_text()
+    assert (
+        "too few snapshots"
+        in write_report([Run.open(tmp_path / "run")], tmp_path / "report").read_text()
+    )

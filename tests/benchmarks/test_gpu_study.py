@@ -28,7 +28,9 @@ def test_speed_is_set_beside_the_limit_of_the_device(trained: Run, tmp_path: Pat
 
 
 def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
-    done = CliRunner().invoke(gpu_study.main, [str(tmp_path), "--device", "cpu", "--out", str(tmp_path / "gpu.json")])
+    done = CliRunner().invoke(
+        gpu_study.main, [str(tmp_path), "--device", "cpu", "--out", str(tmp_path / "gpu.json")]
+    )
     assert done.exit_code == 1
     assert "has no run that was trained" in done.output
     assert not (tmp_path / "gpu.json").exists()

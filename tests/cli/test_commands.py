@@ -29,7 +29,9 @@ SETTINGS = [argument for setting in TINY for argument in ("--set", setting)]
 
 
 def condgen(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(
+        main, [str(argument) for argument in arguments], catch_exceptions=False
+    )
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -64,7 +66,21 @@ def test_train_audit_report_sample(tmp_path: Path) -> None:
     assert condgen("audit", run, "--threads", 1)[0] == 0
     assert condgen("report", run, "--out", out)[0] == 0
     assert condgen("sample", run, "--count", 3, "--out", tmp_path / "all.png")[0] == 0
-    assert condgen("sample", run, "--label", 7, "--count", 3, "--temperature", 0.7, "--out", tmp_path / "seven.png")[0] == 0
+    assert (
+        condgen(
+            "sample",
+            run,
+            "--label",
+            7,
+            "--count",
+            3,
+            "--temperature",
+            0.7,
+            "--out",
+            tmp_path / "seven.png",
+        )[0]
+        == 0
+    )
     page = (out / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")
     assert {path.suffix for path in (out / "figures").iterdir()} == {".svg", ".png"}
@@ -90,10 +106,25 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
         name: json.loads((trained.records / f"{name}.json").read_text())
         for name in ("classification", "membership", "interpolation")
     }
-    assert summaries["classification"].keys() >= {"accuracy", "accuracy_ci", "bits_per_dim", "n", "subspace_accuracy"}
+    assert summaries["classification"].keys() >= {
+        "accuracy",
+        "accuracy_ci",
+        "bits_per_dim",
+        "n",
+        "subspace_accuracy",
+    }
     assert summaries["membership"].keys() >= {"auroc", "bits_per_dim_right", "bits_per_dim_wrong"}
-    assert summaries["interpolation"].keys() >= {"alpha", "bits_per_dim", "accepted_all_along", "pairs"}
-    assert len(summaries["interpolation"]["bits_per_dim"]) == len(summaries["interpolation"]["alpha"]) == 5
+    assert summaries["interpolation"].keys() >= {
+        "alpha",
+        "bits_per_dim",
+        "accepted_all_along",
+        "pairs",
+    }
+    assert (
+        len(summaries["interpolation"]["bits_per_dim"])
+        == len(summaries["interpolation"]["alpha"])
+        == 5
+    )
 
 
 def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
@@ -111,19 +142,29 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
 def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     shutil.rmtree(copied.records)
     assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
-    assert {path.name.split(".")[0] for path in copied.records.iterdir() if path.name[0] != "."} == {"membership"}
+    assert {
+        path.name.split(".")[0] for path in copied.records.iterdir() if path.name[0] != "."
+    } == {"membership"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--set", "audit.pairs=9"), "audit.pairs is read by the audit interpolation alone"),
-        (("--set", "audit.interpolation.pairs=9"), "audit.interpolation.pairs is read by the audit interpolation alone"),
+        (
+            ("--set", "audit.interpolation.pairs=9"),
+            "audit.interpolation.pairs is read by the audit interpolation alone",
+        ),
         (("--budget", "smoke"), "audit.budget is read by the audit adversarial alone"),
-        (("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"), "it is now 'detector.threshold.quantile'"),
+        (
+            ("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"),
+            "it is now 'detector.threshold.quantile'",
+        ),
     ],
 )
-def test_settings_that_no_audit_reads_are_refused(arguments: tuple[str, ...], message: str, copied: Run) -> None:
+def test_settings_that_no_audit_reads_are_refused(
+    arguments: tuple[str, ...], message: str, copied: Run
+) -> None:
     assert message in refused("audit", str(copied.path), "--only", "classification", *arguments)
 
 
@@ -158,58 +199,128 @@ def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) ->
 
 
 @pytest.mark.parametrize(
-    "setting", ["model.family=cauchy", "model.label_smoothing=0.1", "model.memory=constant", "model.precision=bfloat16"]
+    "setting",
+    [
+        "model.family=cauchy",
+        "model.label_smoothing=0.1",
+        "model.memory=constant",
+        "model.precision=bfloat16",
+    ],
 )
 def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert condgen("train", "digits-split", *SETTINGS, "--set", setting, "--run", run, "--threads", 1)[0] == 0
+    assert (
+        condgen("train", "digits-split", *SETTINGS, "--set", setting, "--run", run, "--threads", 1)[
+            0
+        ]
+        == 0
+    )
     assert condgen("audit", run, "--only", "classification", "--threads", 1)[0] == 0
 
 
 def test_help_does_not_import_torch() -> None:
     code = "import sys; from condgen.cli import main; main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    )
 
 
 def test_the_module_runs_like_the_script() -> None:
-    done = subprocess.run([sys.executable, "-m", "condgen", "presets"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "condgen", "presets"], capture_output=True, text=True, check=True
+    )
     assert "digits-reweight" in done.stdout.split()
 
 
 BAD_CALLS = {
     "unknown preset": (("train", "digits-rewieght"), "did you mean 'digits-reweight'?"),
-    "unknown key": (("train", "digits-base", "--set", "training.learning_rat=1"), "did you mean 'training.learning_rate'?"),
+    "unknown key": (
+        ("train", "digits-base", "--set", "training.learning_rat=1"),
+        "did you mean 'training.learning_rate'?",
+    ),
     "unknown section": (("train", "digits-base", "--set", "optimizer.lr=1"), "is not known"),
-    "wrong type": (("train", "digits-base", "--set", "training.epochs=many"), "training.epochs = 'many' does not fit"),
-    "out of range": (("train", "digits-base", "--set", "training.learning_rate=-1"), "greater than 0"),
-    "not a number": (("train", "digits-base", "--set", "training.learning_rate=nan"), "training.learning_rate"),
-    "no equals sign": (("train", "digits-base", "--set", "training.epochs"), "not of the form section.key=value"),
+    "wrong type": (
+        ("train", "digits-base", "--set", "training.epochs=many"),
+        "training.epochs = 'many' does not fit",
+    ),
+    "out of range": (
+        ("train", "digits-base", "--set", "training.learning_rate=-1"),
+        "greater than 0",
+    ),
+    "not a number": (
+        ("train", "digits-base", "--set", "training.learning_rate=nan"),
+        "training.learning_rate",
+    ),
+    "no equals sign": (
+        ("train", "digits-base", "--set", "training.epochs"),
+        "not of the form section.key=value",
+    ),
     "too deep": (("train", "digits-base", "--set", "seed.of.all=1"), "seed"),
     "idle setting": (
         ("train", "digits-base", "--set", "objective.alpha=7"),
         "objectives reweight and split have it: set objective=reweight as well",
     ),
-    "idle scale": (("describe", "digits-base", "--set", "model.subspace_scale=9"), "it is now 'model.prior.scale'"),
+    "idle scale": (
+        ("describe", "digits-base", "--set", "model.subspace_scale=9"),
+        "it is now 'model.prior.scale'",
+    ),
     "idle quantile": (
-        ("describe", "digits-base", "--set", "detector.threshold=3.5", "--set", "detector.quantile=0.9"),
+        (
+            "describe",
+            "digits-base",
+            "--set",
+            "detector.threshold=3.5",
+            "--set",
+            "detector.quantile=0.9",
+        ),
         "it is now 'detector.threshold.quantile'",
     ),
     "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
-    "versions as a setting": (("train", "digits-base", "--set", "versions.torch=1"), "'versions' comes from what is installed"),
-    "beyond a setting": (("train", "digits-base", "--set", "model.width.most=3"), "model.width = {'most': 3} does not fit"),
-    "unknown data": (("train", "digits-base", "--set", "data.name=digit"), "did you mean 'digits'?"),
+    "versions as a setting": (
+        ("train", "digits-base", "--set", "versions.torch=1"),
+        "'versions' comes from what is installed",
+    ),
+    "beyond a setting": (
+        ("train", "digits-base", "--set", "model.width.most=3"),
+        "model.width = {'most': 3} does not fit",
+    ),
+    "unknown data": (
+        ("train", "digits-base", "--set", "data.name=digit"),
+        "did you mean 'digits'?",
+    ),
     "no such level": (("train", "digits-base", "--set", "model.levels=9"), "use 1 to 4 levels"),
-    "objective without subspace": (("train", "digits-base", "--set", "objective.name=split"), "set model.prior=split"),
-    "batch beyond the data": (("train", "digits-base", "--set", "training.batch_size=5000"), "fewer than one batch"),
+    "objective without subspace": (
+        ("train", "digits-base", "--set", "objective.name=split"),
+        "set model.prior=split",
+    ),
+    "batch beyond the data": (
+        ("train", "digits-base", "--set", "training.batch_size=5000"),
+        "fewer than one batch",
+    ),
     "no run": (("audit", "nowhere"), "nowhere is not a run directory: it does not exist"),
     "value of no kind": (
         ("train", "digits-base", "--set", "detector.threshold=abc"),
         "detector.threshold = 'abc'",
     ),
-    "truth for a number": (("train", "digits-base", "--set", "training.epochs=true"), "training.epochs = True does not fit"),
-    "size of embedded data": (("train", "digits-base", "--set", "data.size=32"), "digits has a size of its own"),
-    "no width": (("train", "digits-base", "--set", "model.width=0"), "model.width = 0 does not fit"),
-    "nearest level": (("train", "digits-base", "--set", "model.levels=0"), "the nearest that does is 1"),
+    "truth for a number": (
+        ("train", "digits-base", "--set", "training.epochs=true"),
+        "training.epochs = True does not fit",
+    ),
+    "size of embedded data": (
+        ("train", "digits-base", "--set", "data.size=32"),
+        "digits has a size of its own",
+    ),
+    "no width": (
+        ("train", "digits-base", "--set", "model.width=0"),
+        "model.width = 0 does not fit",
+    ),
+    "nearest level": (
+        ("train", "digits-base", "--set", "model.levels=0"),
+        "the nearest that does is 1",
+    ),
     "compiled on a CPU": (
         ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
         "training.compile needs --device cuda",
@@ -220,7 +331,9 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("name", BAD_CALLS)
-def test_bad_calls_end_in_one_line_and_leave_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_calls_end_in_one_line_and_leave_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     arguments, message = BAD_CALLS[name]
     assert message in refused(*arguments)
@@ -235,8 +348,12 @@ def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
     again = ("train", "digits-split", *SETTINGS, "--run", copied.path, "--resume")
     message = "started with another training (training.epochs was 2, now 1)"
     assert message in refused(*again, "--set", "training.epochs=1")
-    assert "training.batch_size was 64, now 32" in refused(*again, "--set", "training.batch_size=32")
-    assert "another data (data.name was 'digits', now 'bg-digits')" in refused(*again, "--set", "data.name=bg-digits")
+    assert "training.batch_size was 64, now 32" in refused(
+        *again, "--set", "training.batch_size=32"
+    )
+    assert "another data (data.name was 'digits', now 'bg-digits')" in refused(
+        *again, "--set", "data.name=bg-digits"
+    )
 
 
 def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) -> None:
@@ -249,20 +366,31 @@ def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "command", [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+    "command",
+    [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")],
+    ids=lambda words: words[0],
 )
-def test_other_images_under_the_same_name_are_noticed(command: tuple[str, ...], copied: Run, monkeypatch) -> None:
+def test_other_images_under_the_same_name_are_noticed(
+    command: tuple[str, ...], copied: Run, monkeypatch
+) -> None:
     digits = open_dataset("digits")
     other = {name: replace(part, pixel_levels=256) for name, part in digits.items()}
     monkeypatch.setattr(building, "open_dataset", lambda *_, **__: replace(digits, **other))
     message = refused(*command, copied.path)
-    assert "was trained on images of 1x8x8, 10 classes, 17 levels, but digits now has 1x8x8, 10 classes, 256 levels" in message
+    assert (
+        "was trained on images of 1x8x8, 10 classes, 17 levels, but digits now has 1x8x8, 10 classes, 256 levels"
+        in message
+    )
 
 
 @pytest.mark.parametrize(
-    "command", [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")], ids=lambda words: words[0]
+    "command",
+    [("audit",), ("train", "digits-split", *SETTINGS, "--resume", "--run")],
+    ids=lambda words: words[0],
 )
-def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, copied: Run, monkeypatch) -> None:
+def test_one_image_less_is_noticed_since_others_may_be_test_images_now(
+    command, copied: Run, monkeypatch
+) -> None:
     def shrunk(*_, **__):
         splits = open_dataset("digits")
         return replace(splits, train=splits.train.take(np.arange(1, len(splits.train))))
@@ -272,7 +400,9 @@ def test_one_image_less_is_noticed_since_others_may_be_test_images_now(command, 
     assert "was trained on other images than digits now has: those for train differ" in message
 
 
-def test_a_run_on_ones_own_folder_is_audited_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_ones_own_folder_is_audited_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_folder(tmp_path / "mine" / "scans", {"cat": 60, "dog": 60})
     monkeypatch.chdir(tmp_path / "mine")
     own = ("--set", "data.name=folder:scans", "--set", "model.levels=1")
@@ -285,7 +415,10 @@ def test_a_run_on_ones_own_folder_is_audited_from_anywhere(tmp_path: Path, monke
     assert condgen(*train, "--resume")[0] == 0
     Path("scans").rename("moved")
     audit = ("audit", tmp_path / "run", "--only", "classification", "--threads", 1)
-    assert "if it has moved, say where it is now, for a run in its config.toml at data.name" in refused(*audit)
+    assert (
+        "if it has moved, say where it is now, for a run in its config.toml at data.name"
+        in refused(*audit)
+    )
     page = tmp_path / "run" / "config.toml"
     edit(page, lambda text: text.replace("mine/scans", "mine/moved"))
     assert condgen(*audit)[0] == 0
@@ -300,13 +433,31 @@ def test_a_run_is_trained_by_one_process_at_a_time(copied: Run) -> None:
 
 def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> None:
     shutil.rmtree(copied.records)
-    status, out, error = condgen("audit", copied.path, "--set", "detector.threshold=-100", "--threads", 1)
+    status, out, error = condgen(
+        "audit", copied.path, "--set", "detector.threshold=-100", "--threads", 1
+    )
     assert status == 2
     assert "interpolation: only 0 of" in error
     assert "adversarial: of 30 test images" in error
-    assert {path.stem for path in copied.records.glob("*.json")} == {"classification", "membership", "samples"}
+    assert {path.stem for path in copied.records.glob("*.json")} == {
+        "classification",
+        "membership",
+        "samples",
+    }
     assert "accuracy" in out
-    assert condgen("audit", copied.path, "--set", "detector.threshold=1000", "--only", "interpolation", "--threads", 1)[0] == 0
+    assert (
+        condgen(
+            "audit",
+            copied.path,
+            "--set",
+            "detector.threshold=1000",
+            "--only",
+            "interpolation",
+            "--threads",
+            1,
+        )[0]
+        == 0
+    )
     assert copied.record("interpolation").summary["threshold"] == 1000
     assert "only detector and audit can" in refused("audit", copied.path, "--set", "model.width=16")
 
@@ -314,7 +465,10 @@ def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> N
 def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
     page = copied.path / "config.toml"
     edit(page, lambda text: text.replace("\nepochs = 2\n", "\nepochs = 150\n"))
-    assert "has 2 of 150 epochs so far" in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
+    assert (
+        "has 2 of 150 epochs so far"
+        in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
+    )
     assert condgen("report", copied.path, "--out", tmp_path / "report")[0] == 0
     assert "<td>2 of 150</td>" in (tmp_path / "report/index.html").read_text()
 
@@ -322,10 +476,20 @@ def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
 def test_figures_name_classes(copied: Run) -> None:
     page = copied.path / "config.toml"
     names = [r"a $5_$ bill", *"bcdefghij"]
-    edit(page, lambda text: re.sub(r"class_names = \[[^]]*\]", lambda _: f"class_names = {json.dumps(names)}", text))
+    edit(
+        page,
+        lambda text: re.sub(
+            r"class_names = \[[^]]*\]", lambda _: f"class_names = {json.dumps(names)}", text
+        ),
+    )
     run = Run.open(copied.path)
     assert [run.class_name(y) for y in range(3)] == names[:3]
-    drawn = [part.figure(run) for audit in run.audits_made() for part in section_of(audit).parts if part.figure]
+    drawn = [
+        part.figure(run)
+        for audit in run.audits_made()
+        for part in section_of(audit).parts
+        if part.figure
+    ]
     assert len(drawn) > 4
     for figure in drawn:
         figure.savefig(io.BytesIO())
@@ -342,7 +506,9 @@ def test_a_report_replaces_nothing_that_no_report_wrote(copied: Run, tmp_path: P
 def test_a_damaged_piece_of_an_attack_is_made_again(copied: Run) -> None:
     before = copied.record("adversarial").summary
     again = ("audit", copied.path, "--only", "adversarial", "--threads", 1)
-    assert condgen(*again)[0] == 0  # pieces of this process's code, which tests may have changed since the run was audited
+    assert (
+        condgen(*again)[0] == 0
+    )  # pieces of this process's code, which tests may have changed since the run was audited
     for piece in copied.records.glob("adversarial/*/*.npz"):
         piece.write_bytes(piece.read_bytes()[:300])
     status, _, error = condgen(*again)
@@ -355,7 +521,9 @@ def test_names_are_no_markup_and_no_mathematics(tmp_path: Path) -> None:
     for number, name in enumerate(("[b]", "$5_$", "c [unused]")):
         (tmp_path / "scans" / name).mkdir(parents=True)
         for image in range(20):
-            Image.new("L", (8, 8), 10 * number + image).save(tmp_path / "scans" / name / f"{image}.png")
+            Image.new("L", (8, 8), 10 * number + image).save(
+                tmp_path / "scans" / name / f"{image}.png"
+            )
     status, out, _ = condgen("show", f"folder:{tmp_path / 'scans'}", "--out", tmp_path / "grid.png")
     assert status == 0
     assert "$5_$, [b], c [unused]" in " ".join(out.split())
@@ -394,14 +562,19 @@ def refuse_all(run: Run) -> None:
     quantile, likelihood = "[detector.threshold]\nquantile = 1.0\n", 'name = "likelihood"'
     edit(
         run.path / "config.toml",
-        lambda text: text.replace(quantile, "").replace(likelihood, f"{likelihood}\nthreshold = -100.0"),
+        lambda text: text.replace(quantile, "").replace(
+            likelihood, f"{likelihood}\nthreshold = -100.0"
+        ),
     )
 
 
 DAMAGE = {
     "truncated checkpoint": (damage_checkpoint, "sha256 differs"),
     "another architecture": (change_architecture, "another architecture"),
-    "altered configuration": (alter_config, "config.toml was altered (sha256 differs); restore it, or remove its first line"),
+    "altered configuration": (
+        alter_config,
+        "config.toml was altered (sha256 differs); restore it, or remove its first line",
+    ),
     "not a run": (empty_directory, "it has no config.toml"),
     "broken configuration": (break_config, "not valid TOML"),
     "a detector that accepts nothing": (refuse_all, "interpolation needs two classes"),
@@ -417,12 +590,16 @@ def test_a_damaged_run_is_refused(name: str, copied: Run) -> None:
     assert line.count("is damaged") <= 1
 
 
-def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(copied: Run, tmp_path: Path) -> None:
+def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(
+    copied: Run, tmp_path: Path
+) -> None:
     for text in ("{", "[]"):
         (copied.records / "membership.json").write_text(text)
         assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
     shutil.rmtree(copied.records)
-    assert "has no record; run `condgen audit" in refused("report", copied.path, "--out", tmp_path / "report")
+    assert "has no record; run `condgen audit" in refused(
+        "report", copied.path, "--out", tmp_path / "report"
+    )
     assert not (tmp_path / "report").exists()
 
 
@@ -431,22 +608,37 @@ def test_a_folder_is_never_replaced_by_a_picture(copied: Run, tmp_path: Path) ->
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
     assert "a folder of that name is in the way" in refused("show", "digits", "--out", precious)
-    assert "a folder of that name is in the way" in refused("sample", copied.path, "--out", precious)
+    assert "a folder of that name is in the way" in refused(
+        "sample", copied.path, "--out", precious
+    )
     assert condgen("report", copied.path, "--out", precious)[0] == 0
     assert (precious / "thesis.txt").read_text() == "years"
-    assert condgen("report", copied.path, "--out", precious)[0] == 0  # a report replaces its own files
-    assert sorted(path.name for path in precious.iterdir()) == ["figures", "index.html", "tables", "thesis.txt"]
+    assert (
+        condgen("report", copied.path, "--out", precious)[0] == 0
+    )  # a report replaces its own files
+    assert sorted(path.name for path in precious.iterdir()) == [
+        "figures",
+        "index.html",
+        "tables",
+        "thesis.txt",
+    ]
 
 
 def test_unwritable_output_is_refused(copied: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in refused("report", copied.path, "--out", tmp_path / "file" / "report")
+    assert "cannot be written" in refused(
+        "report", copied.path, "--out", tmp_path / "file" / "report"
+    )
     assert "cannot be written" in refused("show", "digits", "--out", tmp_path / "file" / "x.png")
-    assert "cannot be written" in refused("train", "digits-base", "--run", tmp_path / "file" / "run")
+    assert "cannot be written" in refused(
+        "train", "digits-base", "--run", tmp_path / "file" / "run"
+    )
 
 
 def test_a_label_that_is_no_class_is_refused(copied: Run, tmp_path: Path) -> None:
-    assert "give 0 to 9" in refused("sample", copied.path, "--label", 10, "--out", tmp_path / "x.png")
+    assert "give 0 to 9" in refused(
+        "sample", copied.path, "--label", 10, "--out", tmp_path / "x.png"
+    )
 
 
 def test_a_mistyped_command_is_met_with_the_nearest() -> None:
@@ -460,12 +652,16 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         condgen("--debug", "train", "nothing", "--run", tmp_path)
 
 
-def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: Run, tmp_path: Path, monkeypatch) -> None:
+def test_a_record_of_another_version_and_too_large_a_model_are_one_line(
+    copied: Run, tmp_path: Path, monkeypatch
+) -> None:
     (copied.records / "interpolation.json").write_text("{}")
     assert "audit the run again" in refused("report", copied.path, "--out", tmp_path / "report")
 
     def starve(*_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes.")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 17179869184 bytes."
+        )
 
     monkeypatch.setattr("condgen.experiments.building.build_classifier", starve)
     assert "not enough memory" in refused("train", "digits-base", "--run", tmp_path / "large")
@@ -473,19 +669,42 @@ def test_a_record_of_another_version_and_too_large_a_model_are_one_line(copied: 
 
 
 def test_a_run_whose_rate_depends_on_its_length_is_not_made_longer(tmp_path: Path) -> None:
-    start = ("train", "digits-base", *SETTINGS, "--set", "training.decay=linear", "--run", tmp_path / "run", "--threads", 1)
+    start = (
+        "train",
+        "digits-base",
+        *SETTINGS,
+        "--set",
+        "training.decay=linear",
+        "--run",
+        tmp_path / "run",
+        "--threads",
+        1,
+    )
     assert condgen(*start)[0] == 0
-    assert "training.epochs was 2, now 3" in refused(*start, "--set", "training.epochs=3", "--resume")
+    assert "training.epochs was 2, now 3" in refused(
+        *start, "--set", "training.epochs=3", "--resume"
+    )
 
 
 def test_what_is_no_run_among_several_is_left_out_with_a_note(copied: Run, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("notes")
     (tmp_path / "empty").mkdir()
-    status, _, error = condgen("report", copied.path, tmp_path / "README.md", tmp_path / "empty", "--out", tmp_path / "report")
+    status, _, error = condgen(
+        "report",
+        copied.path,
+        tmp_path / "README.md",
+        tmp_path / "empty",
+        "--out",
+        tmp_path / "report",
+    )
     assert status == 0
     assert error.count("is not a run directory; left out") == 2
-    assert "does not exist" in refused("report", copied.path, tmp_path / "mistyped", "--out", tmp_path / "report")
-    assert "is not a run directory" in refused("report", tmp_path / "README.md", "--out", tmp_path / "report")
+    assert "does not exist" in refused(
+        "report", copied.path, tmp_path / "mistyped", "--out", tmp_path / "report"
+    )
+    assert "is not a run directory" in refused(
+        "report", tmp_path / "README.md", "--out", tmp_path / "report"
+    )
 
 
 def test_pictures_that_cannot_be_saved_are_refused_before_the_work(
@@ -497,16 +716,24 @@ def test_pictures_that_cannot_be_saved_are_refused_before_the_work(
     monkeypatch.setattr("condgen.experiments.sample", worked)
     monkeypatch.setattr("condgen.data.catalogue.open_dataset", worked)
     (tmp_path / "file").write_text("")
-    for out, message in (("x.jpg", "would be a PNG file"), ("file/x.png", "cannot be written"), (".", "a folder of that name")):
+    for out, message in (
+        ("x.jpg", "would be a PNG file"),
+        ("file/x.png", "cannot be written"),
+        (".", "a folder of that name"),
+    ):
         assert message in refused("sample", copied.path, "--out", tmp_path / out)
         assert message in refused("show", "digits", "--out", tmp_path / out)
 
 
 def test_an_audit_that_another_process_makes_is_not_begun(copied: Run) -> None:
     command = [sys.executable, "-c", HOLD, str(copied.records)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout.readline() == "held\n"
-        assert "is being made by another process" in refused("audit", copied.path, "--only", "membership", "--threads", 1)
+        assert "is being made by another process" in refused(
+            "audit", copied.path, "--only", "membership", "--threads", 1
+        )
         other.communicate("")
     assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
 

@@ -18,11 +18,18 @@ def test_json_holds_every_number_and_seven_conditions() -> None:
     values = json.loads(text)
     assert status == 0
     assert values["dimension"] == values["smallest_dimension"] == 35
-    assert math.exp(values["log_lambda_1_range"][0]) < values["lambda_1"] < math.exp(values["log_lambda_1_range"][1])
+    assert (
+        math.exp(values["log_lambda_1_range"][0])
+        < values["lambda_1"]
+        < math.exp(values["log_lambda_1_range"][1])
+    )
     assert values["lambda_2"] == pytest.approx(values["lambda_1"] / 99)
     assert [line["number"] for line in values["conditions"]] == [1, 2, 3, 4, 5, 6, 7]
     assert [line["holds"] for line in values["conditions"]] == [True] * 6 + [False]
-    assert all({"words", "unit", "value", "relation", "bound", "note"} <= line.keys() for line in values["conditions"])
+    assert all(
+        {"words", "unit", "value", "relation", "bound", "note"} <= line.keys()
+        for line in values["conditions"]
+    )
 
 
 def test_the_table_says_what_holds() -> None:
@@ -40,22 +47,32 @@ def test_samples_stand_beside_the_closed_forms() -> None:
     _, text, _ = condgen(*ASKED, "--samples", 2000, "--seed", 1, "--json")
     lines = json.loads(text)["monte_carlo"]
     assert len(lines) == 10
-    assert all(line["interval"] is None or line["interval"][0] <= line["estimate"] <= line["interval"][1] for line in lines)
+    assert all(
+        line["interval"] is None or line["interval"][0] <= line["estimate"] <= line["interval"][1]
+        for line in lines
+    )
 
 
 def test_figures_are_written(tmp_path: Path) -> None:
     assert condgen(*ASKED, "--figures", tmp_path / "figures")[0] == 0
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{name}.{kind}" for name in ("figure-2", "radial-picture", "growth") for kind in ("png", "svg")}
+    assert names == {
+        f"{name}.{kind}"
+        for name in ("figure-2", "radial-picture", "growth")
+        for kind in ("png", "svg")
+    }
     assert min(image_size(tmp_path / "figures" / "figure-2.png")) > 800
 
 
 def test_numbers_do_not_wait_for_torch() -> None:
     arguments = [str(part) for part in ASKED]
-    code = (
-        f"import sys; from condgen.cli import main; main({arguments}, standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = f"import sys; from condgen.cli import main; main({arguments}, standalone_mode=False); sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
     )
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 BAD_CALLS = {
@@ -70,11 +87,18 @@ BAD_CALLS = {
 @pytest.mark.parametrize("name", BAD_CALLS)
 def test_bad_values_end_in_one_line(name: str) -> None:
     (epsilon, delta, radius, *more), message = BAD_CALLS[name]
-    assert message in refused("theory", "--epsilon", epsilon, "--delta", delta, "--radius", radius, *more)
+    assert message in refused(
+        "theory", "--epsilon", epsilon, "--delta", delta, "--radius", radius, *more
+    )
 
 
 def test_attacks_are_reported() -> None:
     _, text, _ = condgen(*ASKED, "--attacks", 3, "--json")
     lines = json.loads(text)["attacks"]
-    assert [line["attack"] for line in lines] == ["the construction", "CarliniWagner", "HopSkipJump", "Boundary"]
+    assert [line["attack"] for line in lines] == [
+        "the construction",
+        "CarliniWagner",
+        "HopSkipJump",
+        "Boundary",
+    ]
     assert all(0 <= line["share"] <= 1 for line in lines)

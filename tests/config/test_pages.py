@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from condgen.config import Config, Quantile, load_config, load_preset, preset_names, replaced, subject_config
+from condgen.config import (
+    Config,
+    Quantile,
+    load_config,
+    load_preset,
+    preset_names,
+    replaced,
+    subject_config,
+)
 from condgen.errors import ConfigError
 from condgen.registry import AUDITS
 
@@ -71,7 +79,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("override", "said"), BAD.items(), ids=BAD)
-def test_what_does_not_fit_is_one_sentence_with_the_setting_as_it_is_written(override: str, said: str) -> None:
+def test_what_does_not_fit_is_one_sentence_with_the_setting_as_it_is_written(
+    override: str, said: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
         load_preset("digits-base", [override])
     assert said in str(refused.value)
@@ -81,19 +91,31 @@ def test_what_does_not_fit_is_one_sentence_with_the_setting_as_it_is_written(ove
 
 
 def test_another_name_empties_the_section_and_the_same_name_keeps_it() -> None:
-    assert load_preset("digits-split", ["objective=likelihood"]).objective.model_dump() == {"name": "likelihood"}
+    assert load_preset("digits-split", ["objective=likelihood"]).objective.model_dump() == {
+        "name": "likelihood"
+    }
     assert load_preset("digits-split", ["objective=split"]).objective.alpha == 0.3
     assert load_preset("digits-split", ["objective.alpha=0.7"]).objective.alpha == 0.7
-    assert load_preset("digits-split", ["model.prior=class-mixture"]).model.prior.name == "class-mixture"
+    assert (
+        load_preset("digits-split", ["model.prior=class-mixture"]).model.prior.name
+        == "class-mixture"
+    )
     assert load_preset("digits-split", ["data.name=bg-digits"]).data.crop_padding == 1
     assert load_preset("bg-digits-reweight").data.crop_padding == 1
-    order = ["model.prior.scale=0.2", "model.prior=split"]  # the choice counts first, wherever it stands
+    order = [
+        "model.prior.scale=0.2",
+        "model.prior=split",
+    ]  # the choice counts first, wherever it stands
     assert load_preset("digits-base", order).model.prior.scale == 0.2
 
 
 def test_a_decay_of_another_shape_replaces_the_table() -> None:
-    assert load_preset("digits-base", ["training.decay=linear"]).training.decay.model_dump() == {"name": "linear"}
-    assert load_preset("digits-base", ["training.decay.factor=0.5"]).training.decay.every_epochs == 28
+    assert load_preset("digits-base", ["training.decay=linear"]).training.decay.model_dump() == {
+        "name": "linear"
+    }
+    assert (
+        load_preset("digits-base", ["training.decay.factor=0.5"]).training.decay.every_epochs == 28
+    )
     with pytest.raises(ConfigError, match=r"'training\.decay\.factor' is not known"):
         load_preset("digits-base", ["training.decay=linear", "training.decay.factor=0.5"])
 
@@ -102,7 +124,11 @@ def test_a_page_that_extends_one_of_another_family_replaces_its_table(tmp_path: 
     page = tmp_path / "mine.toml"
     page.write_text('extends = "digits-base"\n[model]\nname = "tests.toy:Toy"\nscale = 0.5\n')
     config = load_preset(page)
-    assert config.model.model_dump() == {"name": "tests.toy:Toy", "class_prior": "uniform", "scale": 0.5}
+    assert config.model.model_dump() == {
+        "name": "tests.toy:Toy",
+        "class_prior": "uniform",
+        "scale": 0.5,
+    }
     assert config.training.epochs == load_preset("digits-base").training.epochs
     assert config.preset == "mine"
 
@@ -153,7 +179,9 @@ def test_a_key_that_two_audits_have_is_refused() -> None:
     assert interpolation
     AUDITS.register("second")(Audit("second", InterpolationSettings, lambda *_: None))
     try:
-        with pytest.raises(ConfigError, match=r"write audit\.interpolation\.pairs or audit\.second\.pairs"):
+        with pytest.raises(
+            ConfigError, match=r"write audit\.interpolation\.pairs or audit\.second\.pairs"
+        ):
             load_preset("digits-base", ["audit.pairs=7"])
     finally:
         del AUDITS._members["second"]
@@ -161,14 +189,20 @@ def test_a_key_that_two_audits_have_is_refused() -> None:
 
 def test_only_some_sections_of_a_run_can_be_replaced() -> None:
     config = load_preset("digits-base")
-    assert replaced(config, ["detector=typicality"], ("detector", "audit")).detector.name == "typicality"
+    assert (
+        replaced(config, ["detector=typicality"], ("detector", "audit")).detector.name
+        == "typicality"
+    )
     with pytest.raises(ConfigError, match="only detector and audit can"):
         replaced(config, ["model.blocks=2"], ("detector", "audit"))
 
 
 def test_a_subject_has_neither_objective_nor_training() -> None:
     page = {"data": {"name": "digits"}, "model": {"name": "tests.toy:fitted"}}
-    assert set(subject_config(page).model_dump()) == set(Config.model_fields) - {"objective", "training"}
+    assert set(subject_config(page).model_dump()) == set(Config.model_fields) - {
+        "objective",
+        "training",
+    }
     with pytest.raises(ConfigError, match="'training' is not known"):
         subject_config(page, ["training.epochs=3"])
 

@@ -39,7 +39,9 @@ def parquet_bytes(
     )
     if metadata:
         features = {image: {"_type": "Image"}, label: {"_type": "ClassLabel", "names": list(names)}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        table = table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
@@ -48,12 +50,18 @@ def parquet_bytes(
 def small_hub_set(number: int = 40, **settings: object) -> dict[str, bytes]:
     labels = [i % 2 for i in range(number)]
     return {
-        "data/train-00000-of-00001.parquet": parquet_bytes([encoded(p) for p in pictures(number)], labels, **settings),
-        "data/test-00000-of-00001.parquet": parquet_bytes([encoded(p) for p in pictures(10, seed=1)], labels[:10], **settings),
+        "data/train-00000-of-00001.parquet": parquet_bytes(
+            [encoded(p) for p in pictures(number)], labels, **settings
+        ),
+        "data/test-00000-of-00001.parquet": parquet_bytes(
+            [encoded(p) for p in pictures(10, seed=1)], labels[:10], **settings
+        ),
     }
 
 
-def write_folder(root: Path, counts: dict[str, int], shape: tuple[int, ...] = (6, 6), format: str = "PNG") -> Path:
+def write_folder(
+    root: Path, counts: dict[str, int], shape: tuple[int, ...] = (6, 6), format: str = "PNG"
+) -> Path:
     for seed, (name, number) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for i, pixels in enumerate(pictures(number, shape, seed)):

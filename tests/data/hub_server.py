@@ -68,11 +68,17 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 }
                 for file, content in hub.repositories[name].items()
             ]
-            return self.send(200, json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode())
+            return self.send(
+                200, json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode()
+            )
 
         def file(self, content: bytes, path: str, body: bool) -> None:
             digest = hashlib.sha256(content).hexdigest()
-            headers = {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(content))}
+            headers = {
+                "ETag": f'"{digest}"',
+                "X-Repo-Commit": COMMIT,
+                "X-Linked-Size": str(len(content)),
+            }
             wanted = self.headers.get("Range")
             start = int(wanted.split("=")[1].split("-")[0]) if wanted else 0
             if wanted and body:

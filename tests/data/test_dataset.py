@@ -23,16 +23,44 @@ BAD = {
         r"shape \(4, 2, 2\), expected \(N, C, H, W\); images\[:, None\] gives them a channel",
     ),
     "no images": ((IMAGES[0, 0], [0, 1]), {}, r"shape \(2, 2\), expected \(N, C, H, W\)\."),
-    "no pixels": ((IMAGES[:, :, :0], [0, 1, 0, 1]), {}, r"images of shape \(1, 0, 2\) have no pixels"),
-    "far label": ((IMAGES, [0, 5000, 0, 1]), {}, "label 5000 without class names; number the classes from 0 on"),
+    "no pixels": (
+        (IMAGES[:, :, :0], [0, 1, 0, 1]),
+        {},
+        r"images of shape \(1, 0, 2\) have no pixels",
+    ),
+    "far label": (
+        (IMAGES, [0, 5000, 0, 1]),
+        {},
+        "label 5000 without class names; number the classes from 0 on",
+    ),
     "too few labels": ((IMAGES, [0, 1]), {}, "4 images but labels of shape"),
     "float labels": ((IMAGES, [0.0, 1.0, 0.0, 1.0]), {}, "labels are float64"),
     "negative label": ((IMAGES, [0, -1, 0, 1]), {}, "labels run from -1"),
-    "label without class": ((IMAGES, [0, 1, 2, 1]), {"class_names": ("a", "b")}, "there are 2 classes"),
-    "beyond the levels": ((IMAGES + 17, [0, 1, 0, 1]), {"pixel_levels": 17}, "below pixel_levels = 17"),
-    "no names": ((IMAGES, [0, 1, 0, 1]), {"class_names": "ab"}, "class_names is 'ab', expected one name for each class"),
-    "numbers for names": ((IMAGES, [0, 1, 0, 1]), {"class_names": (0, 1)}, "class name 0 is no text"),
-    "one name twice": ((IMAGES, [0, 1, 0, 1]), {"class_names": ("a", "a")}, "two classes have the name 'a'"),
+    "label without class": (
+        (IMAGES, [0, 1, 2, 1]),
+        {"class_names": ("a", "b")},
+        "there are 2 classes",
+    ),
+    "beyond the levels": (
+        (IMAGES + 17, [0, 1, 0, 1]),
+        {"pixel_levels": 17},
+        "below pixel_levels = 17",
+    ),
+    "no names": (
+        (IMAGES, [0, 1, 0, 1]),
+        {"class_names": "ab"},
+        "class_names is 'ab', expected one name for each class",
+    ),
+    "numbers for names": (
+        (IMAGES, [0, 1, 0, 1]),
+        {"class_names": (0, 1)},
+        "class name 0 is no text",
+    ),
+    "one name twice": (
+        (IMAGES, [0, 1, 0, 1]),
+        {"class_names": ("a", "a")},
+        "two classes have the name 'a'",
+    ),
     "ragged images": (([[0], [0, 1]], [0, 1]), {}, "images are no array"),
     "no labels": ((IMAGES, None), {}, "labels are object"),
     "half levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 2.5}, "expected 2 to 256"),
@@ -70,7 +98,9 @@ def test_embedded_data_is_split_by_class_without_overlap(name: str, times: int) 
 def test_background_patches_are_cut_apart_and_drawn_once() -> None:
     plain, composed = open_dataset("digits"), open_dataset("bg-digits")
     patches = {patch.tobytes() for patch in background_patches()}
-    assert len(patches) == len(background_patches()) >= sum(len(part) for _, part in composed.items())
+    assert (
+        len(patches) == len(background_patches()) >= sum(len(part) for _, part in composed.items())
+    )
     for (_, foreground), (_, part) in zip(plain.items(), composed.items(), strict=True):
         times = len(part) // len(foreground)
         digit = np.tile(foreground.images, (times, 1, 1, 1))
@@ -107,7 +137,9 @@ def test_crops_are_shifts_of_the_edge_padded_image_and_differ_between_images() -
     crops = Augmentation(crop_padding=2)(x, torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x[:1], (2, 2, 2, 2), mode="replicate")[0]
     windows = [padded[:, i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
-    found = {next(k for k, window in enumerate(windows) if torch.equal(window, crop)) for crop in crops}
+    found = {
+        next(k for k, window in enumerate(windows) if torch.equal(window, crop)) for crop in crops
+    }
     assert len(found) > 15
 
 
@@ -132,8 +164,13 @@ def test_labels_of_any_integer_type_are_taken(kind: type) -> None:
 
 
 def test_parts_that_number_their_classes_differently_are_no_splits() -> None:
-    first, other = (ImageDataset(IMAGES, [0, 1, 0, 1], names) for names in (("cat", "dog"), ("dog", "cat")))
-    with pytest.raises(DataError, match="class 0 is 'cat' in train and 'dog' in test; number the classes of all parts alike"):
+    first, other = (
+        ImageDataset(IMAGES, [0, 1, 0, 1], names) for names in (("cat", "dog"), ("dog", "cat"))
+    )
+    with pytest.raises(
+        DataError,
+        match="class 0 is 'cat' in train and 'dog' in test; number the classes of all parts alike",
+    ):
         Splits(first, first, other, "", "")
     fewer = ImageDataset(IMAGES, [0, 0, 0, 0])
     Splits(ImageDataset(IMAGES, [0, 1, 0, 2]), fewer, fewer, "", "")  # classes without names
@@ -147,7 +184,16 @@ def test_parts_of_other_levels_are_no_splits() -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [{"name": None}, {"name": 3}, {"seed": -1}, {"seed": 0.5}, {"seed": None}, {"size": 0}, {"size": "8"}, {"data_dir": 3}],
+    [
+        {"name": None},
+        {"name": 3},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"seed": None},
+        {"size": 0},
+        {"size": "8"},
+        {"data_dir": 3},
+    ],
     ids=str,
 )
 def test_a_request_of_the_wrong_type_is_one_sentence(request_: dict[str, object]) -> None:
@@ -156,12 +202,20 @@ def test_a_request_of_the_wrong_type_is_one_sentence(request_: dict[str, object]
 
 
 @pytest.mark.parametrize(
-    ("largest", "stated", "levels"), [(1, None, 2), (16, None, 17), (1, 256, 256), (200, None, 256), (0, None, 256)]
+    ("largest", "stated", "levels"),
+    [(1, None, 2), (16, None, 17), (1, 256, 256), (200, None, 256), (0, None, 256)],
 )
-def test_arrays_have_the_levels_that_they_use_or_say(tmp_path: Path, largest: int, stated: int | None, levels: int) -> None:
+def test_arrays_have_the_levels_that_they_use_or_say(
+    tmp_path: Path, largest: int, stated: int | None, levels: int
+) -> None:
     images = np.random.default_rng(0).integers(0, largest + 1, (60, 4, 4), dtype=np.uint8)
     images[0] = largest
-    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(60) % 2, **({"pixel_levels": stated} if stated else {}))
+    np.savez(
+        tmp_path / "a.npz",
+        images=images,
+        labels=np.arange(60) % 2,
+        **({"pixel_levels": stated} if stated else {}),
+    )
     splits = open_dataset(f"npz:{tmp_path}/a.npz")
     assert {part.pixel_levels for _, part in splits.items()} == {levels}
     assert any(f"taken for {levels} levels" in note for note in splits.notes) == (levels < 256)
@@ -171,5 +225,7 @@ def test_arrays_have_the_levels_that_they_use_or_say(tmp_path: Path, largest: in
 def test_levels_that_cannot_be_are_refused(tmp_path: Path, stated: object) -> None:
     images = np.full((60, 4, 4), 16, np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(60) % 2, pixel_levels=stated)
-    with pytest.raises(DataError, match="expected a whole number above the largest value 16, up to 256"):
+    with pytest.raises(
+        DataError, match="expected a whole number above the largest value 16, up to 256"
+    ):
         open_dataset(f"npz:{tmp_path}/a.npz")

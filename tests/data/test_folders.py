@@ -25,7 +25,13 @@ def counts(splits: Splits) -> list[list[int]]:
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("training", "testing"), ("Train", "Eval"), ("train", "evaluation"), ("train2", "test_images"), ("TRAINING", "Test")],
+    [
+        ("training", "testing"),
+        ("Train", "Eval"),
+        ("train", "evaluation"),
+        ("train2", "test_images"),
+        ("TRAINING", "Test"),
+    ],
 )
 def test_folders_for_parts_under_their_usual_names(tmp_path: Path, train: str, test: str) -> None:
     for part in (train, test):
@@ -44,7 +50,8 @@ def test_parts_under_unknown_names_are_refused(tmp_path: Path) -> None:
     for part in ("learn", "holdout"):
         write_folder(tmp_path / part, {"cat": 5, "dog": 5})
     with pytest.raises(
-        DataError, match=r"holdout, learn holds the folders cat, dog.*name the parts train, validation and test"
+        DataError,
+        match=r"holdout, learn holds the folders cat, dog.*name the parts train, validation and test",
     ):
         open_dataset(f"folder:{tmp_path}")
 
@@ -53,7 +60,8 @@ def test_parts_inside_classes_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "cat", {"train": 5, "test": 5})
     write_folder(tmp_path / "dog", {"train": 5, "test": 5, "more": 1})
     with pytest.raises(
-        DataError, match=r"cat holds parts .* inside a class; put the classes inside the parts, such as train/cat"
+        DataError,
+        match=r"cat holds parts .* inside a class; put the classes inside the parts, such as train/cat",
     ):
         open_dataset(f"folder:{tmp_path}")
 
@@ -67,7 +75,9 @@ def test_folders_inside_a_class_are_read(tmp_path: Path) -> None:
 def test_two_folders_for_one_part_are_refused(tmp_path: Path) -> None:
     for part in ("train", "val", "valid"):
         write_folder(tmp_path / part, {"cat": 5, "dog": 5})
-    with pytest.raises(DataError, match="two folders for the part 'validation': val and valid; merge"):
+    with pytest.raises(
+        DataError, match="two folders for the part 'validation': val and valid; merge"
+    ):
         open_dataset(f"folder:{tmp_path}")
 
 
@@ -75,7 +85,10 @@ def test_two_folders_for_one_part_are_refused(tmp_path: Path) -> None:
 def test_one_part_beside_folders_with_images_is_refused(tmp_path: Path, alone: str) -> None:
     write_folder(tmp_path / alone, {"steam": 5, "diesel": 5})
     write_folder(tmp_path, {"plane": 5})
-    with pytest.raises(DataError, match=rf"named as parts \({alone}\) and beside them folders with images \(plane\)"):
+    with pytest.raises(
+        DataError,
+        match=rf"named as parts \({alone}\) and beside them folders with images \(plane\)",
+    ):
         open_dataset(f"folder:{tmp_path}")
 
 
@@ -83,7 +96,9 @@ def test_a_part_with_images_beside_its_classes_is_refused(tmp_path: Path) -> Non
     for part in ("train", "test"):
         write_folder(tmp_path / part, {"cat": 5, "dog": 5})
     (tmp_path / "train" / "stray.png").write_bytes(encoded(pictures(1)[0]))
-    with pytest.raises(DataError, match=r"train has images beside its folders \(cat, dog\): if it is a part, move"):
+    with pytest.raises(
+        DataError, match=r"train has images beside its folders \(cat, dog\): if it is a part, move"
+    ):
         open_dataset(f"folder:{tmp_path}")
 
 
@@ -109,7 +124,10 @@ def test_other_suffixes_are_read_or_counted(tmp_path: Path) -> None:
     (tmp_path / "beside.png").write_bytes(encoded(pictures(1)[0]))
     splits = open_dataset(f"folder:{tmp_path}")
     assert sum(map(sum, counts(splits))) == 130
-    assert "train: files were left out: 60 .gif, 2 .txt, 1 image files beside the class folders" in splits.notes
+    assert (
+        "train: files were left out: 60 .gif, 2 .txt, 1 image files beside the class folders"
+        in splits.notes
+    )
 
 
 def test_linked_folders_are_read_and_loops_end(tmp_path: Path) -> None:
@@ -137,7 +155,9 @@ def test_a_pipe_for_a_file_is_refused(tmp_path: Path, kind: str) -> None:
         open_dataset(f"{kind}:{tmp_path / 'pipe'}")
 
 
-def test_a_file_too_large_for_an_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_too_large_for_an_image_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_folder(tmp_path, {"a": 10, "b": 10})
     monkeypatch.setattr(reading, "MOST_FILE_BYTES", 1000)
     with (tmp_path / "a" / "004.png").open("ab") as file:
@@ -146,7 +166,9 @@ def test_a_file_too_large_for_an_image_is_named(tmp_path: Path, monkeypatch: pyt
         open_dataset(f"folder:{tmp_path}")
 
 
-def test_files_are_read_a_bounded_number_of_bytes_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_a_bounded_number_of_bytes_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading, "BYTES_AT_ONCE", 2500)
     path = tmp_path / "a"
     path.write_bytes(bytes(1000))
@@ -191,7 +213,12 @@ def test_grey_images_stored_in_color_are_noted(tmp_path: Path) -> None:
         for i, pixels in enumerate(pictures(20, seed=ord(name))):
             (tmp_path / name / f"{i}.png").write_bytes(encoded(np.repeat(pixels[..., None], 3, -1)))
     notes = open_dataset(f"folder:{tmp_path}").notes
-    assert any(note.startswith("40 train images have three equal channels, each of which counts in bits/dim") for note in notes)
+    assert any(
+        note.startswith(
+            "40 train images have three equal channels, each of which counts in bits/dim"
+        )
+        for note in notes
+    )
 
 
 def test_duplicates_between_parts_are_noted(tmp_path: Path) -> None:
@@ -209,7 +236,10 @@ def test_duplicates_between_parts_are_noted(tmp_path: Path) -> None:
 def test_what_was_resized_is_noted(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 20})
     write_folder(tmp_path, {"b": 10}, (4, 4))
-    assert "20 train images were resized and cropped to 4x4" in open_dataset(f"folder:{tmp_path}", size=4).notes
+    assert (
+        "20 train images were resized and cropped to 4x4"
+        in open_dataset(f"folder:{tmp_path}", size=4).notes
+    )
 
 
 def test_images_of_few_values_are_noted(tmp_path: Path) -> None:
@@ -222,7 +252,9 @@ def test_images_of_few_values_are_noted(tmp_path: Path) -> None:
     assert "train images have 2 of 256 values" in notes
 
 
-@pytest.mark.parametrize("name", ["folder:~nosuchuser/x", "npz:~nosuchuser/x", "parquet:~nosuchuser", "folder:a\0b"])
+@pytest.mark.parametrize(
+    "name", ["folder:~nosuchuser/x", "npz:~nosuchuser/x", "parquet:~nosuchuser", "folder:a\0b"]
+)
 def test_a_path_that_is_none_is_one_sentence(name: str) -> None:
     with pytest.raises(DataError, match="is not a path"):
         open_dataset(name)
@@ -247,4 +279,9 @@ def test_file_names_need_not_be_utf_8_but_class_names_do(tmp_path: Path) -> None
 
 
 def test_names_with_markup_are_read(tmp_path: Path) -> None:
-    assert open_dataset(f"folder:{write_folder(tmp_path / '[' / 'y]$', {'a': 10, 'b': 10})}").train.num_classes == 2
+    assert (
+        open_dataset(
+            f"folder:{write_folder(tmp_path / '[' / 'y]$', {'a': 10, 'b': 10})}"
+        ).train.num_classes
+        == 2
+    )

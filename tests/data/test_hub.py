@@ -40,7 +40,9 @@ def test_a_set_comes_down_once_and_is_found_again_offline(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_the_named_sets_come_from_their_repositories(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_named_sets_come_from_their_repositories(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}[name]
     with serving(Hub({repository: small_hub_set()})) as hub:
         reach(hub, monkeypatch)
@@ -51,7 +53,9 @@ def test_the_named_sets_come_from_their_repositories(name: str, monkeypatch: pyt
 def test_a_broken_transfer_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # small files, so small pieces
+    monkeypatch.setattr(
+        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000
+    )  # small files, so small pieces
     with serving(Hub({"us/pets": small_hub_set(400)}, break_after=3000)) as hub:
         reach(hub, monkeypatch)
         splits = open_dataset("hub:us/pets")
@@ -59,7 +63,9 @@ def test_a_broken_transfer_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPa
     assert "bytes=3000-" in hub.ranges
 
 
-def test_a_file_that_does_not_match_its_hash_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_does_not_match_its_hash_is_refused_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with serving(Hub({"us/pets": small_hub_set()}, corrupt=True)) as hub:
         reach(hub, monkeypatch)
         with pytest.raises(DataError, match="does not match its sha256; removed it, try again"):
@@ -84,10 +90,14 @@ def test_a_repository_without_parquet(monkeypatch: pytest.MonkeyPatch) -> None:
             open_dataset("hub:us/notes")
 
 
-def test_a_server_in_trouble_is_named_and_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_in_trouble_is_named_and_asked_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with serving(Hub({"us/pets": small_hub_set()}, status=403)) as hub:
         reach(hub, monkeypatch)
-        with pytest.raises(DataError, match=r"hub:us/pets cannot be fetched \(.*403.*try again later"):
+        with pytest.raises(
+            DataError, match=r"hub:us/pets cannot be fetched \(.*403.*try again later"
+        ):
             open_dataset("hub:us/pets")
         hub.status = 200
         assert len(open_dataset("hub:us/pets").train) == 36
@@ -99,14 +109,18 @@ def test_files_without_a_promised_hash_are_taken(monkeypatch: pytest.MonkeyPatch
         assert len(open_dataset("hub:us/pets").train) == 36
 
 
-def test_a_disk_that_takes_no_download_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_no_download_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub.constants
 
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     with serving(Hub({"us/pets": small_hub_set()})) as hub:
         reach(hub, monkeypatch)
-        with pytest.raises(DataError, match=r"hub:us/pets cannot be fetched \(.*check network and disk"):
+        with pytest.raises(
+            DataError, match=r"hub:us/pets cannot be fetched \(.*check network and disk"
+        ):
             open_dataset("hub:us/pets")
 
 

@@ -88,7 +88,9 @@ def sixteen_bit_png(color: int, channels: int) -> bytes:
 
 @pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
 def test_sixteen_bits_are_refused_in_every_color_type(color: int, channels: int) -> None:
-    with pytest.raises(DataError, match=r"here has (16 bits per channel|mode I).*convert it to 8 bits"):
+    with pytest.raises(
+        DataError, match=r"here has (16 bits per channel|mode I).*convert it to 8 bits"
+    ):
         read(sixteen_bit_png(color, channels))
 
 
@@ -158,7 +160,9 @@ class Table:
         return str(self.number)
 
     def chunks(self):
-        return in_chunks(Encoded(encoded(picture), 0, "here") for picture in pictures(self.number, (10, 10)))
+        return in_chunks(
+            Encoded(encoded(picture), 0, "here") for picture in pictures(self.number, (10, 10))
+        )
 
 
 def test_large_images_are_decoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,16 +29,22 @@ def named(*names: str) -> Splits:
 
 def test_a_run_notes_what_was_left_out_and_goes_on_with_other_notes() -> None:
     splits = replace(named("cat", "dog"), notes=("3 .gif files were left out",))
-    config = load_preset("digits-base").model_copy(update={"images": images_of(splits, hashed=True)})
+    config = load_preset("digits-base").model_copy(
+        update={"images": images_of(splits, hashed=True)}
+    )
     assert config.images is not None
     assert config.images.notes == ["3 .gif files were left out"]
     check_images_of(config, replace(splits, notes=()), HERE)
 
 
 def test_a_run_refuses_other_numbers_for_its_classes_and_takes_other_names() -> None:
-    config = load_preset("digits-base").model_copy(update={"images": images_of(named("cat", "dog"), hashed=True)})
+    config = load_preset("digits-base").model_copy(
+        update={"images": images_of(named("cat", "dog"), hashed=True)}
+    )
     check_images_of(config, named("cat", "hound"), HERE)
-    with pytest.raises(RunError, match="runs/a was trained with 'cat' as class 0, which is 'dog' in images now"):
+    with pytest.raises(
+        RunError, match="runs/a was trained with 'cat' as class 0, which is 'dog' in images now"
+    ):
         check_images_of(config, named("dog", "cat"), HERE)
 
 
@@ -46,7 +52,10 @@ def test_a_page_chooses_the_seed_of_the_split(tmp_path: Path) -> None:
     name = f"folder:{write_folder(tmp_path, {'a': 50, 'b': 50})}"
     config = load_preset("digits-base")
     opened = [
-        open_data(config.model_copy(update={"data": Data(name=name, split_seed=seed)})).validation.sha256() for seed in (0, 1)
+        open_data(
+            config.model_copy(update={"data": Data(name=name, split_seed=seed)})
+        ).validation.sha256()
+        for seed in (0, 1)
     ]
     assert opened == [open_dataset(name, seed=seed).validation.sha256() for seed in (0, 1)]
     assert opened[0] != opened[1]

@@ -29,7 +29,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def write_parquet(path: Path, number: int = 40, **keys: object) -> str:
-    path.write_bytes(parquet_bytes([encoded(p) for p in pictures(number)], [i % 2 for i in range(number)], **keys))
+    path.write_bytes(
+        parquet_bytes(
+            [encoded(p) for p in pictures(number)], [i % 2 for i in range(number)], **keys
+        )
+    )
     return f"parquet:{path}"
 
 
@@ -61,7 +65,9 @@ def test_a_folder_of_parquet_files_is_split_by_their_names(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 def test_a_folder_with_a_sub_folder_per_class(tmp_path: Path, format: str) -> None:
-    splits = open_dataset(f"folder:{write_folder(tmp_path / 'pets', {'cat': 30, 'dog': 20}, (8, 8, 3), format)}")
+    splits = open_dataset(
+        f"folder:{write_folder(tmp_path / 'pets', {'cat': 30, 'dog': 20}, (8, 8, 3), format)}"
+    )
     assert splits.train.class_names == ("cat", "dog")
     assert splits.train.event_shape == (3, 8, 8)
     assert [len(part) for _, part in splits.items()] == [41, 4, 5]
@@ -94,12 +100,26 @@ def test_grey_and_colour_together_become_colour(tmp_path: Path) -> None:
     assert open_dataset(f"folder:{tmp_path}").train.event_shape == (3, 6, 6)
 
 
-@pytest.mark.parametrize("names", [("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels")], ids=str)
+@pytest.mark.parametrize(
+    "names",
+    [("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels")],
+    ids=str,
+)
 @pytest.mark.parametrize("shape", [(6, 6), (6, 6, 3), (3, 6, 6)], ids=str)
-def test_npz_under_its_usual_names_and_layouts(tmp_path: Path, names: tuple[str, str], shape: tuple[int, ...]) -> None:
+def test_npz_under_its_usual_names_and_layouts(
+    tmp_path: Path, names: tuple[str, str], shape: tuple[int, ...]
+) -> None:
     stored = np.stack(pictures(20, shape))
-    splits = open_dataset(write_npz(tmp_path / "a.npz", **{names[0]: stored, names[1]: np.arange(20) % 2}))
-    expected = stored[:, None] if len(shape) == 2 else stored if shape[0] == 3 else np.moveaxis(stored, 3, 1)
+    splits = open_dataset(
+        write_npz(tmp_path / "a.npz", **{names[0]: stored, names[1]: np.arange(20) % 2})
+    )
+    expected = (
+        stored[:, None]
+        if len(shape) == 2
+        else stored
+        if shape[0] == 3
+        else np.moveaxis(stored, 3, 1)
+    )
     assert all_images(splits) == {image.tobytes() for image in np.ascontiguousarray(expected)}
 
 
@@ -111,7 +131,9 @@ def test_a_set_over_another(tmp_path: Path) -> None:
     back_name = write_npz(tmp_path / "back.npz", images=back, labels=labels)
     plain, composed = open_dataset(front_name), open_dataset(f"bg:{front_name}/{back_name}/0")
     blurred = open_dataset(f"bg:{front_name}/{back_name}/2")
-    for (_, digit), (_, sharp), (_, soft) in zip(plain.items(), composed.items(), blurred.items(), strict=True):
+    for (_, digit), (_, sharp), (_, soft) in zip(
+        plain.items(), composed.items(), blurred.items(), strict=True
+    ):
         ink = digit.images > 0
         assert np.array_equal(sharp.images[ink], digit.images[ink])
         assert np.array_equal(soft.images[ink], digit.images[ink])
@@ -124,26 +146,35 @@ def test_backgrounds_of_test_and_train_are_apart(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     front = write_npz(tmp_path / "front.npz", images=np.zeros((40, 6, 6), np.uint8), labels=labels)
     back = write_npz(tmp_path / "back.npz", images=np.stack(pictures(40)), labels=labels)
-    seen = [{image.tobytes() for image in part.images} for _, part in open_dataset(f"bg:{front}/{back}/0").items()]
+    seen = [
+        {image.tobytes() for image in part.images}
+        for _, part in open_dataset(f"bg:{front}/{back}/0").items()
+    ]
     assert not seen[0] & seen[1]
     assert not seen[0] & seen[2]
     assert not seen[1] & seen[2]
 
 
 def test_no_test_image_leaks(tmp_path: Path) -> None:
-    (tmp_path / "train.parquet").write_bytes(parquet_bytes([encoded(p) for p in pictures(60)], [i % 2 for i in range(60)]))
+    (tmp_path / "train.parquet").write_bytes(
+        parquet_bytes([encoded(p) for p in pictures(60)], [i % 2 for i in range(60)])
+    )
     (tmp_path / "test.parquet").write_bytes(
         parquet_bytes([encoded(p) for p in pictures(20, seed=1)], [i % 2 for i in range(20)])
     )
     splits = open_dataset(f"parquet:{tmp_path}")
-    train, validation, test = ({image.tobytes() for image in part.images} for _, part in splits.items())
+    train, validation, test = (
+        {image.tobytes() for image in part.images} for _, part in splits.items()
+    )
     assert train | validation == {p.tobytes() for p in pictures(60)}
     assert not train & validation
     assert test == {p.tobytes() for p in pictures(20, seed=1)}
     assert not test & (train | validation)
 
 
-def test_the_split_depends_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_split_depends_on_the_seed_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = write_parquet(tmp_path / "a.parquet")
     first = open_dataset(name).validation.images
     monkeypatch.setenv("CONDGEN_CACHE", str(tmp_path / "another"))
@@ -176,7 +207,9 @@ def test_two_processes_decode_at_once(tmp_path: Path, own_cache: Path) -> None:
     name = write_parquet(tmp_path / "a.parquet", 2000)
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
-    processes = [context.Process(target=_open_in_another_process, args=(name, answers)) for _ in range(2)]
+    processes = [
+        context.Process(target=_open_in_another_process, args=(name, answers)) for _ in range(2)
+    ]
     for process in processes:
         process.start()
     assert [answers.get(timeout=120) for _ in processes] == [2000, 2000]
@@ -226,7 +259,9 @@ BAD_IMAGES = {
 def test_an_image_that_cannot_be_used_is_named(tmp_path: Path, name: str, own_cache: Path) -> None:
     content, message = BAD_IMAGES[name]
     good = [encoded(p) for p in pictures(5)]
-    (tmp_path / "a.parquet").write_bytes(parquet_bytes([*good[:3], content, *good[3:]], [0, 1, 0, 1, 0, 1]))
+    (tmp_path / "a.parquet").write_bytes(
+        parquet_bytes([*good[:3], content, *good[3:]], [0, 1, 0, 1, 0, 1])
+    )
     with pytest.raises(DataError, match=rf"a\.parquet row 3 .*{message}"):
         open_dataset(f"parquet:{tmp_path / 'a.parquet'}")
     assert not list(own_cache.rglob("*.npy"))
@@ -263,7 +298,10 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
     numbers = pa.table({"image": two, "fine": [0, 1], "coarse": [0, 1]})
     pq.write_table(numbers, root / "two-labels.parquet")
     words = pa.table({"image": two, "label": ["cat", "dog"]})
-    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": ["cat", "dog"]},
+    }
     about = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(words.replace_schema_metadata(about), root / "words.parquet")
     for configuration in ("fine", "coarse"):
@@ -271,7 +309,10 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         write_parquet(root / "several" / configuration / "train.parquet")
     x, y = np.stack(pictures(10)), np.arange(10) % 2
     return {
-        "one class only": (f"parquet:{root}/one-class.parquet", "all 17 training images are of one class"),
+        "one class only": (
+            f"parquet:{root}/one-class.parquet",
+            "all 17 training images are of one class",
+        ),
         "missing image": (f"parquet:{root}/null-image.parquet", "row 1 has no image bytes"),
         "missing label": (f"parquet:{root}/null-label.parquet", "row 1 has label None"),
         "negative label": (f"parquet:{root}/negative.parquet", "row 1 has label -1"),
@@ -284,31 +325,64 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
             f"parquet:{root}/two-labels.parquet",
             r"class-label columns \['fine', 'coarse'\] among image \(binary\), fine \(int64\), coarse \(int64\); expected one",
         ),
-        "words for labels": (f"parquet:{root}/words.parquet", "column 'label' holds string, expected integers"),
-        "several configurations": (f"parquet:{root}/several", r"several configurations \(coarse, fine\); download one"),
+        "words for labels": (
+            f"parquet:{root}/words.parquet",
+            "column 'label' holds string, expected integers",
+        ),
+        "several configurations": (
+            f"parquet:{root}/several",
+            r"several configurations \(coarse, fine\); download one",
+        ),
         "file for a folder": (f"folder:{root}/text.npz", "text.npz is a file, expected a folder"),
-        "far label": (write_npz(root / "i.npz", images=x, labels=y * 5000), "label 5000 without class names"),
+        "far label": (
+            write_npz(root / "i.npz", images=x, labels=y * 5000),
+            "label 5000 without class names",
+        ),
         "parts of two sizes": (
             write_npz(root / "j.npz", x_train=x, y_train=y, x_test=x[:, :4], y_test=y),
             "the splits differ in shape .*arrays before they are saved",
         ),
         "empty class folder": (f"folder:{root}/empty-class", "empty-class/dog holds no PNG"),
         "one class folder": (f"folder:{root}/one-folder", "has 1 class folders"),
-        "different sizes": (f"folder:{root}/mixed", r"images of 6x6 \(15\) and 8x8 \(5\); set data.size=32"),
-        "other classes in test": (f"folder:{root}/other-classes", "does not have the same class folders.*cow, dog"),
+        "different sizes": (
+            f"folder:{root}/mixed",
+            r"images of 6x6 \(15\) and 8x8 \(5\); set data.size=32",
+        ),
+        "other classes in test": (
+            f"folder:{root}/other-classes",
+            "does not have the same class folders.*cow, dog",
+        ),
         "nothing there": (f"folder:{root}/nowhere", "does not exist"),
         "no npz": (f"npz:{root}/text.npz", "not a readable .npz file"),
         "npz without labels": (write_npz(root / "a.npz", images=x), "has images but no labels"),
-        "npz of other names": (write_npz(root / "g.npz", pictures=x, labels=y), "expected images and labels"),
+        "npz of other names": (
+            write_npz(root / "g.npz", pictures=x, labels=y),
+            "expected images and labels",
+        ),
         "npz with two trainings": (
             write_npz(root / "h.npz", images=x, labels=y, train_images=x[:5], train_labels=y[:5]),
             "has train_images and images for the part 'train'",
         ),
-        "npz of floats": (write_npz(root / "b.npz", images=x / 255, labels=y), "float64, expected uint8"),
-        "npz of odd shape": (write_npz(root / "c.npz", images=x[0], labels=y), r"has shape \(6, 6\)"),
-        "npz with float labels": (write_npz(root / "d.npz", images=x, labels=y / 2), "expected a vector of integers"),
-        "npz of other length": (write_npz(root / "e.npz", images=x, labels=y[:5]), "10 images but 5 labels"),
-        "npz with objects": (write_npz(root / "f.npz", images=np.array([None, 1]), labels=y), "not a readable .npz file"),
+        "npz of floats": (
+            write_npz(root / "b.npz", images=x / 255, labels=y),
+            "float64, expected uint8",
+        ),
+        "npz of odd shape": (
+            write_npz(root / "c.npz", images=x[0], labels=y),
+            r"has shape \(6, 6\)",
+        ),
+        "npz with float labels": (
+            write_npz(root / "d.npz", images=x, labels=y / 2),
+            "expected a vector of integers",
+        ),
+        "npz of other length": (
+            write_npz(root / "e.npz", images=x, labels=y[:5]),
+            "10 images but 5 labels",
+        ),
+        "npz with objects": (
+            write_npz(root / "f.npz", images=np.array([None, 1]), labels=y),
+            "not a readable .npz file",
+        ),
         "background of another size": ("bg:digits/bg-digits/x", "not of the form bg:FOREGROUND"),
         "negative blur": ("bg:digits/bg-digits/-1", "not of the form bg:FOREGROUND"),
         "no background": ("bg:digits", "not of the form bg:FOREGROUND"),
@@ -336,16 +410,24 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path, name: str, own_cache: Pa
     assert not [path for path in own_cache.rglob(".*") if path.is_dir()]
 
 
-def test_an_archive_that_unpacks_to_more_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_that_unpacks_to_more_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(arrays, "MOST_BYTES", 100)
     with pytest.raises(DataError, match=r"unpacks to [0-9]+ bytes, more than 100; split it"):
-        open_dataset(write_npz(tmp_path / "a.npz", images=np.stack(pictures(10)), labels=np.arange(10) % 2))
+        open_dataset(
+            write_npz(tmp_path / "a.npz", images=np.stack(pictures(10)), labels=np.arange(10) % 2)
+        )
 
 
 def test_metadata_that_is_damaged_costs_the_names_alone(tmp_path: Path) -> None:
     for written in (b"no json", b"[]", b'{"info": {"features": 3}}'):
-        table = pa.table({"image": [encoded(p) for p in pictures(20)], "label": [i % 2 for i in range(20)]})
-        pq.write_table(table.replace_schema_metadata({"huggingface": written}), tmp_path / "a.parquet")
+        table = pa.table(
+            {"image": [encoded(p) for p in pictures(20)], "label": [i % 2 for i in range(20)]}
+        )
+        pq.write_table(
+            table.replace_schema_metadata({"huggingface": written}), tmp_path / "a.parquet"
+        )
         assert open_dataset(f"parquet:{tmp_path}/a.parquet").train.class_names == ("0", "1")
 
 
@@ -359,8 +441,12 @@ def test_an_image_larger_than_its_frame_is_named(tmp_path: Path) -> None:
 
 
 def test_a_strip_is_not_resized_to_more_pixels_than_an_image_may_have(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(parquet_bytes([encoded(np.zeros((1, 9000), np.uint8))] * 2, [0, 1]))
-    with pytest.raises(DataError, match=r"row 0 .*resizing to 9216000x1024 pixels is out of bounds"):
+    (tmp_path / "a.parquet").write_bytes(
+        parquet_bytes([encoded(np.zeros((1, 9000), np.uint8))] * 2, [0, 1])
+    )
+    with pytest.raises(
+        DataError, match=r"row 0 .*resizing to 9216000x1024 pixels is out of bounds"
+    ):
         open_dataset(f"parquet:{tmp_path}/a.parquet", size=1024)
 
 
@@ -373,7 +459,8 @@ def test_backgrounds_of_another_size_are_refused(tmp_path: Path) -> None:
     front = write_npz(tmp_path / "front.npz", images=np.stack(pictures(20)), labels=labels)
     back = write_npz(tmp_path / "back.npz", images=np.stack(pictures(20, (8, 8))), labels=labels)
     with pytest.raises(
-        DataError, match=r"foreground has \(6, 6\) pixels, the background \(8, 8\); both have a size of their own"
+        DataError,
+        match=r"foreground has \(6, 6\) pixels, the background \(8, 8\); both have a size of their own",
     ):
         open_dataset(f"bg:{front}/{back}/0")
     with pytest.raises(DataError, match="both have a size of their own; leave out the size, now 6"):
@@ -381,12 +468,19 @@ def test_backgrounds_of_another_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_take_the_size_of_the_arrays_they_are_composed_with(tmp_path: Path) -> None:
-    front = write_npz(tmp_path / "front.npz", images=np.stack(pictures(20)), labels=np.arange(20) % 2)
+    front = write_npz(
+        tmp_path / "front.npz", images=np.stack(pictures(20)), labels=np.arange(20) % 2
+    )
     behind = f"folder:{write_folder(tmp_path / 'behind', {'a': 10, 'b': 10}, (8, 8, 3))}"
-    with pytest.raises(DataError, match=r"\(6, 6\) pixels, the background \(8, 8\); give both one size by data.size=6 "):
+    with pytest.raises(
+        DataError,
+        match=r"\(6, 6\) pixels, the background \(8, 8\); give both one size by data.size=6 ",
+    ):
         open_dataset(f"bg:{front}/{behind}/0")
     assert open_dataset(f"bg:{front}/{behind}/0", size=6).train.event_shape == (1, 6, 6)
-    oblong = write_npz(tmp_path / "oblong.npz", images=np.stack(pictures(20))[:, :4], labels=np.arange(20) % 2)
+    oblong = write_npz(
+        tmp_path / "oblong.npz", images=np.stack(pictures(20))[:, :4], labels=np.arange(20) % 2
+    )
     with pytest.raises(DataError, match="become squares; crop those of 4x6 to one before"):
         open_dataset(f"bg:{oblong}/{behind}/0")
 
@@ -396,7 +490,9 @@ def test_a_data_folder_without_the_set_is_named(tmp_path: Path) -> None:
         open_dataset("mnist", data_dir=tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONDGEN_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(DataError, match="set CONDGEN_CACHE"):
@@ -410,8 +506,13 @@ def damaged(content: bytes, cuts: list[tuple[int, int]], stop: int) -> bytes:
     return bytes(changed[: max(1, stop % (len(changed) + 1))])
 
 
-DAMAGE = st.tuples(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8), st.integers(0, 1 << 20))
-OFTEN = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DAMAGE = st.tuples(
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8),
+    st.integers(0, 1 << 20),
+)
+OFTEN = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @OFTEN
@@ -454,14 +555,21 @@ def test_damaged_npz_gives_data_or_a_clean_error(damage, tmp_path: Path) -> None
         assert "damaged.npz" in str(error)
 
 
-@pytest.mark.skipif(not {"CONDGEN_DATA", "CI"} & set(os.environ), reason="CONDGEN_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    not {"CONDGEN_DATA", "CI"} & set(os.environ),
+    reason="CONDGEN_DATA names no folder with the real data",
+)
 def test_the_real_sets_have_the_known_means_and_sizes(tmp_path: Path) -> None:
     mnist, cifar = open_dataset("mnist"), open_dataset("cifar10")
     assert [len(part) for _, part in mnist.items()] == [55000, 5000, 10000]
     assert [len(part) for _, part in cifar.items()] == [45000, 5000, 10000]
-    padded = sum(part.images.sum(dtype=np.int64) for part in (mnist.train, mnist.validation)) / (60000 * 28 * 28 * 255)
+    padded = sum(part.images.sum(dtype=np.int64) for part in (mnist.train, mnist.validation)) / (
+        60000 * 28 * 28 * 255
+    )
     assert padded == pytest.approx(0.13066, abs=1e-5)
-    colours = sum(part.images.sum((0, 2, 3), dtype=np.int64) for part in (cifar.train, cifar.validation)) / (50000 * 1024 * 255)
+    colours = sum(
+        part.images.sum((0, 2, 3), dtype=np.int64) for part in (cifar.train, cifar.validation)
+    ) / (50000 * 1024 * 255)
     assert colours == pytest.approx([0.49140, 0.48216, 0.44653], abs=1e-5)
     composed = open_dataset("bg-mnist-1")
     ink = mnist.test.images > 0
@@ -482,15 +590,21 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
 
 def test_unnamed_classes_and_parts_without_images_are_refused(tmp_path: Path) -> None:
     images, labels = np.zeros((40, 6, 6), np.uint8), np.arange(40) % 4 * 5
-    with pytest.raises(DataError, match="of the classes 0 to 15, 12 have no training image, the first of them 1"):
+    with pytest.raises(
+        DataError, match="of the classes 0 to 15, 12 have no training image, the first of them 1"
+    ):
         open_dataset(write_npz(tmp_path / "gaps.npz", images=images, labels=labels))
     empty = {"x_val": images[:0], "y_val": labels[:0]}
     with pytest.raises(DataError, match="the validation part has no images"):
-        open_dataset(write_npz(tmp_path / "empty.npz", x_train=images, y_train=labels // 5, **empty))
+        open_dataset(
+            write_npz(tmp_path / "empty.npz", x_train=images, y_train=labels // 5, **empty)
+        )
 
 
 def test_a_class_with_images_but_none_for_training_is_refused() -> None:
     labels = {"train": [0, 1], "validation": [0, 1], "test": [1, 2]}
-    parts = {part: (np.zeros((2, 1, 4, 4), np.uint8), np.array(held)) for part, held in labels.items()}
+    parts = {
+        part: (np.zeros((2, 1, 4, 4), np.uint8), np.array(held)) for part, held in labels.items()
+    }
     with pytest.raises(DataError, match="class 'rare' has images, but none for training"):
         sources._splits("scans", parts, ("cat", "dog", "rare", "never seen"), "", "", ())

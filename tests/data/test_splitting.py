@@ -13,13 +13,41 @@ from condgen.errors import DataError
 from tests.data.files import encoded, parquet_bytes, pictures, write_folder
 
 PUBLISHED = {  # the first digits of each sha256; records of published runs hold them
-    "digits": {"train": "b5d834015c77c8e3", "validation": "9ef09750ec2e1f2a", "test": "42e64784714e2175"},
-    "bg-digits": {"train": "30bbe7b91fa812a4", "validation": "d598cc6c80e593ef", "test": "624db3df5bb69e71"},
-    "mnist": {"train": "ec1d24b4a0acaaa7", "validation": "8085ea4eea0f2c45", "test": "95e422eb76e4770c"},
-    "cifar10": {"train": "4b940ae0ef94a22f", "validation": "7858ded812d3e3aa", "test": "1094e90dc65dc0da"},
-    "bg-mnist-0": {"train": "16a994753b878956", "validation": "31ce542f65814ba6", "test": "4906cbc44329cca3"},
-    "bg-mnist-1": {"train": "04cb890554644500", "validation": "1d90ecd93b25079c", "test": "c95d8e359532c262"},
-    "bg-mnist-5": {"train": "bfe406dec777503e", "validation": "f2a8be9f4d0d8a5b", "test": "ea26f3f881cc6e31"},
+    "digits": {
+        "train": "b5d834015c77c8e3",
+        "validation": "9ef09750ec2e1f2a",
+        "test": "42e64784714e2175",
+    },
+    "bg-digits": {
+        "train": "30bbe7b91fa812a4",
+        "validation": "d598cc6c80e593ef",
+        "test": "624db3df5bb69e71",
+    },
+    "mnist": {
+        "train": "ec1d24b4a0acaaa7",
+        "validation": "8085ea4eea0f2c45",
+        "test": "95e422eb76e4770c",
+    },
+    "cifar10": {
+        "train": "4b940ae0ef94a22f",
+        "validation": "7858ded812d3e3aa",
+        "test": "1094e90dc65dc0da",
+    },
+    "bg-mnist-0": {
+        "train": "16a994753b878956",
+        "validation": "31ce542f65814ba6",
+        "test": "4906cbc44329cca3",
+    },
+    "bg-mnist-1": {
+        "train": "04cb890554644500",
+        "validation": "1d90ecd93b25079c",
+        "test": "c95d8e359532c262",
+    },
+    "bg-mnist-5": {
+        "train": "bfe406dec777503e",
+        "validation": "f2a8be9f4d0d8a5b",
+        "test": "ea26f3f881cc6e31",
+    },
 }
 
 
@@ -60,7 +88,9 @@ def test_the_split_does_not_depend_on_names_or_size(tmp_path: Path) -> None:
         path.rename(path.with_name(f"{int(path.stem) * 7 % 100}.png"))
     assert part_of_each(open_dataset(name)) == before
     whole, small = open_dataset(name), open_dataset(name, size=4)
-    assert [part.labels.tolist() for _, part in whole.items()] == [part.labels.tolist() for _, part in small.items()]
+    assert [part.labels.tolist() for _, part in whole.items()] == [
+        part.labels.tolist() for _, part in small.items()
+    ]
 
 
 def test_the_seed_chooses_another_split(tmp_path: Path) -> None:
@@ -91,7 +121,9 @@ def test_no_class_loses_its_last_training_image(seed: int) -> None:
 
 
 def test_too_few_images_to_hold_any_out_are_counted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has 3 images of 2 classes for training, too few to hold 2 out"):
+    with pytest.raises(
+        DataError, match="has 3 images of 2 classes for training, too few to hold 2 out"
+    ):
         open_dataset(f"folder:{write_folder(tmp_path, {'a': 2, 'b': 1})}")
 
 
@@ -102,14 +134,19 @@ def test_ranges_cover_all_images_once() -> None:
 
 def check_hashes(names: tuple[str, ...]) -> None:
     for name in names:
-        assert {part: data.sha256()[:16] for part, data in open_dataset(name).items()} == PUBLISHED[name]
+        assert {part: data.sha256()[:16] for part, data in open_dataset(name).items()} == PUBLISHED[
+            name
+        ]
 
 
 def test_the_embedded_sets_keep_their_parts() -> None:
     check_hashes(("digits", "bg-digits"))
 
 
-@pytest.mark.skipif(not {"CONDGEN_DATA", "CI"} & set(os.environ), reason="CONDGEN_DATA names no folder with the real data")
+@pytest.mark.skipif(
+    not {"CONDGEN_DATA", "CI"} & set(os.environ),
+    reason="CONDGEN_DATA names no folder with the real data",
+)
 def test_the_sets_of_the_paper_keep_their_parts() -> None:
     check_hashes(("mnist", "cifar10", "bg-mnist-0", "bg-mnist-1", "bg-mnist-5"))
 
@@ -121,4 +158,15 @@ def test_a_set_of_the_paper_in_small_is_split_by_position(tmp_path: Path) -> Non
         (tmp_path / "mnist" / f"{part}.parquet").write_bytes(parquet_bytes(contents, [0, 1] * 50))
     validation = open_dataset("mnist", data_dir=tmp_path).validation
     shown = [image[0, 13:19, 13:19].tobytes() for image in validation.images]
-    assert [[p.tobytes() for p in pictures(100)].index(image) for image in shown] == [77, 27, 40, 5, 87, 43, 52, 7, 37, 29]
+    assert [[p.tobytes() for p in pictures(100)].index(image) for image in shown] == [
+        77,
+        27,
+        40,
+        5,
+        87,
+        43,
+        52,
+        7,
+        37,
+        29,
+    ]

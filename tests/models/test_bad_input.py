@@ -20,27 +20,56 @@ from condgen.models.glow.priors import ClassMixture, SplitPrior
 
 def glow(height: int = 8, **settings: int) -> Glow:
     return Glow(
-        ClassMixture(2, 2 * height * 8), event_shape=(1, height, 8), **{"levels": 2, "blocks": 1, "width": 4, **settings}
+        ClassMixture(2, 2 * height * 8),
+        event_shape=(1, height, 8),
+        **{"levels": 2, "blocks": 1, "width": 4, **settings},
     )
 
 
 MODELS: dict[str, tuple[Callable[[], object], str]] = {
-    "levels": (lambda: glow(height=12, levels=4), "12x8 cannot be halved for 4 levels; use 1 to 3 levels or images of 16x8"),
+    "levels": (
+        lambda: glow(height=12, levels=4),
+        "12x8 cannot be halved for 4 levels; use 1 to 3 levels or images of 16x8",
+    ),
     "no level": (lambda: glow(levels=0), "0 levels maps nothing; use 1 to 4 levels"),
-    "no width": (lambda: glow(width=0), "width 0 has no channels between; use a width of 1 or more"),
+    "no width": (
+        lambda: glow(width=0),
+        "width 0 has no channels between; use a width of 1 or more",
+    ),
     "blocks": (lambda: glow(blocks=-1), "-1 blocks cannot be; use 0 or more"),
-    "odd coupling": (lambda: AffineCoupling(3, width=4), "halves its channels and there are 3; use 4"),
+    "odd coupling": (
+        lambda: AffineCoupling(3, width=4),
+        "halves its channels and there are 3; use 4",
+    ),
     "one channel": (lambda: AffineCoupling(1, width=4), "there are 1; use 2"),
     "odd levels": (
         lambda: MultiScale([Squeeze(), Squeeze()], (3, 4, 4)),
         "half of the channels leave a level and there are 3; use 4",
     ),
-    "odd size": (lambda: MultiScale([Squeeze(), Squeeze()], (2, 5, 4)), "5x4 cannot be halved for 2 levels; use 1 to 1 levels"),
-    "classes beyond z": (lambda: SplitPrior(40, 32), "40 classes, but z has 32 in all; use larger images (z of 41 or more)"),
-    "no family": (lambda: ClassMixture(2, 8, family="gausian"), "family 'gausian' is not known; did you mean 'gaussian'"),
-    "smoothed to nothing": (lambda: ClassMixture(2, 8, label_smoothing=1.0), "a probability below 1 and not 1"),
-    "no scale": (lambda: SplitPrior(2, 8, scale=0.0), "has a positive scale and not 0; use one such as 0.3"),
-    "nothing to smooth over": (lambda: ClassMixture(1, 8, label_smoothing=0.1), "0.1 needs another class and there is 1"),
+    "odd size": (
+        lambda: MultiScale([Squeeze(), Squeeze()], (2, 5, 4)),
+        "5x4 cannot be halved for 2 levels; use 1 to 1 levels",
+    ),
+    "classes beyond z": (
+        lambda: SplitPrior(40, 32),
+        "40 classes, but z has 32 in all; use larger images (z of 41 or more)",
+    ),
+    "no family": (
+        lambda: ClassMixture(2, 8, family="gausian"),
+        "family 'gausian' is not known; did you mean 'gaussian'",
+    ),
+    "smoothed to nothing": (
+        lambda: ClassMixture(2, 8, label_smoothing=1.0),
+        "a probability below 1 and not 1",
+    ),
+    "no scale": (
+        lambda: SplitPrior(2, 8, scale=0.0),
+        "has a positive scale and not 0; use one such as 0.3",
+    ),
+    "nothing to smooth over": (
+        lambda: ClassMixture(1, 8, label_smoothing=0.1),
+        "0.1 needs another class and there is 1",
+    ),
 }
 
 
@@ -59,21 +88,37 @@ def test_one_class_is_enough_to_draw_from() -> None:
 
 def images(channels: int = 1, size: int = 4, classes: int = 2) -> ImageDataset:
     values = np.zeros((6, channels, size, size), np.uint8)
-    return ImageDataset(values, np.arange(6) % classes, tuple(map(str, range(classes))), name="scans")
+    return ImageDataset(
+        values, np.arange(6) % classes, tuple(map(str, range(classes))), name="scans"
+    )
 
 
 DATA = {
-    "channels": (images(channels=3), "scans has images of 3x4x4, the model is for 1x4x4; use images of 1x4x4"),
+    "channels": (
+        images(channels=3),
+        "scans has images of 3x4x4, the model is for 1x4x4; use images of 1x4x4",
+    ),
     "size": (images(size=5), "scans has images of 1x5x5, the model is for 1x4x4"),
-    "classes": (images(classes=3), "scans has 3 classes, the model knows 2; leave out all but 2, or use a model for 3"),
+    "classes": (
+        images(classes=3),
+        "scans has 3 classes, the model knows 2; leave out all but 2, or use a model for 3",
+    ),
 }
 USES: dict[str, Callable[[GenerativeClassifier, ImageDataset], object]] = {
     "fit": lambda classifier, data: fit(
-        classifier, Splits(data, data, data, "", ""), "never", training={"batch_size": 2}, quiet=True
+        classifier,
+        Splits(data, data, data, "", ""),
+        "never",
+        training={"batch_size": 2},
+        quiet=True,
     ),
-    "classification": lambda classifier, data: audits.classification(classifier, data, detector=LikelihoodThreshold(1.0)),
+    "classification": lambda classifier, data: audits.classification(
+        classifier, data, detector=LikelihoodThreshold(1.0)
+    ),
     "membership": audits.membership,
-    "interpolation": lambda classifier, data: audits.interpolation(classifier, data, detector=LikelihoodThreshold(1.0)),
+    "interpolation": lambda classifier, data: audits.interpolation(
+        classifier, data, detector=LikelihoodThreshold(1.0)
+    ),
 }
 
 

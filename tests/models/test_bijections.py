@@ -5,7 +5,13 @@ import torch
 from torch.autograd.functional import jacobian
 
 from condgen.models.glow.actnorm import SMALLEST_STD, ActNorm
-from condgen.models.glow.bijections import Compose, MultiScale, Squeeze, channels_first, images_first
+from condgen.models.glow.bijections import (
+    Compose,
+    MultiScale,
+    Squeeze,
+    channels_first,
+    images_first,
+)
 from condgen.models.glow.convolution import Invertible1x1Convolution
 from condgen.models.glow.coupling import AffineCoupling
 from tests.conftest import shaken
@@ -19,9 +25,15 @@ def make(name: str) -> torch.nn.Module:
         "actnorm": lambda: ActNorm(4),
         "convolution": lambda: Invertible1x1Convolution(4),
         "coupling": lambda: AffineCoupling(4, width=6),
-        "compose": lambda: Compose([ActNorm(4), Invertible1x1Convolution(4), AffineCoupling(4, width=6)]),
+        "compose": lambda: Compose(
+            [ActNorm(4), Invertible1x1Convolution(4), AffineCoupling(4, width=6)]
+        ),
         "multi-scale": lambda: MultiScale(
-            [Compose([Invertible1x1Convolution(c), AffineCoupling(c, width=6)]) for c in (4, 8, 16)], SHAPE
+            [
+                Compose([Invertible1x1Convolution(c), AffineCoupling(c, width=6)])
+                for c in (4, 8, 16)
+            ],
+            SHAPE,
         ),
     }
     return shaken(bijections[name]()).double().eval()
@@ -51,7 +63,9 @@ def test_log_det_is_that_of_the_jacobian(name: str) -> None:
     bijection, x = make(name), torch.randn(1, *SHAPE, dtype=torch.float64)
     _, log_det = bijection(x)
     matrix = jacobian(lambda v: bijection(v.view(1, *SHAPE))[0].flatten(), x.flatten())
-    torch.testing.assert_close(log_det[0], torch.linalg.slogdet(matrix).logabsdet, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        log_det[0], torch.linalg.slogdet(matrix).logabsdet, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_actnorm_normalises_the_first_batch_once() -> None:
@@ -78,7 +92,10 @@ def test_actnorm_survives_a_constant_channel() -> None:
     x[:, 1] = 0.25
     z, log_det = actnorm(x)
     assert torch.isfinite(z).all()
-    assert log_det[0] <= 16 * (actnorm.log_scale[0].item() - torch.log(torch.tensor(SMALLEST_STD))) + 1e-3
+    assert (
+        log_det[0]
+        <= 16 * (actnorm.log_scale[0].item() - torch.log(torch.tensor(SMALLEST_STD))) + 1e-3
+    )
 
 
 def test_convolution_inverts_float32_as_exactly_as_float64_with_spread_scales() -> None:

@@ -9,19 +9,34 @@ from tests.conftest import shaken
 
 
 def pair(precision: torch.dtype, blocks: int = 6) -> list[Glow]:
-    settings = {"event_shape": (1, 8, 8), "pixel_levels": 256, "levels": 3, "blocks": blocks, "width": 8}
-    models = [Glow(ClassMixture(3, 128), **settings, constant_memory=constant) for constant in (False, True)]
+    settings = {
+        "event_shape": (1, 8, 8),
+        "pixel_levels": 256,
+        "levels": 3,
+        "blocks": blocks,
+        "width": 8,
+    }
+    models = [
+        Glow(ClassMixture(3, 128), **settings, constant_memory=constant)
+        for constant in (False, True)
+    ]
     shaken(models[0], strength=0.05)
     models[1].load_state_dict(models[0].state_dict())
     return [model.to(precision).eval() for model in models]
 
 
 def gradients(glow: Glow, x: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(glow.class_log_prob(x).logsumexp(1).sum(), [x, *glow.parameters()]))
+    return list(
+        torch.autograd.grad(glow.class_log_prob(x).logsumexp(1).sum(), [x, *glow.parameters()])
+    )
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-3)], ids=str)
-def test_gradients_equal_those_of_stored_activations(precision: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-3)], ids=str
+)
+def test_gradients_equal_those_of_stored_activations(
+    precision: torch.dtype, tolerance: float
+) -> None:
     x = torch.rand(4, 1, 8, 8, dtype=precision, requires_grad=True)
     for stored, recomputed in zip(*(gradients(model, x) for model in pair(precision)), strict=True):
         assert ((stored - recomputed).norm() / stored.norm().clamp_min(1e-12)).item() < tolerance
@@ -61,7 +76,9 @@ def test_a_first_batch_initialises_actnorm_all_the_same() -> None:
         model.train()
         with model.fresh_noise(torch.Generator().manual_seed(0)):
             model.class_log_prob(x).sum().backward()
-    for (name, first), second in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+    for (name, first), second in zip(
+        models[0].named_parameters(), models[1].parameters(), strict=True
+    ):
         torch.testing.assert_close(first, second, msg=name)
         torch.testing.assert_close(first.grad, second.grad, rtol=1e-6, atol=1e-8, msg=name)
 

@@ -32,7 +32,9 @@ def test_value_and_gradients_equal_plain_convolutions(
     of_plain = torch.autograd.grad((plain * weight).sum(), [x, *parameters])
     for gradient, expected in zip(of_ours, of_plain, strict=True):
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
-    (of_image,) = torch.autograd.grad((network.requires_grad_(False)(x) * weight).sum(), [x])  # keeps less, computes it again
+    (of_image,) = torch.autograd.grad(
+        (network.requires_grad_(False)(x) * weight).sum(), [x]
+    )  # keeps less, computes it again
     torch.testing.assert_close(of_image, of_plain[0], rtol=1e-10, atol=1e-10)
 
 
@@ -58,7 +60,10 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are() -> None:
     """Over a few draws: of four numbers, such as the gains' gradient, plain ones are exact by luck now and then."""
-    network, generator = shaken(CouplingNetwork(2, 4, width=32, precision=torch.bfloat16)), torch.Generator().manual_seed(0)
+    network, generator = (
+        shaken(CouplingNetwork(2, 4, width=32, precision=torch.bfloat16)),
+        torch.Generator().manual_seed(0),
+    )
     *convolved, log_gain = [*list(network.parameters())[1:], network.log_gain]
 
     def errors() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -72,7 +77,10 @@ def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are()
         with torch.autocast("cpu", torch.bfloat16):
             plain = convolutions(x, *convolved).float() * (3 * log_gain).exp()
         found = zip(value_and_gradients(network(x)), value_and_gradients(plain), exact, strict=True)
-        return [((ours - expected).square().sum(), (theirs - expected).square().sum()) for ours, theirs, expected in found]
+        return [
+            ((ours - expected).square().sum(), (theirs - expected).square().sum())
+            for ours, theirs, expected in found
+        ]
 
     assert network(torch.rand(1, 2, 4, 4)).dtype == torch.float32
     for of_draws in zip(*(errors() for _ in range(8)), strict=True):
@@ -90,12 +98,16 @@ def test_bfloat16_sees_differences_of_pixels_that_rounding_them_would_drown(
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
         layer.weight.data[..., layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
-    network.first.weight.data[0, 0, 1, 0] = -1.0  # a pixel less its left neighbour, where that is positive
+    network.first.weight.data[
+        0, 0, 1, 0
+    ] = -1.0  # a pixel less its left neighbour, where that is positive
     x = (64 + 0.1 * torch.rand(3, 1, 5, 5)).requires_grad_()
     out, exact = network(x), network.eval()(x)
     torch.testing.assert_close(out, exact, rtol=2**-7, atol=1e-3)
     weights, parameters = torch.rand_like(out), [x, *network.parameters()]
-    of_out, of_exact = (torch.autograd.grad((it * weights).sum(), parameters) for it in (out, exact))
+    of_out, of_exact = (
+        torch.autograd.grad((it * weights).sum(), parameters) for it in (out, exact)
+    )
     for found, expected in zip(of_out, of_exact, strict=True):
         torch.testing.assert_close(found, expected, rtol=2**-6, atol=1e-2)
 
@@ -106,7 +118,10 @@ def test_frozen_weights_give_what_forward_gives(
     precision: torch.dtype | None, blocked_on: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coupling_network, "BLOCKED_ON", blocked_on)
-    network, x = shaken(CouplingNetwork(2, 4, width=32, precision=precision)), torch.randn(8, 2, 6, 6)
+    network, x = (
+        shaken(CouplingNetwork(2, 4, width=32, precision=precision)),
+        torch.randn(8, 2, 6, 6),
+    )
     with torch.no_grad():
         exact = network.eval()(x)
         torch.testing.assert_close(network.frozen()(x), exact)
@@ -114,15 +129,21 @@ def test_frozen_weights_give_what_forward_gives(
         assert (network.frozen()(x) - exact).norm() <= 1.5 * usual + 1e-6 * exact.norm()
 
 
-def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(coupling_network, "_has_bfloat16", lambda: False)
     left, right, bias = (torch.randn(*shape).bfloat16() for shape in ((50, 300), (300, 20), (20,)))
     exact = left.double() @ right.double()
-    torch.testing.assert_close(coupling_network._product(left, right), exact.bfloat16(), rtol=2**-7, atol=1e-3)
+    torch.testing.assert_close(
+        coupling_network._product(left, right), exact.bfloat16(), rtol=2**-7, atol=1e-3
+    )
     one_layer = coupling_network._linear_relu(left, right.t(), bias)
     torch.testing.assert_close(one_layer, (exact + bias).relu().bfloat16(), rtol=2**-7, atol=1e-3)
     near = (coupling_network._product(left, right) == exact.bfloat16()).double().mean()
-    assert near > 0.99  # the sums differ in float32's last bits, which seldom decide how bfloat16 rounds
+    assert (
+        near > 0.99
+    )  # the sums differ in float32's last bits, which seldom decide how bfloat16 rounds
 
 
 def test_a_second_derivative_is_refused() -> None:

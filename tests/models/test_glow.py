@@ -20,7 +20,10 @@ PRIORS = ["class-mixture", "split"]
 
 @pytest.mark.parametrize("event_shape", [(1, 8, 8), (3, 4, 4)], ids=str)
 def test_decode_undoes_encode_in_float32(event_shape: tuple[int, int, int]) -> None:
-    glow, x = tiny_glow(event_shape=event_shape, pixel_levels=256, strength=0.05), torch.rand(4, *event_shape)
+    glow, x = (
+        tiny_glow(event_shape=event_shape, pixel_levels=256, strength=0.05),
+        torch.rand(4, *event_shape),
+    )
     torch.testing.assert_close(glow.decode(glow.encode(x)[0]), x, rtol=0, atol=1e-4)
 
 
@@ -43,18 +46,25 @@ def test_one_pass_equals_a_pass_per_class(prior: str) -> None:
             mean, log_scale = glow.prior.mean_and_log_scale(subspace, torch.full((4,), y))
             alone = of_subspace + log_prob(GAUSSIAN, rest, mean, log_scale)
         else:
-            alone = log_prob(GAUSSIAN, z, glow.prior.classes.mean[y], glow.prior.classes.log_scale[y])
+            alone = log_prob(
+                GAUSSIAN, z, glow.prior.classes.mean[y], glow.prior.classes.log_scale[y]
+            )
         torch.testing.assert_close(together[:, y], alone + log_det, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_an_image_that_is_not_finite_has_no_number_and_the_others_keep_theirs(training: bool) -> None:
+def test_an_image_that_is_not_finite_has_no_number_and_the_others_keep_theirs(
+    training: bool,
+) -> None:
     """In bfloat16, in training, oneDNN's ReLU turns NaN into 0; the half that passes a coupling unchanged keeps it.
 
     On AMX oneDNN also reads beyond the end of a row and multiplies by 0, which is NaN for the row before one with a NaN:
     there the loss is NaN, as it must be, but a second image has a wrong number. ``torch.mm`` alone does so.
     """
-    glow, x = tiny_glow(event_shape=(1, 8, 8), precision=torch.bfloat16).train(training), torch.rand(6, 1, 8, 8)
+    glow, x = (
+        tiny_glow(event_shape=(1, 8, 8), precision=torch.bfloat16).train(training),
+        torch.rand(6, 1, 8, 8),
+    )
     glow.class_log_prob(x)  # in training actnorm begins with the statistics of its first images
     torch.manual_seed(0)  # of the noise channels
     before, x[2, 0, 3, 4] = glow.class_log_prob(x), math.nan
@@ -87,7 +97,10 @@ def test_noise_is_fresh_only_where_asked_for_and_seeded() -> None:
 
 def test_fixed_noise_is_typical_noise() -> None:
     """Trained on uniform noise or not: the fixed draw's bits/dim lie among those of fresh draws."""
-    glow, x = tiny_glow(event_shape=(1, 8, 8)), torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    glow, x = (
+        tiny_glow(event_shape=(1, 8, 8)),
+        torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+    )
     x = (x * 16).round() / 16
     fixed = glow.class_log_prob(x).mean().item()
     with glow.fresh_noise(torch.Generator().manual_seed(0)):
@@ -104,23 +117,34 @@ def test_the_caller_keeps_his_images() -> None:
 
 def test_density_of_two_pixels_integrates_to_one() -> None:
     """Over both pixels and their two noise channels, on a grid, in the unit of the values as stored."""
-    glow = Glow(ClassMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8)
+    glow = Glow(
+        ClassMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8
+    )
     glow = shaken(glow, strength=0.1).double().eval()
     with torch.no_grad():
         glow.prior.classes.raw_log_scale -= 1.0
     steps = 36
     axis = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
-    box = [6 * axis - 3, 6 * axis - 3, 6 * axis - 3, 6 * axis - 3]  # v and w far beyond their support
+    box = [
+        6 * axis - 3,
+        6 * axis - 3,
+        6 * axis - 3,
+        6 * axis - 3,
+    ]  # v and w far beyond their support
     v = torch.cartesian_prod(*box).view(-1, 2, 1, 2)
     with torch.no_grad():
-        nats = torch.cat([glow.prior(z)[0] + log_det[:, None] for z, log_det in map(glow.flow, v.split(1 << 16))])
+        nats = torch.cat(
+            [glow.prior(z)[0] + log_det[:, None] for z, log_det in map(glow.flow, v.split(1 << 16))]
+        )
     total = nats.exp().sum(0) * (6 / steps) ** 4
     torch.testing.assert_close(total, torch.ones(2, dtype=torch.float64), rtol=2e-3, atol=0)
 
 
 def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels() -> None:
     """A flow that is the identity up to scale, under a prior replaced by the uniform density on its image."""
-    glow = Glow(ClassMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4).eval()
+    glow = Glow(
+        ClassMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4
+    ).eval()
     dims, levels = 4, 16
     uniform_noise = dims * math.log(levels / 2)  # density of w on [0, 2/L]
 
@@ -151,7 +175,9 @@ def test_samples_have_the_density_that_the_prior_says(prior: str) -> None:
         if prior == "class-mixture":
             log_scale = prior_module.classes.log_scale[1].sum()
         else:
-            log_scale = prior_module.mean_and_log_scale(z[:, -3:], label)[1].sum(1).mean() + 3 * math.log(0.3)
+            log_scale = prior_module.mean_and_log_scale(z[:, -3:], label)[1].sum(
+                1
+            ).mean() + 3 * math.log(0.3)
     entropy = 24 * 0.5 * (1 + math.log(2 * math.pi)) + log_scale
     torch.testing.assert_close(-nats.mean(), entropy, rtol=0, atol=0.1)
 
@@ -177,18 +203,26 @@ def test_gradient_reaches_the_image() -> None:
 
 
 @pytest.mark.parametrize(("family", "temperature"), [("cauchy", 1.0), ("gaussian", 6.0)])
-def test_samples_are_finite_even_where_the_tails_of_the_prior_overflow(family: str, temperature: float) -> None:
-    glow = shaken(Glow(ClassMixture(3, 32, family), event_shape=(1, 4, 4), levels=2, blocks=6, width=8), 0.1)
+def test_samples_are_finite_even_where_the_tails_of_the_prior_overflow(
+    family: str, temperature: float
+) -> None:
+    glow = shaken(
+        Glow(ClassMixture(3, 32, family), event_shape=(1, 4, 4), levels=2, blocks=6, width=8), 0.1
+    )
     generator = torch.Generator().manual_seed(0)
     once = glow.decode(glow.prior.sample(torch.arange(300) % 3, temperature, generator))
     assert not torch.isfinite(once).all()  # else the model is too tame to show anything
-    assert torch.isfinite(glow.sample(torch.arange(300) % 3, temperature, generator=generator)).all()
+    assert torch.isfinite(
+        glow.sample(torch.arange(300) % 3, temperature, generator=generator)
+    ).all()
 
 
 @pytest.mark.parametrize("temperature", [math.nan, math.inf, -1.0, 1e30])
 def test_a_temperature_that_draws_nothing_is_refused(temperature: float) -> None:
     with pytest.raises(ConfigError, match="temperature"):
-        shaken(tiny_glow()).sample(torch.arange(3), temperature, generator=torch.Generator().manual_seed(0))
+        shaken(tiny_glow()).sample(
+            torch.arange(3), temperature, generator=torch.Generator().manual_seed(0)
+        )
 
 
 def test_a_sample_of_no_class_is_refused() -> None:
@@ -204,14 +238,24 @@ def test_no_images_have_no_likelihoods() -> None:
 def test_the_card_counts_memory_in_the_precision_of_training() -> None:
     cards = []
     for precision in (None, torch.bfloat16):
-        glow = Glow(ClassMixture(3, 512), event_shape=(1, 16, 16), levels=2, blocks=2, width=64, precision=precision)
+        glow = Glow(
+            ClassMixture(3, 512),
+            event_shape=(1, 16, 16),
+            levels=2,
+            blocks=2,
+            width=64,
+            precision=precision,
+        )
         cards.append(summarize(glow))
         assert glow.training
     assert cards[1].activation_bytes < 0.8 * cards[0].activation_bytes
 
 
 def test_constant_memory_costs_one_more_pass_and_keeps_less() -> None:
-    stored, constant = (tiny_glow(event_shape=(1, 8, 8), blocks=4, constant_memory=constant) for constant in (False, True))
+    stored, constant = (
+        tiny_glow(event_shape=(1, 8, 8), blocks=4, constant_memory=constant)
+        for constant in (False, True)
+    )
     usual, frugal = summarize(stored), summarize(constant)
     assert frugal.likelihood_flops == usual.likelihood_flops
     assert frugal.training_flops == usual.training_flops + usual.likelihood_flops
@@ -228,7 +272,9 @@ def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> Non
 
 def test_the_card_counts_the_convolutions_of_other_devices_exactly() -> None:
     of_width = {width: tiny_glow(levels=1, blocks=1, width=width) for width in (16, 32)}
-    thin, wide = (2 * 16 * (9 * 1 * width + width * width + 9 * width * 2) for width in of_width)  # 1 channel in, 2 out
+    thin, wide = (
+        2 * 16 * (9 * 1 * width + width * width + 9 * width * 2) for width in of_width
+    )  # 1 channel in, 2 out
     on_gpu = {width: summarize(glow, "cuda").likelihood_flops for width, glow in of_width.items()}
     assert on_gpu[32] - on_gpu[16] == wide - thin
     on_cpu = {width: summarize(glow).likelihood_flops for width, glow in of_width.items()}
@@ -244,7 +290,11 @@ def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
     x = torch.rand(number, 1, 8, 8)
     pieces: list[int] = []
     through = MultiScale._through
-    monkeypatch.setattr(MultiScale, "_through", lambda flow, levels, x: pieces.append(len(x)) or through(flow, levels, x))
+    monkeypatch.setattr(
+        MultiScale,
+        "_through",
+        lambda flow, levels, x: pieces.append(len(x)) or through(flow, levels, x),
+    )
 
     def found() -> list[torch.Tensor]:
         torch.manual_seed(0)  # the noise channels
@@ -255,7 +305,13 @@ def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
             return [first, again, z, glow.decode(z), *glow.parameters()]
 
     shared = found()
-    assert sorted(pieces) == [16, 16, number - 16, number - 16, number]  # the whole batch once, for actnorm
+    assert sorted(pieces) == [
+        16,
+        16,
+        number - 16,
+        number - 16,
+        number,
+    ]  # the whole batch once, for actnorm
     with machine.alone():
         for one, other in zip(found(), shared, strict=True):
             assert torch.equal(one, other)

@@ -17,7 +17,9 @@ SCIPY = {"gaussian": stats.norm, "laplace": stats.laplace, "cauchy": stats.cauch
 @pytest.mark.parametrize("name", SCIPY)
 def test_a_family_is_the_textbook_density(name: str) -> None:
     u = torch.linspace(-30, 30, 61, dtype=torch.float64)
-    torch.testing.assert_close(FAMILIES[name].log_prob(u), torch.from_numpy(SCIPY[name].logpdf(u.numpy())))
+    torch.testing.assert_close(
+        FAMILIES[name].log_prob(u), torch.from_numpy(SCIPY[name].logpdf(u.numpy()))
+    )
 
 
 @pytest.mark.parametrize("name", ["gaussian-laplace", "gaussian-cauchy"])
@@ -31,7 +33,10 @@ def test_a_mixture_is_half_of_each(name: str) -> None:
 def test_draws_follow_the_density(name: str) -> None:
     draws = FAMILIES[name].draw((20000,), torch.Generator().manual_seed(0)).double()
     grid = torch.linspace(-200, 200, 400001, dtype=torch.float64)
-    cdf = FAMILIES[name].log_prob(grid).exp().cumsum(0) * 1e-3 + {"cauchy": 0.00159, "gaussian-cauchy": 0.0008}.get(name, 0)
+    cdf = FAMILIES[name].log_prob(grid).exp().cumsum(0) * 1e-3 + {
+        "cauchy": 0.00159,
+        "gaussian-cauchy": 0.0008,
+    }.get(name, 0)
     for quantile in (0.05, 0.25, 0.5, 0.9):
         point = grid[torch.searchsorted(cdf, torch.tensor(quantile, dtype=torch.float64))]
         assert (draws < point).double().mean().item() == pytest.approx(quantile, abs=0.012)
@@ -69,7 +74,9 @@ def test_smoothed_samples_come_from_the_latent_cluster() -> None:
         prior.classes.raw_mean[:, 0] = torch.tensor([0.0, 100.0, 200.0, 300.0])
     z = prior.sample(torch.zeros(20000, dtype=torch.long), 1.0, torch.Generator().manual_seed(0))
     shares = torch.bincount((z[:, 0] / 100).round().long(), minlength=4) / 20000
-    torch.testing.assert_close(shares, torch.tensor([0.6, 0.4 / 3, 0.4 / 3, 0.4 / 3]), atol=0.012, rtol=0)
+    torch.testing.assert_close(
+        shares, torch.tensor([0.6, 0.4 / 3, 0.4 / 3, 0.4 / 3]), atol=0.012, rtol=0
+    )
 
 
 def test_a_step_on_the_parameters_moves_the_posterior_alike_in_any_dimension() -> None:
@@ -85,13 +92,18 @@ def test_a_step_on_the_parameters_moves_the_posterior_alike_in_any_dimension() -
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_numbers_that_no_class_depends_on_are_standard(name: str) -> None:
-    few, whole = shaken(ClassMixture(3, 6, family=name, class_dims=2)), ClassMixture(3, 6, family=name)
+    few, whole = (
+        shaken(ClassMixture(3, 6, family=name, class_dims=2)),
+        ClassMixture(3, 6, family=name),
+    )
     with torch.no_grad():
         whole.classes.raw_mean[:, -2:] = few.classes.raw_mean
         whole.classes.raw_log_scale[:, -2:] = few.classes.raw_log_scale
     z = few.sample(torch.arange(3), 1.0, torch.Generator().manual_seed(0))
     torch.testing.assert_close(few(z)[0], whole(z)[0])
-    torch.testing.assert_close(z, whole.sample(torch.arange(3), 1.0, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(
+        z, whole.sample(torch.arange(3), 1.0, torch.Generator().manual_seed(0))
+    )
 
 
 @pytest.mark.parametrize("class_dims", [0, 7])

@@ -22,7 +22,13 @@ from condgen.models.simple.independent_pixels import smoothed
 from condgen.randomness import stream
 from condgen.testing import check_density
 
-KINDS = [(Uniform, False), (IndependentPixels, False), (IndependentPixels, True), (Gaussian, False), (Gaussian, True)]
+KINDS = [
+    (Uniform, False),
+    (IndependentPixels, False),
+    (IndependentPixels, True),
+    (Gaussian, False),
+    (Gaussian, True),
+]
 SHAPE, LEVELS = (1, 2, 2), 4
 
 
@@ -47,7 +53,9 @@ def every_image() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("kind", "per_class"), KINDS)
-def test_probabilities_of_all_images_sum_to_one_or_less(kind: type[SimpleDensity], per_class: bool) -> None:
+def test_probabilities_of_all_images_sum_to_one_or_less(
+    kind: type[SimpleDensity], per_class: bool
+) -> None:
     total = fitted(kind, per_class).class_log_prob(every_image().double()).exp().sum(0)
     assert total.shape == (2,)
     if kind is Gaussian:
@@ -115,7 +123,9 @@ def test_between_levels_the_log_probability_is_smooth() -> None:
     x = levels.view(-1, 1, 1, 1).expand(-1, *SHAPE).clone().requires_grad_()
     (gradient,) = torch.autograd.grad(density.class_log_prob(x)[:, 1].sum(), x)
     ahead, behind = (density.class_log_prob(x.detach() + step)[:, 1] for step in (1e-4, -1e-4))
-    torch.testing.assert_close(gradient.flatten(1).sum(1), (ahead - behind) / 2e-4, rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(
+        gradient.flatten(1).sum(1), (ahead - behind) / 2e-4, rtol=1e-3, atol=0.05
+    )
     assert gradient.abs().sum() > 0
 
 
@@ -138,7 +148,9 @@ def small_splits(seed: int = 0) -> Splits:
     return Splits(train, digits.validation, digits.test, "test", "test")
 
 
-def test_numbers_come_from_the_cache_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_come_from_the_cache_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONDGEN_CACHE", str(tmp_path))
     first = simple_densities(small_splits(), quiet=True)
     assert first["uniform"] == pytest.approx(math.log2(17))
@@ -156,7 +168,10 @@ def test_numbers_are_those_of_the_models(tmp_path: Path) -> None:
     """Trained by its preset and audited, a Gaussian has the bits/dim that `condgen show` prints."""
     runner = CliRunner()
     run = tmp_path / "run"
-    for command in (["train", "digits-gaussian", "--run", str(run)], ["audit", str(run), "--only", "classification"]):
+    for command in (
+        ["train", "digits-gaussian", "--run", str(run)],
+        ["audit", str(run), "--only", "classification"],
+    ):
         result = runner.invoke(main, command)
         assert result.exit_code == 0, result.output
     summary = Run.open(run).record("classification").summary
@@ -168,11 +183,17 @@ def test_numbers_are_those_of_the_models(tmp_path: Path) -> None:
 
 
 def test_more_than_one_epoch_in_closed_form_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["train", "digits-gaussian", "--set", "training.epochs=2", "--run", str(tmp_path / "r")])
+    result = CliRunner().invoke(
+        main,
+        ["train", "digits-gaussian", "--set", "training.epochs=2", "--run", str(tmp_path / "r")],
+    )
     assert result.exit_code == 2
     assert "needs one epoch, not 2" in result.stderr
     assert not (tmp_path / "r").exists()
-    result = CliRunner().invoke(main, ["train", "digits-base", "--set", "objective=closed-form", "--set", "training.epochs=1"])
+    result = CliRunner().invoke(
+        main,
+        ["train", "digits-base", "--set", "objective=closed-form", "--set", "training.epochs=1"],
+    )
     assert result.exit_code == 2
     assert "Glow has no observe(), solve() and statistics()" in result.stderr
 
@@ -184,7 +205,9 @@ def test_presets_of_gaussians() -> None:
 
 def test_fewer_images_than_dimensions_still_give_a_density() -> None:
     """More values than levels, fewer images than dimensions: still a density."""
-    data = ImageDataset(np.random.default_rng(0).integers(0, 256, (20, 3, 4, 4), np.uint8), np.arange(20) % 2)
+    data = ImageDataset(
+        np.random.default_rng(0).integers(0, 256, (20, 3, 4, 4), np.uint8), np.arange(20) % 2
+    )
     density = Gaussian(data.event_shape, 2, 256, per_class=True)
     density.fit(*data.batch(slice(None)))
     assert torch.isfinite(density.class_log_prob(data.batch(slice(None))[0])).all()

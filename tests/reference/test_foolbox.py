@@ -12,7 +12,9 @@ from condgen.attacks import Boundary, CarliniWagner, DecoupledDirectionNorm, Log
 def scene() -> tuple[GenerativeClassifier, torch.Tensor, torch.Tensor]:
     """A Gaussian classifier of the digits and images that it gets right."""
     splits = open_dataset("digits")
-    classifier = GenerativeClassifier(DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)).eval()
+    classifier = GenerativeClassifier(
+        DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+    ).eval()
     x, label = splits.test.batch(slice(0, 16))
     right = classifier(x).label == label
     return classifier, x[right], label[right]
@@ -37,7 +39,9 @@ def test_foolbox_agrees_on_what_is_adversarial_and_is_not_nearer(scene) -> None:
 def test_the_boundary_attack_is_nearer_for_the_same_queries(scene) -> None:
     classifier, x, label = scene
     torch.manual_seed(0)
-    _, perturbed, _ = foolbox.attacks.BoundaryAttack(steps=450)(model(Logits(classifier)), x, label, epsilons=None)
+    _, perturbed, _ = foolbox.attacks.BoundaryAttack(steps=450)(
+        model(Logits(classifier)), x, label, epsilons=None
+    )
     result = Boundary(queries=450)(classifier, x, Misclassify(label))
     assert result.l2.median() < (perturbed - x).flatten(1).norm(dim=1).median()
 

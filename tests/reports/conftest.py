@@ -20,18 +20,32 @@ MakeFolder = Callable[..., Run]
 def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]:
     """The record of each audit."""
     splits = open_dataset("digits")
-    classifier = GenerativeClassifier(DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)).eval()
+    classifier = GenerativeClassifier(
+        DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+    ).eval()
     x, _ = splits.test.batch(slice(20))
     detector.fit(classifier, splits.train, splits.validation)
     made = [
-        audits.classification(classifier, splits.test, detector=detector, simple_densities={"uniform": 4.09, "Gaussian": 2.95}),
+        audits.classification(
+            classifier,
+            splits.test,
+            detector=detector,
+            simple_densities={"uniform": 4.09, "Gaussian": 2.95},
+        ),
         audits.membership(classifier, splits.test),
         audits.interpolation(classifier, splits.test, detector=detector, pairs=6, quiet=True),
-        Record("samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}),
+        Record(
+            "samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}
+        ),
     ]
     subject = Subject("toy", classifier, splits, detector, quiet=True)
     moments = {10: lambda: subject, 20: lambda: subject}
-    made.append(snapshots(replace(subject, snapshots=moments), SnapshotsSettings(test_images=200, paths=4, points=3)))
+    made.append(
+        snapshots(
+            replace(subject, snapshots=moments),
+            SnapshotsSettings(test_images=200, paths=4, points=3),
+        )
+    )
     if attacked:
         starts = splits.validation
         kept = {"detector": detector, "starts": starts, "budget": "smoke", "images": 12}

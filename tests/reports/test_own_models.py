@@ -22,21 +22,42 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(
-    "made", [("membership",), ("classification", "interpolation"), ("classification", "membership", "interpolation")]
+    "made",
+    [
+        ("membership",),
+        ("classification", "interpolation"),
+        ("classification", "membership", "interpolation"),
+    ],
 )
 def test_the_page_has_a_section_for_each_audit_that_was_made(
     made: tuple[str, ...], records: dict[str, Record], tmp_path: Path
 ) -> None:
-    text = write_report([AuditedModel("mine", [records[audit] for audit in made])], tmp_path).read_text()
+    text = write_report(
+        [AuditedModel("mine", [records[audit] for audit in made])], tmp_path
+    ).read_text()
     assert {audit for audit, title in SECTIONS.items() if title in text} == set(made)
     assert ("is open." in text) == ("interpolation" not in made)
-    assert json.loads((tmp_path / "tables" / "origins.json").read_text())[0]["weights of"] == "not noted"
+    assert (
+        json.loads((tmp_path / "tables" / "origins.json").read_text())[0]["weights of"]
+        == "not noted"
+    )
 
 
-def test_a_page_shows_own_models_beside_runs(trained: Run, records: dict[str, Record], tmp_path: Path) -> None:
-    page = write_report([trained, AuditedModel("mine", [records[audit] for audit in list(records)[:4]])], tmp_path)
-    of = {name: json.loads((tmp_path / "tables" / f"{name}.json").read_text()) for name in ("table1", "table2", "origins")}
-    assert [row["model"] for row in of["table1"]] == [row["model"] for row in of["origins"]] == [trained.name, "mine"]
+def test_a_page_shows_own_models_beside_runs(
+    trained: Run, records: dict[str, Record], tmp_path: Path
+) -> None:
+    page = write_report(
+        [trained, AuditedModel("mine", [records[audit] for audit in list(records)[:4]])], tmp_path
+    )
+    of = {
+        name: json.loads((tmp_path / "tables" / f"{name}.json").read_text())
+        for name in ("table1", "table2", "origins")
+    }
+    assert (
+        [row["model"] for row in of["table1"]]
+        == [row["model"] for row in of["origins"]]
+        == [trained.name, "mine"]
+    )
     assert {row["model"] for row in of["table2"]} == {trained.name}
     assert of["table1"][1]["accuracy"] == records["classification"].summary["accuracy"]
     assert f"{trained.weights_sha256[:8]}" in page.read_text()
@@ -52,8 +73,12 @@ def test_classes_have_the_names_that_are_given(records: dict[str, Record], tmp_p
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", 3, np.str_("a\nb"), "a\0b", "$_$"])
-def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(name: str, records: dict[str, Record]) -> None:
-    with pytest.raises(CondgenError, match="cannot be part of a file name; name the model in letters"):
+def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(
+    name: str, records: dict[str, Record]
+) -> None:
+    with pytest.raises(
+        CondgenError, match="cannot be part of a file name; name the model in letters"
+    ):
         AuditedModel(name, [records["membership"]])
 
 
@@ -83,14 +108,20 @@ def test_a_record_that_was_not_given_is_named(records: dict[str, Record]) -> Non
 @pytest.mark.parametrize("given", ["run", Path("run"), Record("membership", {}, {})])
 def test_what_is_no_audited_model_is_refused(given: object, tmp_path: Path) -> None:
     for models in (given, [given]):
-        with pytest.raises(CondgenError, match=r"expected a list of audited models.*Run\.open.*AuditedModel"):
+        with pytest.raises(
+            CondgenError, match=r"expected a list of audited models.*Run\.open.*AuditedModel"
+        ):
             write_report(models, tmp_path / "report")
 
 
-def test_folders_may_be_given_as_text(trained: Run, records: dict[str, Record], tmp_path: Path) -> None:
+def test_folders_may_be_given_as_text(
+    trained: Run, records: dict[str, Record], tmp_path: Path
+) -> None:
     one = records["membership"]
     one.save(str(tmp_path / "records"))
     again = Record.load(str(tmp_path / "records"), "membership")
-    page = write_report([Run.open(str(trained.path)), AuditedModel("mine", [again])], str(tmp_path / "report"))
+    page = write_report(
+        [Run.open(str(trained.path)), AuditedModel("mine", [again])], str(tmp_path / "report")
+    )
     assert page == tmp_path / "report" / "index.html"
     assert len(open_dataset("digits", data_dir=str(tmp_path)).test) == 360

@@ -36,7 +36,9 @@ def numbers(report: Path, table: str) -> list[dict[str, object]]:
 def sixth(monkeypatch: pytest.MonkeyPatch) -> str:
     """An audit that was registered after every record of the tests was made."""
     monkeypatch.setattr(AUDITS, "_members", dict(AUDITS._members))
-    AUDITS.register("label-noise")(Audit("label-noise", AuditSettings, lambda *_: Record("label-noise", {}, {})))
+    AUDITS.register("label-noise")(
+        Audit("label-noise", AuditSettings, lambda *_: Record("label-noise", {}, {}))
+    )
     return "label-noise"
 
 
@@ -67,7 +69,9 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
 def test_the_same_records_give_the_same_files(records: dict[str, Record], tmp_path: Path) -> None:
     for name in "ab":
         write_report([AuditedModel("m", list(records.values()))], tmp_path / name)
-    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()
+    ]
     assert len(files) > 15
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
@@ -80,12 +84,19 @@ def test_one_record_is_enough_and_the_others_are_listed(audit: str, folder, tmp_
     (line,) = numbers(tmp_path / "report", "not-run")
     rest = [name for name in AUDITS.names() if name != audit]
     assert line["audits"] == rest
-    assert line["reason"] == "no record; add it with: condgen audit RUN " + " ".join(f"--only {name}" for name in rest)
+    assert line["reason"] == "no record; add it with: condgen audit RUN " + " ".join(
+        f"--only {name}" for name in rest
+    )
     assert "What was not run" in text
 
 
-def test_each_model_is_shown_where_it_has_a_record(folder, records: dict[str, Record], tmp_path: Path) -> None:
-    models = [folder("classification", "samples"), AuditedModel("mine", [records["classification"]])]
+def test_each_model_is_shown_where_it_has_a_record(
+    folder, records: dict[str, Record], tmp_path: Path
+) -> None:
+    models = [
+        folder("classification", "samples"),
+        AuditedModel("mine", [records["classification"]]),
+    ]
     write_report(models, tmp_path / "report")
     assert [line["model"] for line in numbers(tmp_path / "report", "table1")] == ["run", "mine"]
     figures = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
@@ -93,23 +104,35 @@ def test_each_model_is_shown_where_it_has_a_record(folder, records: dict[str, Re
     assert [line["model"] for line in numbers(tmp_path / "report", "not-run")] == ["run", "mine"]
 
 
-def test_a_run_made_before_an_audit_existed_still_reports(sixth: str, trained: Run, tmp_path: Path) -> None:
+def test_a_run_made_before_an_audit_existed_still_reports(
+    sixth: str, trained: Run, tmp_path: Path
+) -> None:
     text = write_report([trained], tmp_path).read_text()
     assert "<h2>Label noise</h2>" not in text
-    assert [(line["model"], line["audits"]) for line in numbers(tmp_path, "not-run")] == [(trained.name, [sixth])]
+    assert [(line["model"], line["audits"]) for line in numbers(tmp_path, "not-run")] == [
+        (trained.name, [sixth])
+    ]
 
 
-def test_a_registered_audit_is_shown_without_a_section_of_its_own(sixth: str, folder, tmp_path: Path) -> None:
+def test_a_registered_audit_is_shown_without_a_section_of_its_own(
+    sixth: str, folder, tmp_path: Path
+) -> None:
     run = folder()
-    Record(sixth, {"flipped": 0.125, "flipped_ci": [0.1, 0.2]}, {"x": np.zeros(1)}).save(run.records)
+    Record(sixth, {"flipped": 0.125, "flipped_ci": [0.1, 0.2]}, {"x": np.zeros(1)}).save(
+        run.records
+    )
     text = write_report([run], tmp_path / "report").read_text()
     assert "<h2>Label noise</h2>" in text
     assert "0.125 [0.1, 0.2]" in text
     assert "What was not run" not in text
-    assert numbers(tmp_path / "report", "label-noise") == [{"model": "run", "flipped": 0.125, "flipped_ci": [0.1, 0.2]}]
+    assert numbers(tmp_path / "report", "label-noise") == [
+        {"model": "run", "flipped": 0.125, "flipped_ci": [0.1, 0.2]}
+    ]
 
 
-def test_a_section_can_be_registered(sixth: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_section_can_be_registered(
+    sixth: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sections, "_REGISTERED", {})
     part = sections.Part("How labels flip", words=lambda model: f"{model.name} flips")
     sections.register(sections.Section(sixth, (part,), lambda models: "Labels flip."))
@@ -120,23 +143,35 @@ def test_a_section_can_be_registered(sixth: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "summary", [{}, {"threshold": "high"}, {"detector": "mine", "table1": {}, "threshold": None}, {"n": {"m": {"k": 1}}}]
+    "summary",
+    [
+        {},
+        {"threshold": "high"},
+        {"detector": "mine", "table1": {}, "threshold": None},
+        {"n": {"m": {"k": 1}}},
+    ],
 )
-@pytest.mark.parametrize("audit", ["from-elsewhere", "origins", "table1", "mine.audits:AUDIT", "section"])
+@pytest.mark.parametrize(
+    "audit", ["from-elsewhere", "origins", "table1", "mine.audits:AUDIT", "section"]
+)
 def test_a_record_of_an_unknown_audit_breaks_no_page(
     audit: str, summary: dict[str, object], records: dict[str, Record], tmp_path: Path
 ) -> None:
     model = AuditedModel("mine", [*records.values(), Record(audit, dict(summary), {})])
     text = write_report([model], tmp_path).read_text()
     assert sections.section_of(audit).parts[0].title in text
-    assert numbers(tmp_path, "table1")[0]["accuracy"] == records["classification"].summary["accuracy"]
+    assert (
+        numbers(tmp_path, "table1")[0]["accuracy"] == records["classification"].summary["accuracy"]
+    )
     assert numbers(tmp_path, "origins")[0]["model"] == "mine"
 
 
 def test_a_damaged_record_of_an_unknown_audit_is_left_out(folder, tmp_path: Path) -> None:
     run = folder("samples")
     (run.records / "from-elsewhere.json").write_text("[]")
-    (run.records / "from-elsewhere.npz").write_bytes(next(run.records.glob("samples.*.npz")).read_bytes())
+    (run.records / "from-elsewhere.npz").write_bytes(
+        next(run.records.glob("samples.*.npz")).read_bytes()
+    )
     write_report([run], tmp_path / "report")
     line = numbers(tmp_path / "report", "not-run")[-1]
     assert line["audits"] == ["from-elsewhere"]
@@ -151,10 +186,17 @@ def test_a_damaged_record_of_a_known_audit_is_refused(folder, tmp_path: Path) ->
     assert not (tmp_path / "report").exists()
 
 
-def test_a_record_that_lacks_a_number_is_one_sentence(records: dict[str, Record], tmp_path: Path) -> None:
+def test_a_record_that_lacks_a_number_is_one_sentence(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
     lacking = {key: value for key, value in records["membership"].summary.items() if key != "auroc"}
-    with pytest.raises(CondgenError, match="a record has no 'auroc': it is damaged, or of another version"):
-        write_report([AuditedModel("m", [replace(records["membership"], summary=lacking)])], tmp_path / "report")
+    with pytest.raises(
+        CondgenError, match="a record has no 'auroc': it is damaged, or of another version"
+    ):
+        write_report(
+            [AuditedModel("m", [replace(records["membership"], summary=lacking)])],
+            tmp_path / "report",
+        )
     assert not (tmp_path / "report").exists()
 
 
@@ -165,7 +207,9 @@ def test_a_model_without_records_is_refused(folder, tmp_path: Path) -> None:
         write_report([run], tmp_path / "report")
 
 
-def test_another_threshold_recomputes_what_records_allow(folder, records: dict[str, Record], tmp_path: Path) -> None:
+def test_another_threshold_recomputes_what_records_allow(
+    folder, records: dict[str, Record], tmp_path: Path
+) -> None:
     write_report([folder()], tmp_path / "report", threshold=4.5)
     accepted = records["classification"].arrays["score"] <= 4.5
     (line,) = numbers(tmp_path / "report", "table1")
@@ -185,13 +229,19 @@ def test_another_threshold_recomputes_what_records_allow(folder, records: dict[s
     assert (tmp_path / "report" / "figures" / "membership-histogram-run.svg").exists()
 
 
-def test_the_threshold_that_records_have_leaves_nothing_out(records: dict[str, Record], tmp_path: Path) -> None:
+def test_the_threshold_that_records_have_leaves_nothing_out(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
     write_report([AuditedModel("m", list(records.values()))], tmp_path, threshold=5.0)
     assert not (tmp_path / "tables" / "not-run.json").exists()
 
 
-def test_a_threshold_that_no_pair_passes_is_said(records: dict[str, Record], tmp_path: Path) -> None:
-    write_report([AuditedModel("m", [records["interpolation"], records["samples"]])], tmp_path, threshold=0.5)
+def test_a_threshold_that_no_pair_passes_is_said(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
+    write_report(
+        [AuditedModel("m", [records["interpolation"], records["samples"]])], tmp_path, threshold=0.5
+    )
     reasons = {str(line["audits"]): str(line["reason"]) for line in numbers(tmp_path, "not-run")}
     assert "accepts the ends of 0 pairs" in reasons["['interpolation']"]
 
@@ -210,9 +260,15 @@ def test_the_page_asks_about_the_detector_that_was_used(
 def test_sections_of_the_caller_come_first(records: dict[str, Record], tmp_path: Path) -> None:
     figure = Figure(figsize=(2, 2))
     figure.subplots().plot([0, 1], [0, 1])
-    table = Table("table1", "Ours & the paper's", "", ("run", "ours"), (("a", "1"),), ({"run": "a"},))
-    study = PageSection("A study", table, [("sweep", "one metric", figure), ("", "All is done.", None)])
-    text = write_report([AuditedModel("m", [records["classification"]])], tmp_path, extra=[study]).read_text()
+    table = Table(
+        "table1", "Ours & the paper's", "", ("run", "ours"), (("a", "1"),), ({"run": "a"},)
+    )
+    study = PageSection(
+        "A study", table, [("sweep", "one metric", figure), ("", "All is done.", None)]
+    )
+    text = write_report(
+        [AuditedModel("m", [records["classification"]])], tmp_path, extra=[study]
+    ).read_text()
     assert text.index("<h2>A study</h2>") < text.index("<h2>Classification and likelihood</h2>")
     assert "<figcaption>one metric</figcaption>" in text
     assert "All is done." in text

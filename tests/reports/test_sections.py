@@ -14,7 +14,14 @@ from condgen.audits import Record
 from condgen.audits.checks import FEW, LUCK, STORAGE, WEAK
 from condgen.audits.records import records_in
 from condgen.registry import AUDITS
-from condgen.reports.sections import Section, adversarial, classification, interpolation, membership, section_of
+from condgen.reports.sections import (
+    Section,
+    adversarial,
+    classification,
+    interpolation,
+    membership,
+    section_of,
+)
 from condgen.reports.sections.classification import words as classification_words
 
 DOUBTS = {FEW, LUCK, STORAGE, WEAK}
@@ -32,7 +39,10 @@ INTERPOLATION = {
 
 def with_spans(**spans: tuple[float, float]) -> list[AuditedModel]:
     """Models by name with an interval of the share of paths that are accepted."""
-    return [AuditedModel(name, [Record("interpolation", {"accepted_all_along_ci": span}, {})]) for name, span in spans.items()]
+    return [
+        AuditedModel(name, [Record("interpolation", {"accepted_all_along_ci": span}, {})])
+        for name, span in spans.items()
+    ]
 
 
 def own(*records: Record, name: str = "m") -> AuditedModel:
@@ -46,7 +56,9 @@ def test_every_audit_of_condgen_has_a_section_of_its_own(audit: str) -> None:
     assert section is section_of(audit)  # a generic one would be made anew
 
 
-@pytest.mark.parametrize("audit", ["section", "generic", "no-such-audit", "a b", "mine.audits:AUDIT"])
+@pytest.mark.parametrize(
+    "audit", ["section", "generic", "no-such-audit", "a b", "mine.audits:AUDIT"]
+)
 def test_any_other_audit_has_the_generic_one(audit: str) -> None:
     section = section_of(audit)
     assert isinstance(section, Section)
@@ -66,13 +78,19 @@ def test_any_other_audit_has_the_generic_one(audit: str) -> None:
         ((0.97, 0.99), "the likelihood detects wrong labels"),
     ],
 )
-def test_words_on_wrong_labels_follow_the_interval(interval: tuple[float, float], said: str) -> None:
+def test_words_on_wrong_labels_follow_the_interval(
+    interval: tuple[float, float], said: str
+) -> None:
     assert said in membership.words("m", {**MEMBERSHIP, "auroc_ci": interval})
 
 
 @pytest.mark.parametrize(
     ("rise", "said"),
-    [((0.1, 0.2), "less likely than"), ((-0.2, -0.1), "more likely than"), ((-0.1, 0.1), "as likely as")],
+    [
+        ((0.1, 0.2), "less likely than"),
+        ((-0.2, -0.1), "more likely than"),
+        ((-0.1, 0.1), "as likely as"),
+    ],
 )
 def test_words_on_paths_follow_the_rise(rise: tuple[float, float], said: str) -> None:
     assert said in interpolation.words("m", {**INTERPOLATION, "middle_minus_ends_ci": rise})
@@ -88,8 +106,12 @@ def test_words_on_paths_follow_the_rise(rise: tuple[float, float], said: str) ->
         ((0.02, 0.08), "rejects almost every path."),
     ],
 )
-def test_words_on_paths_follow_the_interval_of_the_share(interval: tuple[float, float], said: str) -> None:
-    assert interpolation.words("m", {**INTERPOLATION, "accepted_all_along_ci": interval}).endswith(said)
+def test_words_on_paths_follow_the_interval_of_the_share(
+    interval: tuple[float, float], said: str
+) -> None:
+    assert interpolation.words("m", {**INTERPOLATION, "accepted_all_along_ci": interval}).endswith(
+        said
+    )
 
 
 def test_the_verdict_names_each_model() -> None:
@@ -97,11 +119,15 @@ def test_the_verdict_names_each_model() -> None:
     assert "for b, the detector rejects most paths between classes;" in mixed
     assert "for a, the detector accepts most paths between classes at every step." in mixed
     assert mixed.endswith("depends on the model.")
-    assert interpolation.verdict(with_spans(b=(0.05, 0.2))).endswith("rejects most paths between classes.")
+    assert interpolation.verdict(with_spans(b=(0.05, 0.2))).endswith(
+        "rejects most paths between classes."
+    )
 
 
 @pytest.mark.parametrize("interval", [(0.44, 0.58), (0.35, 0.5), (0.5, 0.7)])
-def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(interval: tuple[float, float]) -> None:
+def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(
+    interval: tuple[float, float],
+) -> None:
     said = interpolation.verdict(with_spans(a=interval, b=(0.05, 0.2)))
     assert "for a, whether the detector accepts most paths between classes is open." in said
     assert "depends on the model" not in said
@@ -110,48 +136,87 @@ def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(interval: 
 def test_the_verdict_says_on_how_many_images_attacks_succeed(records: dict[str, Record]) -> None:
     said = adversarial.verdict([own(records["adversarial"]), own(records["adversarial"], name="n")])
     worst = records["adversarial"].summary["cells"][-1]
-    assert said.startswith(f"Detector-aware attacks evade the detector of m on {100 * worst['unnoticed']:.1f} [")
+    assert said.startswith(
+        f"Detector-aware attacks evade the detector of m on {100 * worst['unnoticed']:.1f} ["
+    )
     assert "; of n on " in said
 
 
 @pytest.mark.parametrize(
     ("passed", "said"),
-    [(False, "fails these checks: x."), (None, "No check of the evaluation fails; not run: x."), (True, "fails.")],
+    [
+        (False, "fails these checks: x."),
+        (None, "No check of the evaluation fails; not run: x."),
+        (True, "fails."),
+    ],
 )
-def test_words_on_attacks_name_the_checks_that_failed(passed: bool | None, said: str, records: dict[str, Record]) -> None:
+def test_words_on_attacks_name_the_checks_that_failed(
+    passed: bool | None, said: str, records: dict[str, Record]
+) -> None:
     checks = [{"name": "x", "passed": passed, "found": "", "advice": ""}]
-    assert adversarial.words("m", {**records["adversarial"].summary, "checks": checks}).endswith(said)
+    assert adversarial.words("m", {**records["adversarial"].summary, "checks": checks}).endswith(
+        said
+    )
 
 
-def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(records: dict[str, Record]) -> None:
+def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(
+    records: dict[str, Record],
+) -> None:
     summary = records["adversarial"].summary
     table, checks = section_of("adversarial").tables([own(records["adversarial"])])
-    assert [row[1] for row in table.rows] == ["Carlini-Wagner", "Brendel-Bethge", "Boundary", "HopSkipJump", "worst case"]
-    worst = next(cell for cell in summary["cells"] if cell["attack"] == "worst case" and cell["knows_detector"])
+    assert [row[1] for row in table.rows] == [
+        "Carlini-Wagner",
+        "Brendel-Bethge",
+        "Boundary",
+        "HopSkipJump",
+        "worst case",
+    ]
+    worst = next(
+        cell
+        for cell in summary["cells"]
+        if cell["attack"] == "worst case" and cell["knows_detector"]
+    )
     assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
     assert table.rows[-1][-1] == str(summary["n"])
     assert {row[table.columns.index("threshold, bits/dim")] for row in table.rows} == {"5.00"}
-    assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == ["model", "attack"]
+    assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == [
+        "model",
+        "attack",
+    ]
     assert len(checks.rows) == len(summary["checks"])
 
 
 @pytest.mark.parametrize("audit", ["classification", "interpolation"])
-def test_tables_name_the_detector_and_its_unit(audit: str, records: dict[str, Record], typical: dict[str, Record]) -> None:
+def test_tables_name_the_detector_and_its_unit(
+    audit: str, records: dict[str, Record], typical: dict[str, Record]
+) -> None:
     table, *_ = section_of(audit).tables([own(typical[audit])])
     assert table.rows[0][table.columns.index("typicality threshold, nats")] == "60.00"
     table, *_ = section_of(audit).tables([own(records[audit]), own(typical[audit], name="n")])
-    assert [row[table.columns.index("threshold")] for row in table.rows] == ["5.00 bits/dim", "60.00 nats"]
-    assert [row[table.columns.index("detector")] for row in table.rows] == ["likelihood", "typicality"]
+    assert [row[table.columns.index("threshold")] for row in table.rows] == [
+        "5.00 bits/dim",
+        "60.00 nats",
+    ]
+    assert [row[table.columns.index("detector")] for row in table.rows] == [
+        "likelihood",
+        "typicality",
+    ]
 
 
-def test_sentences_name_the_detector_and_its_unit(typical: dict[str, Record], records: dict[str, Record]) -> None:
-    assert "typicality detector (threshold 60.00 nats) accepts" in classification_words("m", typical["classification"].summary)
+def test_sentences_name_the_detector_and_its_unit(
+    typical: dict[str, Record], records: dict[str, Record]
+) -> None:
+    assert "typicality detector (threshold 60.00 nats) accepts" in classification_words(
+        "m", typical["classification"].summary
+    )
     detector = {"name": "entropy", "unit": "nats", "threshold": 0.25}
     said = adversarial.words("m", {**records["adversarial"].summary, "detector": detector})
     assert "(entropy, threshold 0.25 nats)" in said
 
 
-@pytest.mark.parametrize("draw", [interpolation.interpolation_means, interpolation.interpolation_examples])
+@pytest.mark.parametrize(
+    "draw", [interpolation.interpolation_means, interpolation.interpolation_examples]
+)
 def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
     draw, records: dict[str, Record], typical: dict[str, Record]
 ) -> None:
@@ -159,16 +224,27 @@ def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
         """The dashed lines of each panel with an axis of its own."""
         found = {}
         for axes in draw(own(record)).axes:
-            dashed = [float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == "--"]
+            dashed = [
+                float(line.get_ydata()[0]) for line in axes.lines if line.get_linestyle() == "--"
+            ]
             found[axes.get_ylabel().replace("\n", " ")] = dashed
         return {label: lines for label, lines in found.items() if label and "p(y" not in label}
 
     assert thresholds(records["interpolation"]) == {"bits/dim": [5.0]}
-    assert thresholds(typical["interpolation"]) == {"bits/dim": [], "typicality score, nats": [60.0]}
-    unscored = {key: array for key, array in typical["interpolation"].arrays.items() if key != "score"}
+    assert thresholds(typical["interpolation"]) == {
+        "bits/dim": [],
+        "typicality score, nats": [60.0],
+    }
+    unscored = {
+        key: array for key, array in typical["interpolation"].arrays.items() if key != "score"
+    }
     assert thresholds(replace(typical["interpolation"], arrays=unscored)) == {"bits/dim": []}
-    other = np.asarray(records["interpolation"].arrays["score"]) + 1  # bits/dim, yet not those of log p(x)
-    shifted = replace(records["interpolation"], arrays={**records["interpolation"].arrays, "score": other})
+    other = (
+        np.asarray(records["interpolation"].arrays["score"]) + 1
+    )  # bits/dim, yet not those of log p(x)
+    shifted = replace(
+        records["interpolation"], arrays={**records["interpolation"].arrays, "score": other}
+    )
     assert thresholds(shifted)["bits/dim"] == []
     assert thresholds(shifted)["likelihood score, bits/dim"] == [5.0]
 
@@ -179,7 +255,9 @@ def test_records_of_before_are_of_the_likelihood_detector(records: dict[str, Rec
         older = {key: value for key, value in record.summary.items() if key != "detector"}
         arrays = {key: value for key, value in record.arrays.items() if key != "score"}
         before, now = own(Record(audit, older, arrays)), own(record)
-        made = [[table.rows for table in section_of(audit).tables([model])] for model in (before, now)]
+        made = [
+            [table.rows for table in section_of(audit).tables([model])] for model in (before, now)
+        ]
         assert made[0] == made[1]
         for part in section_of(audit).parts:
             if part.figure:
@@ -188,7 +266,9 @@ def test_records_of_before_are_of_the_likelihood_detector(records: dict[str, Rec
                 assert part.words(before) == part.words(now)
 
 
-def test_figures_name_classes_and_show_dollar_signs(trained: Run, records: dict[str, Record], tmp_path: Path) -> None:
+def test_figures_name_classes_and_show_dollar_signs(
+    trained: Run, records: dict[str, Record], tmp_path: Path
+) -> None:
     names = [f"${y}$ or $" for y in range(10)]
     model = AuditedModel("m", list(records.values()), names)
     for audit in records:
@@ -248,7 +328,10 @@ def test_a_record_without_numbers_says_what_it_holds() -> None:
 
 def with_checks(record: Record, *failed: tuple[str, str], unnoticed: float = 1.0) -> Record:
     """An adversarial record of which these checks fail, given by name and doubt; its worst case evades on such a share."""
-    checks = [{"name": name, "passed": False, "found": "", "advice": "", "doubt": doubt} for name, doubt in failed]
+    checks = [
+        {"name": name, "passed": False, "found": "", "advice": "", "doubt": doubt}
+        for name, doubt in failed
+    ]
     kept = [{"name": "fine", "passed": True, "found": "", "advice": "", "doubt": "luck"}]
     cells = [*record.summary["cells"][:-1], {**record.summary["cells"][-1], "unnoticed": unnoticed}]
     return replace(record, summary={**record.summary, "cells": cells, "checks": checks + kept})
@@ -257,8 +340,16 @@ def with_checks(record: Record, *failed: tuple[str, str], unnoticed: float = 1.0
 @pytest.mark.parametrize(
     ("doubt", "unnoticed", "said"),
     [
-        (WEAK, 0.5, "the attacks on m may be too weak, so that more images may fall, at smaller distances (failed: x, y)."),
-        (WEAK, 1.0, "the attacks on m may be too weak, so that distances may be smaller (failed: x, y)."),
+        (
+            WEAK,
+            0.5,
+            "the attacks on m may be too weak, so that more images may fall, at smaller distances (failed: x, y).",
+        ),
+        (
+            WEAK,
+            1.0,
+            "the attacks on m may be too weak, so that distances may be smaller (failed: x, y).",
+        ),
         (LUCK, 1.0, "successes on m may be chance (failed: x, y)."),
         (FEW, 1.0, "test images of m could be attacked (failed: x, y)."),
         (STORAGE, 1.0, "stored as pixel values, images of m evade within L2 1.5 on"),
@@ -277,22 +368,39 @@ def test_the_verdict_is_qualified_by_checks_that_fail(
 
 def test_records_of_before_qualify_the_verdict_too(records: dict[str, Record]) -> None:
     check = {"name": "x", "passed": False, "found": "", "advice": ""}
-    record = replace(records["adversarial"], summary={**records["adversarial"].summary, "checks": [check]})
-    assert "the evaluation of m fails some of its own checks (failed: x)." in adversarial.verdict([own(record)])
+    record = replace(
+        records["adversarial"], summary={**records["adversarial"].summary, "checks": [check]}
+    )
+    assert "the evaluation of m fails some of its own checks (failed: x)." in adversarial.verdict(
+        [own(record)]
+    )
 
 
-def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(records: dict[str, Record]) -> None:
-    assert {check["doubt"] for check in records["adversarial"].summary["checks"] if check["passed"] is not None} <= DOUBTS
+def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(
+    records: dict[str, Record],
+) -> None:
+    assert {
+        check["doubt"]
+        for check in records["adversarial"].summary["checks"]
+        if check["passed"] is not None
+    } <= DOUBTS
 
 
 def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
     """Of a real run whose checks fail, made before checks said what they put in doubt."""
-    record = Record.load(Path(__file__).parents[2] / "results/mnist-split-small/records", "adversarial")
-    assert "(failed: knowing the detector is no handicap, successes survive being stored)" in adversarial.verdict([own(record)])
+    record = Record.load(
+        Path(__file__).parents[2] / "results/mnist-split-small/records", "adversarial"
+    )
+    assert (
+        "(failed: knowing the detector is no handicap, successes survive being stored)"
+        in adversarial.verdict([own(record)])
+    )
 
 
 @pytest.mark.parametrize(
-    "place", sorted((Path(__file__).parents[2] / "results").glob("*/records")), ids=lambda path: path.parent.name
+    "place",
+    sorted((Path(__file__).parents[2] / "results").glob("*/records")),
+    ids=lambda path: path.parent.name,
 )
 def test_records_of_before_are_shown_whole(place: Path) -> None:
     made = records_in(place)
@@ -320,43 +428,75 @@ def test_records_of_before_are_shown_whole(place: Path) -> None:
         ((0.92, 0.98), "protects the classifier: most misclassified"),
     ],
 )
-def test_words_on_rejection_follow_the_interval(interval: tuple[float, float], said: str, records: dict[str, Record]) -> None:
-    summary = {**records["classification"].summary, "auroc_misclassified": 0.5, "auroc_misclassified_ci": interval}
+def test_words_on_rejection_follow_the_interval(
+    interval: tuple[float, float], said: str, records: dict[str, Record]
+) -> None:
+    summary = {
+        **records["classification"].summary,
+        "auroc_misclassified": 0.5,
+        "auroc_misclassified_ci": interval,
+    }
     assert said in classification.protection("m", summary)
 
 
 def test_a_table_has_the_accuracy_among_accepted_images(records: dict[str, Record]) -> None:
     record = records["classification"]
-    correct, accepted = record.arrays["predicted"] == record.arrays["label"], record.arrays["accepted"]
+    correct, accepted = (
+        record.arrays["predicted"] == record.arrays["label"],
+        record.arrays["accepted"],
+    )
     *_, table = section_of("classification").tables([own(record)])
     cell = table.rows[0][table.columns.index("accuracy among accepted %")]
     assert cell.startswith(f"{100 * correct[accepted].mean():.1f} [")
-    assert f"{cell} % of the accepted images correctly" in classification.protection("m", record.summary)
+    assert f"{cell} % of the accepted images correctly" in classification.protection(
+        "m", record.summary
+    )
 
 
 def test_the_figure_of_risk_and_coverage_follows_the_record(records: dict[str, Record]) -> None:
     record = records["classification"]
     axes = classification.risk_coverage(own(record)).axes[0]
-    correct, accepted = record.arrays["predicted"] == record.arrays["label"], record.arrays["accepted"]
+    correct, accepted = (
+        record.arrays["predicted"] == record.arrays["label"],
+        record.arrays["accepted"],
+    )
     lines = {line.get_label(): line for line in axes.lines}
     x, y = lines["by likelihood score"].get_data()
     assert (x[-1], y[-1]) == pytest.approx((100, 100 * np.mean(~correct)))
     assert lines["detector's threshold"].get_xdata() == pytest.approx([100 * accepted.mean()])
-    assert lines["detector's threshold"].get_ydata() == pytest.approx([100 * np.mean(~correct[accepted])])
+    assert lines["detector's threshold"].get_ydata() == pytest.approx(
+        [100 * np.mean(~correct[accepted])]
+    )
 
 
-def test_a_classifier_without_a_mistake_has_a_figure_and_a_sentence(records: dict[str, Record]) -> None:
-    arrays = {**records["classification"].arrays, "predicted": records["classification"].arrays["label"]}
-    record = replace(records["classification"], arrays=arrays, summary={"n": 9, "threshold": 5.0, "misclassified": 0})
+def test_a_classifier_without_a_mistake_has_a_figure_and_a_sentence(
+    records: dict[str, Record],
+) -> None:
+    arrays = {
+        **records["classification"].arrays,
+        "predicted": records["classification"].arrays["label"],
+    }
+    record = replace(
+        records["classification"],
+        arrays=arrays,
+        summary={"n": 9, "threshold": 5.0, "misclassified": 0},
+    )
     classification.risk_coverage(own(record)).draw_without_rendering()
     assert "misclassifies 0 of 9 test images" in classification.protection("m", record.summary)
 
 
-def test_a_gallery_shows_the_score_of_a_detector_whose_unit_is_another(records: dict[str, Record]) -> None:
+def test_a_gallery_shows_the_score_of_a_detector_whose_unit_is_another(
+    records: dict[str, Record],
+) -> None:
     record = records["adversarial"]
-    scores = {name: np.full(len(record.arrays["l2"]), value) for name, value in (("score_before", 0.25), ("score", 0.75))}
+    scores = {
+        name: np.full(len(record.arrays["l2"]), value)
+        for name, value in (("score_before", 0.25), ("score", 0.75))
+    }
     detector = {"name": "entropy", "unit": "nats", "threshold": 1.0}
-    other = replace(record, arrays={**record.arrays, **scores}, summary={**record.summary, "detector": detector})
+    other = replace(
+        record, arrays={**record.arrays, **scores}, summary={**record.summary, "detector": detector}
+    )
     said = [text.get_text() for text in adversarial.attack_gallery(own(other)).axes[0].texts]
     assert any(text.endswith("0.25 → 0.75 entropy score, nats") for text in said)
     assert not any("bits/dim" in text for text in said)
@@ -365,7 +505,9 @@ def test_a_gallery_shows_the_score_of_a_detector_whose_unit_is_another(records: 
 
 
 @pytest.mark.parametrize("audit", ["classification", "membership", "interpolation", "adversarial"])
-def test_the_class_prior_and_warnings_stand_below_every_table(audit: str, records: dict[str, Record]) -> None:
+def test_the_class_prior_and_warnings_stand_below_every_table(
+    audit: str, records: dict[str, Record]
+) -> None:
     warned = {"class_prior": [0.75, 0.25], "warnings": ["odd bits."]}
     if audit != "membership":
         warned["detector"] = {**records[audit].summary["detector"], "warnings": ["odd threshold."]}
@@ -379,10 +521,20 @@ def test_the_class_prior_and_warnings_stand_below_every_table(audit: str, record
     assert ("n: odd threshold." in both.caption) == (audit != "membership")
 
 
-def test_a_warning_about_the_detector_is_in_the_first_sentences_once(records: dict[str, Record]) -> None:
+def test_a_warning_about_the_detector_is_in_the_first_sentences_once(
+    records: dict[str, Record],
+) -> None:
     noted = {**records["interpolation"].summary["detector"], "warnings": ["odd threshold."]}
-    warned = [replace(r, summary={**r.summary, "detector": noted}) for a, r in records.items() if "detector" in r.summary]
+    warned = [
+        replace(r, summary={**r.summary, "detector": noted})
+        for a, r in records.items()
+        if "detector" in r.summary
+    ]
     for kept in (warned, warned[1:], warned[2:]):
         model = own(*kept)
-        said = [section_of(audit).verdict([model]) for audit in model.audits_made() if section_of(audit).verdict]
+        said = [
+            section_of(audit).verdict([model])
+            for audit in model.audits_made()
+            if section_of(audit).verdict
+        ]
         assert " ".join(said).count("m: odd threshold.") == 1

@@ -19,7 +19,9 @@ QUICK = ("classification", "membership", "interpolation", "samples")
 DETECTED = " --only classification --only interpolation --only adversarial --only snapshots --set detector.threshold"
 
 
-def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished_models(tmp_path: Path) -> None:
+def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished_models(
+    tmp_path: Path,
+) -> None:
     config = load_preset("digits-base", [*TINY, "training.learning_rate=0.01"])
     run = experiments.train(config, tmp_path / "run", minutes=0, quiet=True)
     assert run.epochs_done == 1
@@ -28,9 +30,14 @@ def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished
     assert f"epoch 1 ({run.weights_sha256[:8]})" in page
     run = experiments.train(config, run.path, resume=True, quiet=True)
     experiments.audit(run, ["membership"], quiet=True)
-    with pytest.raises(RunError, match="classification: epoch 1, interpolation: epoch 1, samples: epoch 1") as refused:
+    with pytest.raises(
+        RunError, match="classification: epoch 1, interpolation: epoch 1, samples: epoch 1"
+    ) as refused:
         write_report([run], tmp_path / "report")
-    assert f"condgen audit {run.path} --only classification --only interpolation --only samples" in str(refused.value)
+    assert (
+        f"condgen audit {run.path} --only classification --only interpolation --only samples"
+        in str(refused.value)
+    )
     assert (tmp_path / "report" / "index.html").read_text() == page
     experiments.audit(run, [name for name in QUICK if name != "membership"], quiet=True)
     assert "epoch 2 (" in write_report([run], tmp_path / "report").read_text()
@@ -39,10 +46,14 @@ def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished
 def test_records_of_two_weights_are_not_shown_together(folder, tmp_path: Path) -> None:
     run = folder("classification", "samples", classification="1a", samples="2b")
     assert run.weights_sha256 == ""  # as beside published records
-    with pytest.raises(RunError, match=r"of different weights \(classification: epoch 1, samples: epoch 2\)"):
+    with pytest.raises(
+        RunError, match=r"of different weights \(classification: epoch 1, samples: epoch 2\)"
+    ):
         write_report([run], tmp_path / "report")
     model = AuditedModel("mine", [run.record("classification"), run.record("samples")])
-    with pytest.raises(RunError, match=r"records of mine are of different weights .*audit it again\.$"):
+    with pytest.raises(
+        RunError, match=r"records of mine are of different weights .*audit it again\.$"
+    ):
         write_report([model], tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
@@ -62,12 +73,19 @@ def test_detectors_differ_by_name_unit_and_threshold(
 ) -> None:
     detector = {**records["interpolation"].summary["detector"], **other}
     summary = {**records["interpolation"].summary, "detector": detector}
-    model = AuditedModel("m", [records["classification"], replace(records["interpolation"], summary=summary)])
-    with pytest.raises(RunError, match=r"records of m were made with different detectors \(classification: likelihood 5"):
+    model = AuditedModel(
+        "m", [records["classification"], replace(records["interpolation"], summary=summary)]
+    )
+    with pytest.raises(
+        RunError,
+        match=r"records of m were made with different detectors \(classification: likelihood 5",
+    ):
         write_report([model], tmp_path / "report")
 
 
-def test_unknown_audits_are_left_out_where_known_ones_are_refused(records: dict[str, Record]) -> None:
+def test_unknown_audits_are_left_out_where_known_ones_are_refused(
+    records: dict[str, Record],
+) -> None:
     known = replace(records["classification"], origin={"weights": "aaaa", "epoch": 1})
     stale = Record("a-stale", {}, {}, {"weights": "bbbb", "epoch": 2})
     other = Record("b-other", {"threshold": 9.0}, {}, {"weights": "aaaa"})
@@ -92,11 +110,16 @@ def test_a_record_says_what_it_was_made_with(trained: Run) -> None:
     assert "origin" not in trained.record("interpolation").summary
 
 
-def test_records_without_their_checkpoint_or_origin_are_taken_as_they_are(copied: Run, tmp_path: Path) -> None:
+def test_records_without_their_checkpoint_or_origin_are_taken_as_they_are(
+    copied: Run, tmp_path: Path
+) -> None:
     for state in copied.path.glob("checkpoint/*/state.toml"):
         state.unlink()
     assert copied.weights_sha256 == ""
-    assert f"epoch {copied.record('samples').origin['epoch']} (" in write_report([copied], tmp_path / "report").read_text()
+    assert (
+        f"epoch {copied.record('samples').origin['epoch']} ("
+        in write_report([copied], tmp_path / "report").read_text()
+    )
     for name in copied.audits_made():
         replace(copied.record(name), origin={}).save(copied.records)
         assert json.loads((copied.records / f"{name}.json").read_text())["origin"] == {}
@@ -108,9 +131,13 @@ def test_an_origin_of_another_kind_is_taken_as_none(copied: Run, tmp_path: Path)
     assert copied.name in write_report([copied], tmp_path / "report").read_text()
 
 
-def test_a_model_from_elsewhere_has_no_training_of_its_own(records: dict[str, Record], tmp_path: Path) -> None:
+def test_a_model_from_elsewhere_has_no_training_of_its_own(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
     config = load_preset("digits-base", TINY)
-    subject = RecordFolder.kind(**{name: getattr(config, name) for name in ("data", "model", "detector", "seed")})
+    subject = RecordFolder.kind(
+        **{name: getattr(config, name) for name in ("data", "model", "detector", "seed")}
+    )
     folder = RecordFolder.create(tmp_path / "theirs", subject)
     replace(records["samples"], origin={"weights": "0123456789"}).save(folder.records)
     (row,) = origins_table([select(folder)]).numbers
@@ -123,5 +150,11 @@ def test_a_model_from_elsewhere_has_no_training_of_its_own(records: dict[str, Re
 
 def test_what_own_models_note_is_shown(records: dict[str, Record]) -> None:
     origin = {"weights": "0123456789", "seed": 7, "versions": {"torch": "2.9", "condgen": "0.2"}}
-    (row,) = origins_table([select(AuditedModel("m", [replace(records["samples"], origin=origin)]))]).numbers
-    assert (row["weights of"], row["seed"], row["versions"]) == ("01234567", "7", "condgen 0.2, torch 2.9")
+    (row,) = origins_table(
+        [select(AuditedModel("m", [replace(records["samples"], origin=origin)]))]
+    ).numbers
+    assert (row["weights of"], row["seed"], row["versions"]) == (
+        "01234567",
+        "7",
+        "condgen 0.2, torch 2.9",
+    )

@@ -8,12 +8,20 @@ import pytest
 from condgen.reports import theory, theory_figures, write_report
 from condgen.theory import Counterexample, counterexample
 
-EXAMPLES = [counterexample(1, 0.47, 0.99), counterexample(0.1, 0.01, 0.5), counterexample(0.1, 0.01, 0.5, 10**6)]
+EXAMPLES = [
+    counterexample(1, 0.47, 0.99),
+    counterexample(0.1, 0.01, 0.5),
+    counterexample(0.1, 0.01, 0.5, 10**6),
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"d={example.dimension}")
-@pytest.mark.parametrize("draw", [theory_figures.figure_2, theory_figures.radial_picture], ids=lambda draw: draw.__name__)
-def test_the_pictures_can_be_drawn_in_any_dimension(draw, example: Counterexample, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "draw", [theory_figures.figure_2, theory_figures.radial_picture], ids=lambda draw: draw.__name__
+)
+def test_the_pictures_can_be_drawn_in_any_dimension(
+    draw, example: Counterexample, tmp_path: Path
+) -> None:
     draw(example).savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
@@ -48,5 +56,10 @@ def test_the_page_has_a_section_on_it_where_it_is_asked_for(folder, tmp_path: Pa
     text = write_report([run], tmp_path, counterexample=True).read_text()
     assert "A good likelihood guarantees nothing" in text
     assert "does not hold" in text
-    assert all((tmp_path / "figures" / f"{name}.svg").exists() for name in ("figure-2", "radial-picture", "growth"))
-    assert [line["number"] for line in json.loads((tmp_path / "tables" / "theory.json").read_text())] == list(range(1, 8))
+    assert all(
+        (tmp_path / "figures" / f"{name}.svg").exists()
+        for name in ("figure-2", "radial-picture", "growth")
+    )
+    assert [
+        line["number"] for line in json.loads((tmp_path / "tables" / "theory.json").read_text())
+    ] == list(range(1, 8))

@@ -15,11 +15,18 @@ DETECTOR = {"name": "likelihood", "unit": "bits/dim", "threshold": 5.0}
 
 def with_simple(record: Record, found: dict[str, float]) -> Record:
     """The record of the same model beside other simple densities."""
-    return replace(record, summary=summarize(record.arrays, DETECTOR, {"class_prior": "uniform", "simple_densities": found}))
+    return replace(
+        record,
+        summary=summarize(
+            record.arrays, DETECTOR, {"class_prior": "uniform", "simple_densities": found}
+        ),
+    )
 
 
 @pytest.mark.parametrize(("best", "passed"), [(0.5, False), (2.0, True), (None, None)])
-def test_the_interval_must_lie_below_the_best_simple_density(records: dict[str, Record], best, passed) -> None:
+def test_the_interval_must_lie_below_the_best_simple_density(
+    records: dict[str, Record], best, passed
+) -> None:
     low, high = records["classification"].summary["bits_per_dim_ci"]
     for value in [] if best is None else [best * low, low if best < 1 else 1.001 * high]:
         record = with_simple(records["classification"], {"uniform": 99.0, "Gaussian": value})
@@ -33,7 +40,9 @@ def test_the_interval_must_lie_below_the_best_simple_density(records: dict[str, 
         assert not is_under_trained(AuditedModel("m", [record]))
 
 
-def test_the_page_marks_an_under_trained_model_and_no_other(records: dict[str, Record], tmp_path: Path) -> None:
+def test_the_page_marks_an_under_trained_model_and_no_other(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
     rest = [record for name, record in records.items() if name != "classification"]
     models = [
         AuditedModel(name, [with_simple(records["classification"], {"Gaussian": best}), *rest])

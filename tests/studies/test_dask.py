@@ -27,7 +27,16 @@ def cluster(tmp_path: Path) -> Iterator[list[str]]:
     """The option that names a scheduler with two workers, each with a process group of its own."""
     file = tmp_path / "scheduler.json"
     scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
-    worker = ["worker", "--host", "127.0.0.1", "--nthreads", "1", "--scheduler-file", str(file), "--no-dashboard"]
+    worker = [
+        "worker",
+        "--host",
+        "127.0.0.1",
+        "--nthreads",
+        "1",
+        "--scheduler-file",
+        str(file),
+        "--no-dashboard",
+    ]
     worker += ["--local-directory", str(tmp_path / "scratch")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with ExitStack() as processes, (tmp_path / "cluster.log").open("w") as log:
@@ -56,11 +65,25 @@ def end(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def test_a_study_is_complete_although_a_worker_of_the_cluster_is_killed(cluster: list[str], tmp_path: Path) -> None:
+def test_a_study_is_complete_although_a_worker_of_the_cluster_is_killed(
+    cluster: list[str], tmp_path: Path
+) -> None:
     page, out = written(tmp_path, TWO), tmp_path / "out"
-    command = [sys.executable, "-m", "condgen", "study", str(page), "--out", str(out), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "condgen",
+        "study",
+        str(page),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+    ]
     pipe = subprocess.PIPE
-    with subprocess.Popen([*command, "--threads", "1", *cluster, *SET], cwd=ROOT, text=True, stdout=pipe, stderr=pipe) as call:
+    with subprocess.Popen(
+        [*command, "--threads", "1", *cluster, *SET], cwd=ROOT, text=True, stdout=pipe, stderr=pipe
+    ) as call:
         wait_for(lambda: begun(out, "digits-base") and begun(out, "digits-reweight"))
         killed, other = begun(out, "digits-base") or 0, begun(out, "digits-reweight") or 0
         assert os.getpgid(killed) not in (os.getpgid(other), os.getpgid(0))
@@ -74,13 +97,20 @@ def test_a_study_is_complete_although_a_worker_of_the_cluster_is_killed(cluster:
     assert (out / "report/index.html").exists()
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = written(tmp_path, TWO)
     script = "import sys; from condgen.studies import workers\nwith workers.dask_workers('tcp://127.0.0.1:1', seconds=1): pass"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert "ConfigError: no Dask scheduler answers at tcp://127.0.0.1:1" in done.stderr
     monkeypatch.setitem(sys.modules, "distributed", None)
-    said = CliRunner().invoke(main, ["study", str(page), "--out", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:1"])
+    said = CliRunner().invoke(
+        main,
+        ["study", str(page), "--out", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:1"],
+    )
     assert said.exit_code == 2
     assert "pip install condgen[dask]" in said.stderr
 

@@ -42,7 +42,13 @@ def test_a_sweep_comes_to_its_end_and_a_second_call_only_reports(tmp_path: Path)
     assert first.exit_code == 0, first.output
     assert "8 of 8 steps to do" in first.output
     text = (tmp_path / "out/report/index.html").read_text()
-    for words in ("A sweep", "Beside the paper", "85.78", "Accuracy against alpha", "What alpha does"):
+    for words in (
+        "A sweep",
+        "Beside the paper",
+        "85.78",
+        "Accuracy against alpha",
+        "What alpha does",
+    ):
         assert words in text
     assert not list((tmp_path / "out/running").iterdir())
     before = times(tmp_path)
@@ -57,7 +63,14 @@ def test_an_amended_page_runs_only_what_is_new(tmp_path: Path) -> None:
     study(written(tmp_path, SWEEP), "--only", "*alpha=0")
     before = times(tmp_path)
     assert len(before) == 2
-    done = study(written(tmp_path, SWEEP.replace("seeds = [0, 1]", "seeds = [0]").replace("10.0", "2.0").replace("=10", "=2")))
+    done = study(
+        written(
+            tmp_path,
+            SWEEP.replace("seeds = [0, 1]", "seeds = [0]")
+            .replace("10.0", "2.0")
+            .replace("=10", "=2"),
+        )
+    )
     assert done.exit_code == 0, done.output
     assert "2 of 4 steps to do" in done.output
     after = times(tmp_path)
@@ -66,7 +79,10 @@ def test_an_amended_page_runs_only_what_is_new(tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_is_listed_and_stops_no_other(tmp_path: Path) -> None:
-    page = written(tmp_path, TWO + '[[runs]]\npresets = ["digits-split"]\nwith = { "training.batch_size" = 5000 }\n')
+    page = written(
+        tmp_path,
+        TWO + '[[runs]]\npresets = ["digits-split"]\nwith = { "training.batch_size" = 5000 }\n',
+    )
     done = study(page)
     assert done.exit_code == 1
     assert "1 steps failed" in done.stderr
@@ -120,14 +136,19 @@ def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
 
 
 def epochs(folder: Path, label: str) -> list[int]:
-    return [json.loads(line)["epoch"] for line in (folder / f"runs/{label}/metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["epoch"]
+        for line in (folder / f"runs/{label}/metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def called(page: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "condgen", *arguments(page, "--jobs", "2", *more)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, text=True, stdout=pipe, stderr=pipe, start_new_session=True
+    )
 
 
 def test_a_killed_worker_takes_no_other_step_along(tmp_path: Path) -> None:
@@ -137,7 +158,10 @@ def test_a_killed_worker_takes_no_other_step_along(tmp_path: Path) -> None:
         other = begun(out, "digits-reweight")
         os.kill(begun(out, "digits-base") or 0, signal.SIGKILL)
         wait_for(lambda: len(epochs(out, "digits-base")) == 25)
-        assert begun(out, "digits-reweight") in (other, None)  # the other training was never begun again
+        assert begun(out, "digits-reweight") in (
+            other,
+            None,
+        )  # the other training was never begun again
         _, errors = call.communicate(timeout=300)
         assert call.returncode == 0, errors
     for label in ("digits-base", "digits-reweight"):

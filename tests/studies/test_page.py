@@ -26,11 +26,18 @@ def test_a_label_is_the_preset_its_overrides_and_its_seed(tmp_path: Path) -> Non
     ]
     assert [run.config.objective.alpha for run in study.runs] == [0, 0, 10, 10]
     assert [run.config.seed for run in study.runs] == [0, 1, 0, 1]
-    assert study.case_of("alpha=10") == study.case_of("digits-reweight-alpha=10") == "digits-reweight-alpha=10"
+    assert (
+        study.case_of("alpha=10")
+        == study.case_of("digits-reweight-alpha=10")
+        == "digits-reweight-alpha=10"
+    )
 
 
 def test_overrides_of_the_page_and_of_the_call_reach_every_run(tmp_path: Path) -> None:
-    page = written(tmp_path, TWO.replace("audits", 'with = { training.epochs = 3, "model.blocks" = 2 }\naudits'))
+    page = written(
+        tmp_path,
+        TWO.replace("audits", 'with = { training.epochs = 3, "model.blocks" = 2 }\naudits'),
+    )
     study = Study.load(page, ["model.blocks=1"])
     assert {(run.config.training.epochs, run.config.model.blocks) for run in study.runs} == {(3, 1)}
 
@@ -48,8 +55,12 @@ def test_a_run_that_two_blocks_ask_for_is_trained_once(tmp_path: Path) -> None:
 
 
 def test_presets_of_ones_own_lie_beside_the_page(tmp_path: Path) -> None:
-    path = written(tmp_path / "there", 'title = "x"\nruns = [{ presets = ["mine.toml"], audits = [] }]')
-    (tmp_path / "there" / "mine.toml").write_text('extends = "digits-base"\ntraining = { epochs = 5 }\n')
+    path = written(
+        tmp_path / "there", 'title = "x"\nruns = [{ presets = ["mine.toml"], audits = [] }]'
+    )
+    (tmp_path / "there" / "mine.toml").write_text(
+        'extends = "digits-base"\ntraining = { epochs = 5 }\n'
+    )
     (run,) = Study.load(path).runs
     assert (run.label, run.config.training.epochs) == ("mine", 5)
 
@@ -58,21 +69,39 @@ ONE = '[[runs]]\npresets = ["digits-base"]\n'
 BAD = {
     "not TOML": ("title =", "is not valid TOML"),
     "no title": (ONE, "setting 'title' is missing"),
-    "unknown key": (f'title = "x"\n{ONE}seed = 1\n', "setting 'runs[0].seed' is not known; did you mean 'seeds'?"),
-    "unknown table": (f'title = "x"\ntabel = 1\n{ONE}', "setting 'tabel' is not known; did you mean 'table'?"),
+    "unknown key": (
+        f'title = "x"\n{ONE}seed = 1\n',
+        "setting 'runs[0].seed' is not known; did you mean 'seeds'?",
+    ),
+    "unknown table": (
+        f'title = "x"\ntabel = 1\n{ONE}',
+        "setting 'tabel' is not known; did you mean 'table'?",
+    ),
     "seed": (f'title = "x"\n{ONE}seeds = [-1]\n', "runs[0].seeds[0] = -1 does not fit"),
     "no preset": ('title = "x"\nruns = [{ presets = [] }]', "runs[0].presets = [] does not fit"),
     "preset": ('title = "x"\nruns = [{ presets = ["digits-bas"] }]', "did you mean 'digits-base'?"),
     "setting": (f'title = "x"\n{ONE}with = {{ "model.block" = 1 }}', "'model.block' is not known"),
     "audit": (f'title = "x"\n{ONE}audits = ["clasification"]', "did you mean 'classification'?"),
-    "metric": (SWEEP.replace('ours = "cl', 'ours = "xcl'), "metric 'xclassification.accuracy' is of no audit of the study"),
-    "label": (SWEEP.replace('"alpha=0" = 25', '"alpha=1" = 25'), "'alpha=1' is no run of the study"),
+    "metric": (
+        SWEEP.replace('ours = "cl', 'ours = "xcl'),
+        "metric 'xclassification.accuracy' is of no audit of the study",
+    ),
+    "label": (
+        SWEEP.replace('"alpha=0" = 25', '"alpha=1" = 25'),
+        "'alpha=1' is no run of the study",
+    ),
     "two meant": (
         SWEEP.replace('presets = ["', 'presets = ["digits-split", "'),
         "'alpha=0' is a label of digits-split-alpha=0 and of digits-reweight-alpha=0",
     ),
-    "x": (SWEEP.replace('x = "objective.alpha"', 'x = "objective.name"'), "x = 'objective.name' is no number"),
-    "one label": (TWO + ONE + "with = { model.blocks = 1 }\n", "different settings have the label 'digits-base'"),
+    "x": (
+        SWEEP.replace('x = "objective.alpha"', 'x = "objective.name"'),
+        "x = 'objective.name' is no number",
+    ),
+    "one label": (
+        TWO + ONE + "with = { model.blocks = 1 }\n",
+        "different settings have the label 'digits-base'",
+    ),
     "name of two": (TWO.replace("presets", 'name = "x"\npresets'), "runs named 'x' have 2 presets"),
 }
 

@@ -67,7 +67,10 @@ def test_a_run_is_found_under_any_name(folder: Path) -> None:
 
 def test_only_audits_that_depend_on_a_changed_setting_are_made_again(folder: Path) -> None:
     assert left(planned(folder, PAGE, "audit.interpolation.pairs=7")) == ["interpolation"]
-    assert left(planned(folder, PAGE, "detector.threshold=3.5")) == ["classification", "interpolation"]
+    assert left(planned(folder, PAGE, "detector.threshold=3.5")) == [
+        "classification",
+        "interpolation",
+    ]
 
 
 def test_other_data_under_the_same_name_are_another_run(folder: Path) -> None:
@@ -110,7 +113,9 @@ def test_two_runs_do_not_share_a_folder(folder: Path) -> None:
     assert [run.path.name for run in plan.runs] == ["digits-split", "again"]
 
 
-def test_a_pattern_chooses_runs_or_steps_and_includes_their_training(tmp_path: Path, folder: Path) -> None:
+def test_a_pattern_chooses_runs_or_steps_and_includes_their_training(
+    tmp_path: Path, folder: Path
+) -> None:
     empty = planned(tmp_path / "empty", SWEEP)
     assert [step.name for step in empty.pending("*alpha=0")] == [
         "digits-reweight-alpha=0/training",

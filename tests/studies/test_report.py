@@ -10,7 +10,15 @@ from condgen.errors import ConfigError, RunError
 from condgen.runs import Run
 from condgen.studies.metrics import Numbers, mean_of
 from condgen.studies.plan import Plan, PlannedRun, PlannedStep
-from condgen.studies.report import cell, comparison_table, difference_table, models_of, sections, sweep_figure, sweep_table
+from condgen.studies.report import (
+    cell,
+    comparison_table,
+    difference_table,
+    models_of,
+    sections,
+    sweep_figure,
+    sweep_table,
+)
 from condgen.studies.steps import Step, note
 from condgen.studies.study import Study
 from tests.conftest import TINY
@@ -29,12 +37,26 @@ def plan(tmp_path: Path) -> Plan:
         seed, kind = studied.config.seed, studied.variation
         run = Run.create(tmp_path / "runs" / studied.label, studied.config)
         accuracy = ACCURACY[kind][seed]
-        summary = {"accuracy": accuracy, "accuracy_ci": [accuracy - 0.1, accuracy + 0.1], "bits_per_dim": BITS[kind][seed]}
+        summary = {
+            "accuracy": accuracy,
+            "accuracy_ci": [accuracy - 0.1, accuracy + 0.1],
+            "bits_per_dim": BITS[kind][seed],
+        }
         Record("classification", summary, {}, {"versions": {"condgen": "1.2"}}).save(run.records)
-        lines = [{"epoch": e, "loss": 5 - e, "gradient_norm": 7 - 3 * e, "images_per_second": 10.0**e} for e in (1, 2)]
+        lines = [
+            {"epoch": e, "loss": 5 - e, "gradient_norm": 7 - 3 * e, "images_per_second": 10.0**e}
+            for e in (1, 2)
+        ]
         (run.path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        steps = [Step(studied.label, studied.config, run.path, what) for what in ("training", "classification")]
-        runs.append(PlannedRun(studied, run.path, tuple(PlannedStep(step, "done", "1.2", 0.0) for step in steps)))
+        steps = [
+            Step(studied.label, studied.config, run.path, what)
+            for what in ("training", "classification")
+        ]
+        runs.append(
+            PlannedRun(
+                studied, run.path, tuple(PlannedStep(step, "done", "1.2", 0.0) for step in steps)
+            )
+        )
     return Plan(study, tmp_path, tuple(runs))
 
 
@@ -42,14 +64,20 @@ def without(plan: Plan, place: int) -> Plan:
     """The plan with one run that is still to do."""
     planned = plan.runs[place]
     steps = tuple(PlannedStep(each.step, "to do") for each in planned.steps)
-    runs = [*plan.runs[:place], PlannedRun(planned.run, planned.path, steps), *plan.runs[place + 1 :]]
+    runs = [
+        *plan.runs[:place],
+        PlannedRun(planned.run, planned.path, steps),
+        *plan.runs[place + 1 :],
+    ]
     return Plan(plan.study, plan.folder, tuple(runs))
 
 
 def test_a_mean_has_students_interval() -> None:
     found = mean_of([1.0, 2.0, 6.0])
     assert (found.value, found.n) == (3.0, 3)
-    assert found.interval == pytest.approx((3 - 4.3027 * 2.6458 / 3**0.5, 3 + 4.3027 * 2.6458 / 3**0.5), rel=1e-4)
+    assert found.interval == pytest.approx(
+        (3 - 4.3027 * 2.6458 / 3**0.5, 3 + 4.3027 * 2.6458 / 3**0.5), rel=1e-4
+    )
     assert mean_of([2.0]).interval is None
 
 
@@ -71,13 +99,18 @@ def test_numbers_are_means_over_the_seeds_that_are_done(plan: Plan) -> None:
 
 def test_the_log_gives_its_last_line_the_worst_norm_and_the_median_speed(plan: Plan) -> None:
     case, numbers = plan.study.case_of("alpha=0"), Numbers(plan)
-    found = {name: numbers.of(f"training.{name}", case)[0].value for name in ("loss", "gradient_norm", "images_per_second")}
+    found = {
+        name: numbers.of(f"training.{name}", case)[0].value
+        for name in ("loss", "gradient_norm", "images_per_second")
+    }
     assert found == {"loss": 3, "gradient_norm": 4, "images_per_second": 55}
     assert numbers.of("training.peak_memory_mib", case) == {}  # only a GPU has it
 
 
 def test_a_number_that_no_record_has_is_refused(plan: Plan) -> None:
-    with pytest.raises(ConfigError, match=r"'classification\.acuracy' is in no record of the study; did you mean"):
+    with pytest.raises(
+        ConfigError, match=r"'classification\.acuracy' is in no record of the study; did you mean"
+    ):
         Numbers(plan).of("classification.acuracy", plan.study.case_of("alpha=0"))
 
 
@@ -140,7 +173,9 @@ def test_the_page_shows_only_records_that_are_current(plan: Plan) -> None:
         "Accuracy against alpha",
         "What alpha does",
     ]
-    assert [model.name for model in models_of(without(plan, 0))] == [run.run.label for run in plan.runs[1:]]
+    assert [model.name for model in models_of(without(plan, 0))] == [
+        run.run.label for run in plan.runs[1:]
+    ]
     (model, *_) = models_of(plan)
     Record("samples", {}, {}).save(model.records)
     assert model.audits_made() == ["classification"]

@@ -19,7 +19,11 @@ Taken = Callable[[Step], Outcome | Exception]
 
 def steps_of(folder: Path, *labels: str) -> list[Step]:
     config = load_preset("digits-base", TINY)
-    return [Step(label, config, folder / label, what) for label in labels for what in ("training", "a", "b")]
+    return [
+        Step(label, config, folder / label, what)
+        for label in labels
+        for what in ("training", "a", "b")
+    ]
 
 
 @pytest.fixture
@@ -41,7 +45,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Taken], di
     return run_all
 
 
-def test_audits_begin_after_the_training_of_their_run(run: Callable[[Taken], dict[str, Outcome]]) -> None:
+def test_audits_begin_after_the_training_of_their_run(
+    run: Callable[[Taken], dict[str, Outcome]],
+) -> None:
     began: list[str] = []
     ended: list[str] = []
 
@@ -81,12 +87,16 @@ def test_an_audit_that_fails_costs_no_other_and_is_forgotten_when_it_succeeds(
     assert not failed.exists()
 
 
-def test_audits_of_a_training_that_was_stopped_in_time_are_not_run(run: Callable[[Taken], dict[str, Outcome]]) -> None:
+def test_audits_of_a_training_that_was_stopped_in_time_are_not_run(
+    run: Callable[[Taken], dict[str, Outcome]],
+) -> None:
     found = run(lambda step: Outcome("stopped") if step.name == "x/training" else Outcome("done"))
     assert found["x/a"] == Outcome("not run", error="the training is not finished")
 
 
-def test_an_error_is_an_outcome_with_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_an_outcome_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def explode(*_: object, **__: object) -> None:
         raise error
 
@@ -102,13 +112,17 @@ def test_an_error_is_an_outcome_with_its_traceback(tmp_path: Path, monkeypatch: 
     assert not note(tmp_path, training, "running").exists()
 
 
-def test_nothing_begins_when_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_begins_when_the_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(steps.experiments, "train", lambda *_, **__: pytest.fail("began"))
     outcome = take(steps_of(tmp_path, "x")[0], Setting(tmp_path, until=time.time() - 1))
     assert outcome == Outcome("not run", error="the time is over")
 
 
-def test_a_training_gets_the_minutes_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_gets_the_minutes_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = []
     monkeypatch.setattr(steps.experiments, "train", lambda *_, minutes, **__: given.append(minutes))
     monkeypatch.setattr(steps, "_prepare", lambda threads: None)

@@ -55,16 +55,22 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_the_work_of_a_worker_that_dies_is_done_again_and_the_others_continue(workers: LocalWorkers, tmp_path: Path) -> None:
+def test_the_work_of_a_worker_that_dies_is_done_again_and_the_others_continue(
+    workers: LocalWorkers, tmp_path: Path
+) -> None:
     log, other = str(tmp_path / "dies"), str(tmp_path / "lives")
     lives = workers.submit(note_then_sleep, other, 2)
     dies = workers.submit(die, log, 1)
     assert dies.result(120) == "done"
     assert Path(log).read_text().splitlines() == ["begun", "begun"]
-    assert Path(other).read_text().splitlines() == [str(lives.result(120))]  # begun once, in the process that ended it
+    assert Path(other).read_text().splitlines() == [
+        str(lives.result(120))
+    ]  # begun once, in the process that ended it
 
 
-def test_work_that_kills_two_workers_fails_with_the_reason(workers: LocalWorkers, tmp_path: Path) -> None:
+def test_work_that_kills_two_workers_fails_with_the_reason(
+    workers: LocalWorkers, tmp_path: Path
+) -> None:
     with pytest.raises(WorkerDied, match="killed by signal 9"):
         workers.submit(die, str(tmp_path / "log"), 99).result(120)
     assert len((tmp_path / "log").read_text().splitlines()) == 2
@@ -100,7 +106,9 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     root, log = Path(__file__).parents[2], tmp_path / "log"
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    with subprocess.Popen([sys.executable, tmp_path / "script.py", log], cwd=root, env=environment) as parent:
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "script.py", log], cwd=root, env=environment
+    ) as parent:
         until(lambda: log.exists() and log.read_text().strip())
         worker = int(log.read_text())
         assert alive(worker)

@@ -38,7 +38,10 @@ def test_radii_of_samples_are_distributed_as_the_volumes_say(make, example: Coun
     class_1 = [(second, 0, 1), (1 - second, 2, 3)]
     for y, parts in enumerate((class_0, class_1)):
         radii = x[label == y].norm(dim=1).numpy()
-        found = kstest(radii, lambda r, parts=parts: np.array([share_within(v, parts, example.dimension) for v in r]))
+        found = kstest(
+            radii,
+            lambda r, parts=parts: np.array([share_within(v, parts, example.dimension) for v in r]),
+        )
         assert found.pvalue > 0.01
 
 
@@ -46,7 +49,9 @@ def test_samples_have_no_favourite_direction() -> None:
     x, _ = drawn(data_density(REAL), 40_000)
     direction = x / x.norm(dim=1, keepdim=True)
     assert direction.mean(0).abs().max() < 5 / math.sqrt(35 * len(x))
-    torch.testing.assert_close(direction.T @ direction / len(x), torch.eye(35, dtype=torch.float64) / 35, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        direction.T @ direction / len(x), torch.eye(35, dtype=torch.float64) / 35, atol=1e-3, rtol=0
+    )
 
 
 @pytest.mark.parametrize("make", [data_density, model_density], ids=lambda make: make.__name__)
@@ -55,21 +60,32 @@ def test_a_density_in_the_plane_integrates_to_one(make) -> None:
     edges = torch.linspace(-3, 3, 601, dtype=torch.float64)
     middles = (edges[1:] + edges[:-1]) / 2
     grid = torch.cartesian_prod(middles, middles)
-    torch.testing.assert_close(density.class_log_prob(grid).exp().sum(0) * 0.01**2, torch.ones(2).double(), atol=4e-3, rtol=0)
+    torch.testing.assert_close(
+        density.class_log_prob(grid).exp().sum(0) * 0.01**2,
+        torch.ones(2).double(),
+        atol=4e-3,
+        rtol=0,
+    )
 
 
 @pytest.mark.parametrize("example", [SMALL, REAL], ids=lambda example: f"d={example.dimension}")
 @pytest.mark.parametrize("make", [data_density, model_density], ids=lambda make: make.__name__)
 def test_the_densities_keep_every_promise_of_a_model(make, example: Counterexample) -> None:
     density = make(example)
-    assert not [check.name for check in check_density(density, drawn(density, 20)[0]) if check.passed is False]
+    assert not [
+        check.name
+        for check in check_density(density, drawn(density, 20)[0])
+        if check.passed is False
+    ]
 
 
 def test_an_edge_width_changes_the_gradient_and_nothing_else() -> None:
     exact, sloped = model_density(REAL), model_density(REAL, edge_width=0.1)
     x, _ = drawn(exact, 200)
     assert torch.equal(exact.class_log_prob(x), sloped.class_log_prob(x))
-    assert {check.name for check in check_density(sloped, x) if check.passed is False} == {"gradient"}
+    assert {check.name for check in check_density(sloped, x) if check.passed is False} == {
+        "gradient"
+    }
 
 
 def test_the_slope_leads_from_the_annulus_to_the_wrong_class_in_the_ball() -> None:

@@ -35,7 +35,10 @@ def tiny_density(seed: int = 0, preset: str = "digits-reweight", *overrides: str
 
 
 def step_of(
-    page: Training = SETTINGS, objective: Objective | None = None, seed: int = 0, per_epoch: int = PER_EPOCH
+    page: Training = SETTINGS,
+    objective: Objective | None = None,
+    seed: int = 0,
+    per_epoch: int = PER_EPOCH,
 ) -> MaximumLikelihood:
     classifier = GenerativeClassifier(tiny_density(seed))
     return MaximumLikelihood(classifier, objective or Reweight(), page, per_epoch)
@@ -46,7 +49,12 @@ def images(number: int = 256) -> ImageDataset:
 
 
 def train(
-    directory: Path, *, step: TrainingStep | None = None, seed: int = 0, number: int = 256, **changes: Any
+    directory: Path,
+    *,
+    step: TrainingStep | None = None,
+    seed: int = 0,
+    number: int = 256,
+    **changes: Any,
 ) -> dict[str, Tensor]:
     """The last weights of a training of the tiny model with changed settings or arguments of the loop."""
     arguments = {name: changes.pop(name) for name in ("resume", "minutes") if name in changes}

@@ -35,7 +35,9 @@ def test_a_lost_best_checkpoint_does_not_stop_a_run(lost: str, tmp_path: Path) -
     assert Checkpoint.load(tmp_path / "checkpoint" / "best").epoch == 2
 
 
-def test_a_finished_run_whose_best_checkpoint_is_damaged_has_its_last_one(tmp_path: Path, capfd) -> None:
+def test_a_finished_run_whose_best_checkpoint_is_damaged_has_its_last_one(
+    tmp_path: Path, capfd
+) -> None:
     trained = train(tmp_path, epochs=2)
     state = tmp_path / "checkpoint" / "best" / "state.toml"
     state.write_text(state.read_text().replace("loss", "lost"))
@@ -52,7 +54,9 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
     state, warning = newest(tmp_path / "run" / "checkpoint")
     assert state.epoch == 2
     assert "sha256 differs" in warning
-    assert not weights.parent.exists()  # it would take the place of the previous one when the next is kept
+    assert (
+        not weights.parent.exists()
+    )  # it would take the place of the previous one when the next is kept
     assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
     assert epochs_logged(tmp_path / "run") == [1, 2, 3]
 
@@ -71,7 +75,11 @@ def test_an_altered_state_is_damaged_whatever_was_altered(tmp_path: Path) -> Non
     train(tmp_path, epochs=2)
     state = tmp_path / "checkpoint" / "last" / "state.toml"
     text = state.read_text()
-    for old, new in (("epoch = 2", "epoch = 7"), ("seed = 0", "seed = 1"), ('"state.toml" =', '"stata.toml" =')):
+    for old, new in (
+        ("epoch = 2", "epoch = 7"),
+        ("seed = 0", "seed = 1"),
+        ('"state.toml" =', '"stata.toml" ='),
+    ):
         assert old in text
         state.write_text(text.replace(old, new))
         with pytest.raises(RunError, match="is damaged"):
@@ -104,7 +112,9 @@ def test_a_checkpoint_with_no_count_of_epochs_is_damaged(epoch: str, tmp_path: P
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
     wide = tiny_density(0, "digits-reweight", "model.width=16")
-    with pytest.raises(RunError, match=r"another architecture: 'flow\..*has shape \(16.*expects \(8"):
+    with pytest.raises(
+        RunError, match=r"another architecture: 'flow\..*has shape \(16.*expects \(8"
+    ):
         load_weights(tiny_density(), wide.state_dict(), tmp_path)
 
 

@@ -100,14 +100,21 @@ def test_checkpoints_of_another_training_are_no_start_and_are_not_lost(tmp_path:
         ({"number": 200}, "images was 256, now 200"),
         ({"seed": 1}, "seed was 0, now 1"),
         ({"learning_rate": 0.1}, r"training\.learning_rate was 0\.001, now 0\.1"),
-        ({"step": step_of(objective=Likelihood())}, r"objective was Reweight\(alpha=1\.0\), now Likelihood\(\)"),
+        (
+            {"step": step_of(objective=Likelihood())},
+            r"objective was Reweight\(alpha=1\.0\), now Likelihood\(\)",
+        ),
         ({"average": 0.9}, r"training\.average was None, now 0\.9"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_training_resumes_only_as_it_began(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+def test_a_training_resumes_only_as_it_began(
+    change: dict[str, Any], named: str, tmp_path: Path
+) -> None:
     trained = train(tmp_path, epochs=1)
-    with pytest.raises(RunError, match=rf"another training \({named}.*\); resume with the same settings"):
+    with pytest.raises(
+        RunError, match=rf"another training \({named}.*\); resume with the same settings"
+    ):
         train(tmp_path, resume=True, **change)
     assert_same(last(tmp_path).weights, trained)
 
@@ -121,7 +128,9 @@ def test_a_run_stopped_in_its_first_epoch_starts_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [[], ["best"]], ids=["nothing", "best"])
-def test_a_run_killed_while_its_first_checkpoint_was_kept_starts_again(left: list[str], tmp_path: Path) -> None:
+def test_a_run_killed_while_its_first_checkpoint_was_kept_starts_again(
+    left: list[str], tmp_path: Path
+) -> None:
     whole = train(tmp_path / "whole")
     train(tmp_path / "killed", epochs=1)
     for path in (tmp_path / "killed" / "checkpoint").iterdir():
@@ -143,7 +152,9 @@ class ExplodesAfter:
 
 
 def test_a_non_finite_loss_stops_with_the_last_good_checkpoint_kept(tmp_path: Path) -> None:
-    message = r"step 6\. The checkpoint of step 4 is kept\. Lower training\.learning_rate, now 0\.001"
+    message = (
+        r"step 6\. The checkpoint of step 4 is kept\. Lower training\.learning_rate, now 0\.001"
+    )
     with pytest.raises(NonFiniteLoss, match=message):  # 4 steps, 1 validation batch, 2 steps
         train(tmp_path, step=step_of(objective=ExplodesAfter(7)))
     assert last(tmp_path).step == 4
@@ -169,7 +180,9 @@ def test_more_images_than_a_batch_are_needed(tmp_path: Path) -> None:
 
 def test_images_to_choose_the_best_checkpoint_by_are_needed(tmp_path: Path) -> None:
     none = images().take(slice(0, 0))
-    with pytest.raises(DataError, match="no validation images to choose the best checkpoint by; keep at least one"):
+    with pytest.raises(
+        DataError, match="no validation images to choose the best checkpoint by; keep at least one"
+    ):
         fit_step(step_of(), images(), none, settings=SETTINGS, directory=tmp_path, quiet=True)
     assert not list(tmp_path.iterdir())
 
@@ -195,13 +208,17 @@ def test_a_batch_depends_on_its_epoch_and_number_alone() -> None:
     epoch = list(loader.epoch(1))
     rest = list(loader.epoch(1, first=2))
     assert (len(epoch), len(rest)) == (4, 2)
-    assert all(torch.equal(mine[0], theirs[0]) for mine, theirs in zip(epoch[2:], rest, strict=True))
+    assert all(
+        torch.equal(mine[0], theirs[0]) for mine, theirs in zip(epoch[2:], rest, strict=True)
+    )
     assert not torch.equal(epoch[0][0], next(loader.epoch(2))[0])
 
 
 def test_each_step_has_a_random_stream_of_its_own_whatever_came_before(tmp_path: Path) -> None:
     class Drawing(MaximumLikelihood):
-        def step(self, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        def step(
+            self, x: torch.Tensor, label: torch.Tensor, generator: torch.Generator
+        ) -> dict[str, torch.Tensor]:
             drawn.append(torch.rand(1, generator=generator).item())
             return super().step(x, label, generator)
 
@@ -226,7 +243,9 @@ def test_the_log_has_means_the_largest_gradient_and_the_seconds_of_an_epoch(tmp_
             number = torch.tensor(float(self.taken))
             return {"loss": number, "gradient_norm": 10 - number}
 
-    train(tmp_path, step=Counting(GenerativeClassifier(TrainedGaussian()), Likelihood(), SETTINGS, 4))
+    train(
+        tmp_path, step=Counting(GenerativeClassifier(TrainedGaussian()), Likelihood(), SETTINGS, 4)
+    )
     first, second = log(tmp_path)
     assert (first["loss"], second["loss"]) == (2.5, 6.5)
     assert (first["gradient_norm"], second["gradient_norm"]) == (9, 5)
@@ -234,7 +253,9 @@ def test_the_log_has_means_the_largest_gradient_and_the_seconds_of_an_epoch(tmp_
     assert {"validation_loss", "validation_bits_per_dim", "validation_accuracy"} <= first.keys()
 
 
-def test_images_per_second_count_no_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_per_second_count_no_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [0.0]
 
     def after(seconds: float, call: Callable[..., Any]) -> Callable[..., Any]:

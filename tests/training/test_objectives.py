@@ -10,7 +10,11 @@ from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.config import ObjectiveSettings, load_preset
 from condgen.errors import ConfigError
 from condgen.registry import OBJECTIVES
-from condgen.training.maximum_likelihood import LikelihoodSettings, MaximumLikelihood, ReweightSettings
+from condgen.training.maximum_likelihood import (
+    LikelihoodSettings,
+    MaximumLikelihood,
+    ReweightSettings,
+)
 from condgen.training.objectives import Likelihood, Ramp, Reweight, Split, described
 from tests.training.small import SETTINGS, TrainedGaussian, tiny_density
 
@@ -18,7 +22,9 @@ from tests.training.small import SETTINGS, TrainedGaussian, tiny_density
 def test_reweight_is_likelihood_plus_weighted_cross_entropy() -> None:
     prediction = Prediction(torch.tensor([[-10.0, -12.0]]), torch.tensor([0.5, 0.5]).log(), dims=4)
     expected = 10 / 4 + 3 * math.log(1 + math.exp(-2))
-    assert Reweight(alpha=3.0)(prediction, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-6)
+    assert Reweight(alpha=3.0)(prediction, torch.tensor([0])).item() == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_the_split_objective_needs_a_subspace() -> None:
@@ -34,7 +40,11 @@ def test_the_split_objective_needs_a_subspace() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "objective"),
-    [("digits-base", Likelihood()), ("digits-reweight", Reweight(1.0)), ("digits-split", Split(0.3))],
+    [
+        ("digits-base", Likelihood()),
+        ("digits-reweight", Reweight(1.0)),
+        ("digits-split", Split(0.3)),
+    ],
 )
 def test_presets_name_their_objective(preset: str, objective: object) -> None:
     config = load_preset(preset)
@@ -52,7 +62,9 @@ def test_every_objective_has_settings_with_a_name(name: str) -> None:
 
 def test_older_pages_may_have_an_alpha_that_had_no_effect() -> None:
     older = {"name": "likelihood", "alpha": 1.0}
-    assert LikelihoodSettings.model_validate(LikelihoodSettings.from_older(older)).name == "likelihood"
+    assert (
+        LikelihoodSettings.model_validate(LikelihoodSettings.from_older(older)).name == "likelihood"
+    )
     assert ReweightSettings.from_older({"alpha": 2.0}) == {"alpha": 2.0}
 
 
@@ -63,7 +75,9 @@ def test_equal_objectives_are_described_equally() -> None:
     assert described(Own()) == described(Own()) != described(Likelihood())
     assert described(Reweight(0.5)) == "Reweight(alpha=0.5)"
     assert "loss_of_mine" in described(loss_of_mine)
-    partial_step = MaximumLikelihood(GenerativeClassifier(TrainedGaussian()), partial(loss_of_mine), SETTINGS, 4)
+    partial_step = MaximumLikelihood(
+        GenerativeClassifier(TrainedGaussian()), partial(loss_of_mine), SETTINGS, 4
+    )
     assert partial_step.description
 
 
@@ -77,16 +91,27 @@ def test_a_ramp_ends_at_the_objective_itself() -> None:
     assert Ramp(Split(), 0.5).needs_class_subspace
     prediction = Prediction(torch.tensor([[-10.0, -12.0]]), torch.tensor([0.5, 0.5]).log(), dims=4)
     label = torch.tensor([1])
-    assert torch.equal(ramp(prediction, label), Reweight(2.0)(prediction, label))  # validation uses the full weight
+    assert torch.equal(
+        ramp(prediction, label), Reweight(2.0)(prediction, label)
+    )  # validation uses the full weight
 
 
 def test_training_weighs_the_class_term_by_how_far_it_is() -> None:
     """At the first step of a ramp the gradient is that of the likelihood alone, at the last nearly that of all."""
     training = SETTINGS.model_copy(update={"epochs": 2, "max_steps": None})
-    x, label = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 10
+    x, label = (
+        torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        torch.arange(8) % 10,
+    )
     losses = {}
-    for name, objective in {"ramp": Ramp(Reweight(1.0), 1.0), "base": Likelihood(), "full": Reweight(1.0)}.items():
-        step = MaximumLikelihood(GenerativeClassifier(tiny_density(0, "digits-reweight")), objective, training, 4)
+    for name, objective in {
+        "ramp": Ramp(Reweight(1.0), 1.0),
+        "base": Likelihood(),
+        "full": Reweight(1.0),
+    }.items():
+        step = MaximumLikelihood(
+            GenerativeClassifier(tiny_density(0, "digits-reweight")), objective, training, 4
+        )
         first = step.step(x, label, torch.Generator().manual_seed(1))["loss"].item()
         step.optimizer.taken = 4  # of 8
         losses[name] = first, step.step(x, label, torch.Generator().manual_seed(2))["loss"].item()

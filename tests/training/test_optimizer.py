@@ -30,7 +30,9 @@ def test_the_norm_is_that_before_clipping() -> None:
 
 
 def test_learning_rate_warms_up_and_decays_in_steps() -> None:
-    settings = Training(learning_rate=1.0, warm_up_steps=4, decay=StepDecay(factor=0.1, every_epochs=2))
+    settings = Training(
+        learning_rate=1.0, warm_up_steps=4, decay=StepDecay(factor=0.1, every_epochs=2)
+    )
     optimizer = Optimizer([("p", torch.nn.Parameter(torch.zeros(1)))], settings, steps_per_epoch=5)
     rates = []
     for taken in (0, 3, 9, 10, 20):
@@ -42,7 +44,9 @@ def test_learning_rate_warms_up_and_decays_in_steps() -> None:
 def test_linear_decay_ends_at_zero_whichever_setting_ends_training() -> None:
     for length in ({"epochs": 4}, {"epochs": 9, "max_steps": 20}):
         settings = Training(learning_rate=1.0, warm_up_steps=0, decay=LinearDecay(), **length)
-        optimizer = Optimizer([("p", torch.nn.Parameter(torch.zeros(1)))], settings, steps_per_epoch=5)
+        optimizer = Optimizer(
+            [("p", torch.nn.Parameter(torch.zeros(1)))], settings, steps_per_epoch=5
+        )
         rates = []
         for taken in (0, 10, 19, 20):
             optimizer.taken = taken

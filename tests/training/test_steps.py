@@ -63,7 +63,9 @@ def test_a_model_without_parameters_is_refused() -> None:
 
 
 def test_each_part_of_a_batch_has_images() -> None:
-    with pytest.raises(ConfigError, match=r"training\.accumulation = 100 does not fit: a batch has 64 images"):
+    with pytest.raises(
+        ConfigError, match=r"training\.accumulation = 100 does not fit: a batch has 64 images"
+    ):
         gaussian_step(accumulation=100)
 
 
@@ -87,7 +89,9 @@ def test_dropout_and_noise_come_from_the_generator_of_the_step() -> None:
         found[name] = gaussian_step(dropout=0.5).step(*batch(), stream(0, "noise", number))["loss"]
     assert found["a"] == found["same"]
     assert found["a"] != found["other"]
-    assert gaussian_step().step(*batch(), stream(0, "noise", 0))["loss"] != found["a"]  # dropout was on
+    assert (
+        gaussian_step().step(*batch(), stream(0, "noise", 0))["loss"] != found["a"]
+    )  # dropout was on
 
 
 def test_dropout_differs_between_the_steps_of_an_epoch_and_the_parts_of_a_batch() -> None:
@@ -137,7 +141,9 @@ def test_the_average_follows_its_formula() -> None:
         decay = 0.0 if taken == 1 else min(0.3, (1 + taken) / (10 + taken))
         new = module.weight.detach().clone()
         expected = new if taken == 1 else decay * expected + (1 - decay) * new
-        torch.testing.assert_close(average.module.weight, expected.reshape(1, 1), rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            average.module.weight, expected.reshape(1, 1), rtol=1e-12, atol=0
+        )
         assert average.module.count == taken
         assert module.weight.item() == taken**2
 
@@ -156,7 +162,10 @@ def test_the_average_is_validated_kept_as_best_and_left_in_the_classifier(tmp_pa
     averaged = train(tmp_path, step=step, average=0.9)
     validation = open_dataset("digits").validation
     density = step.classifier.density  # holds the best
-    raw = {name.removeprefix("module.density."): tensor for name, tensor in last(tmp_path).training.items()}
+    raw = {
+        name.removeprefix("module.density."): tensor
+        for name, tensor in last(tmp_path).training.items()
+    }
     assert any(not torch.equal(raw[name], averaged[name]) for name in averaged if name in raw)
     assert_same(dict(density.state_dict()), averaged)
     plain = MaximumLikelihood(step.classifier, Reweight(), SETTINGS, 4)
@@ -191,7 +200,9 @@ class WithCritic(TrainingStep):
         for parameter in self.critic.parameters():
             nn.init.zeros_(parameter)
         networks = (self.classifier.density, self.critic)
-        self.optimizers = [torch.optim.SGD(network.parameters(), 0.1, momentum=0.9) for network in networks]
+        self.optimizers = [
+            torch.optim.SGD(network.parameters(), 0.1, momentum=0.9) for network in networks
+        ]
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -261,5 +272,7 @@ def test_a_frozen_or_evaluated_classifier_is_trained_all_the_same() -> None:
     first = step.step(*batch(), stream(0, "noise"))
     assert step.classifier.density.training
     evaluated = GenerativeClassifier(TrainedGaussian(0.5).eval()).double()
-    second = MaximumLikelihood(evaluated, Reweight(), Training(), 4).step(*batch(), stream(0, "noise"))
+    second = MaximumLikelihood(evaluated, Reweight(), Training(), 4).step(
+        *batch(), stream(0, "noise")
+    )
     assert first["loss"] == second["loss"]

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from condgen.attacks.goals import Goal, check_goal, reached
 from condgen.attacks.search import Search, spread
-from condgen.classifier import GenerativeClassifier, at_least_float32, check_classifier, evaluating, images_at_once
+from condgen.classifier import (
+    GenerativeClassifier,
+    at_least_float32,
+    check_classifier,
+    evaluating,
+    images_at_once,
+)
 from condgen.errors import CondgenError
 from condgen.validation import check_count, check_images, is_count, is_number
 
@@ -25,9 +31,38 @@ VANISHED = "reached, but not when asked again"
 
 COUNT, SHARE, POSITIVE = (1, math.inf), (0.0, 1.0), (1e-6, 1.0)  # limits of settings
 
-INWARD = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0)  # of the way to the surest success: alone, sums may round otherwise
-STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)  # until a stored image keeps the goal;
-STRIDES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # then of the way to the surest success, since further on a detector may wait
+INWARD = (
+    1e-6,
+    1e-5,
+    1e-4,
+    1e-3,
+    0.01,
+    0.1,
+    1.0,
+)  # of the way to the surest success: alone, sums may round otherwise
+STRETCHES = (
+    1.0,
+    1.002,
+    1.005,
+    1.01,
+    1.02,
+    1.03,
+    1.05,
+    1.1,
+    1.25,
+    1.5,
+    2.0,
+    3.0,
+    5.0,
+)  # until a stored image keeps the goal;
+STRIDES = (
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    1.0,
+)  # then of the way to the surest success, since further on a detector may wait
 
 
 @dataclass(frozen=True)
@@ -120,24 +155,35 @@ class Attack(abc.ABC):
         batch = images_at_once(classifier.density) if batch is None else batch
         check_count("batch", batch)
         if not isinstance(generator, torch.Generator | None):
-            raise CondgenError(f"generator is {generator!r}, expected torch.Generator().manual_seed(seed), or nothing.")
+            raise CondgenError(
+                f"generator is {generator!r}, expected torch.Generator().manual_seed(seed), or nothing."
+            )
         generator = generator or torch.Generator().manual_seed(0)
         with torch.inference_mode(False), frozen(classifier):
             x = at_least_float32(x.detach().cpu())
             parts = torch.arange(len(x)).split(batch)
-            return _joined([self._one_batch(Search(classifier, x[part], goal[part], batch), generator) for part in parts])
+            return _joined(
+                [
+                    self._one_batch(Search(classifier, x[part], goal[part], batch), generator)
+                    for part in parts
+                ]
+            )
 
     def _one_batch(self, search: Search, generator: torch.Generator) -> AttackResult:
         originals = search.x.clone()
         index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
         reasons = self.perturb(search, index, generator) if len(index) else {}
-        search.x = originals  # distances are from these, whatever an author has written into the others
+        search.x = (
+            originals  # distances are from these, whatever an author has written into the others
+        )
         return _measure(search, reasons or {})  # an author may well forget to return any
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__call__" in cls.__dict__:
-            raise TypeError(f"{cls.__name__} must write perturb() and leave __call__ alone: it is what measures success.")
+            raise TypeError(
+                f"{cls.__name__} must write perturb() and leave __call__ alone: it is what measures success."
+            )
 
 
 @contextmanager
@@ -188,7 +234,11 @@ def _asked_anew(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     One on a boundary, which rounding has put on the other side, is moved toward the surest success. A model that
     answers the same question differently gets no second chance: success by luck would grow with each.
     """
-    perturbed, now, everyone = search.best.clone(), torch.zeros_like(met), torch.nonzero(met).flatten()
+    perturbed, now, everyone = (
+        search.best.clone(),
+        torch.zeros_like(met),
+        torch.nonzero(met).flatten(),
+    )
     first = _alone(search, perturbed[everyone], everyone)
     now[everyone] = reached(first)
     failed = torch.nonzero(~reached(first)).flatten()
@@ -206,7 +256,9 @@ def _asked_anew(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
 
 def _alone(search: Search, images: Tensor, index: Tensor) -> Tensor:
     """The margins of each image asked about by itself, shape ``(n, K)``."""
-    answers = [search.margins(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)]
+    answers = [
+        search.margins(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)
+    ]
     return torch.cat(answers) if len(index) else search.margins(images, index)
 
 
@@ -220,10 +272,17 @@ def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int,
 
 def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     """Images as stored, and whether they reach the goal: a point on the boundary may fall back, one further along does not."""
-    levels, bounds, shift = search.classifier.density.pixel_levels, search.bounds, search.best - search.x
+    levels, bounds, shift = (
+        search.classifier.density.pixel_levels,
+        search.bounds,
+        search.best - search.x,
+    )
     onward = (search.clip(search.x + stretch * shift) for stretch in STRETCHES)
     inward = (search.best.lerp(search.surest, share) for share in STRIDES)
-    rounded, keeps = round_to_levels(search.best, levels, bounds), torch.zeros(len(shift), dtype=torch.bool)
+    rounded, keeps = (
+        round_to_levels(search.best, levels, bounds),
+        torch.zeros(len(shift), dtype=torch.bool),
+    )
     for images in chain(onward, inward):
         left = met[~keeps[met]]
         stored = round_to_levels(images[left], levels, bounds)
@@ -236,7 +295,9 @@ def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     return rounded, keeps
 
 
-def round_to_levels(x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+def round_to_levels(
+    x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
     """Images as they come back from storage with so many values per pixel; ``None`` stores them as they are.
 
     >>> round_to_levels(torch.tensor([0.2, 0.4]), levels=3)
@@ -258,4 +319,6 @@ def within(attack: Attack, **limits: tuple[float, float]) -> None:
         value, whole = getattr(attack, name), math.isinf(high)
         if not (is_count(value, int(low)) if whole else is_number(value, low, high)):
             expected = f"{low:g} or more, a whole number" if whole else f"{low:g} to {high:g}"
-            raise CondgenError(f"{type(attack).__name__} has {name} = {value!r}, expected {expected}.")
+            raise CondgenError(
+                f"{type(attack).__name__} has {name} = {value!r}, expected {expected}."
+            )

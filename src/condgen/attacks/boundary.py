@@ -10,7 +10,10 @@ from condgen.attacks.attack import COUNT, POSITIVE, SHARE, Attack, within
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starts import Starts
 
-LONGER, SHORTER = 1.1, 0.987  # after a success and a failure: in balance where one step in eight succeeds
+LONGER, SHORTER = (
+    1.1,
+    0.987,
+)  # after a success and a failure: in balance where one step in eight succeeds
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,15 @@ class Boundary(Attack):
             self._walk(search, left, current, generator)
         return reasons
 
-    def _walk(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
+    def _walk(
+        self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator
+    ) -> None:
         x, distance, past = search.x[index], search.l2(current, index), torch.zeros_like(current)
         length = torch.full_like(distance, self.first)
         while True:
-            left = search.forward[index] < self.queries  # starts may have cost some images more than others
+            left = (
+                search.forward[index] < self.queries
+            )  # starts may have cost some images more than others
             if not left.any():
                 return
             state = index, x, current, distance, past, length
@@ -70,6 +77,9 @@ class Boundary(Attack):
             good = search.reached(moved, index)
             now = search.l2(moved, index)
             good &= now < distance
-            current, distance = torch.where(spread(good, x), moved, current), torch.where(good, now, distance)
+            current, distance = (
+                torch.where(spread(good, x), moved, current),
+                torch.where(good, now, distance),
+            )
             past = torch.where(spread(good, x), self.memory * past + aside, past)
             length = (length * torch.where(good, LONGER, SHORTER)).clamp_max(1.0)

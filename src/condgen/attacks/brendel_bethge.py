@@ -72,29 +72,52 @@ class BrendelBethge(Attack):
             mask = spread(good, current)
             current, distance = torch.where(mask, moved, current), torch.where(good, now, distance)
             margins = torch.where(good[:, None], new_margins, margins)
-            tangents = [torch.where(mask, new, old) for new, old in zip(new_tangents, tangents, strict=True)]
+            tangents = [
+                torch.where(mask, new, old) for new, old in zip(new_tangents, tangents, strict=True)
+            ]
             radius = torch.minimum(radius * torch.where(good, LONGER, SHORTER), distance)
             going = radius > SMALLEST * distance
-            index, current, distance, radius = index[going], current[going], distance[going], radius[going]
+            index, current, distance, radius = (
+                index[going],
+                current[going],
+                distance[going],
+                radius[going],
+            )
             margins, tangents = margins[going], [tangent[going] for tangent in tangents]
             if not len(index):
                 return
 
 
-def _step(search: Search, index: Tensor, current: Tensor, margins: Tensor, tangents: list[Tensor], radius: Tensor) -> Tensor:
+def _step(
+    search: Search,
+    index: Tensor,
+    current: Tensor,
+    margins: Tensor,
+    tangents: list[Tensor],
+    radius: Tensor,
+) -> Tensor:
     """Toward the original by the radius, then onto the right side of every tangent, within bounds: Hildreth's projection."""
     toward = search.x[index] - current
-    share = (radius / toward.flatten(1).norm(dim=1).clamp_min(torch.finfo(radius.dtype).tiny)).clamp_max(1.0)
+    share = (
+        radius / toward.flatten(1).norm(dim=1).clamp_min(torch.finfo(radius.dtype).tiny)
+    ).clamp_max(1.0)
     aim = current + spread(share, toward) * toward
-    slopes = [tangent.flatten(1).norm(dim=1).clamp_min(torch.finfo(aim.dtype).tiny) for tangent in tangents]
+    slopes = [
+        tangent.flatten(1).norm(dim=1).clamp_min(torch.finfo(aim.dtype).tiny)
+        for tangent in tangents
+    ]
     units = [normed(tangent) for tangent in tangents]
     limits = [-margins[:, k] / slope - SLACK * radius for k, slope in enumerate(slopes)]
     push = [torch.zeros_like(radius) for _ in tangents]
     for _ in range(ROUNDS if len(units) > 1 else 1):
         for k, (unit, limit) in enumerate(zip(units, limits, strict=True)):
             others = aim - sum(spread(push[j], aim) * units[j] for j in range(len(units)) if j != k)
-            push[k] = _least_push(search, others, unit, limit + dot(unit, current).flatten(), 4 * radius)
-    return search.clip(aim - sum(spread(amount, aim) * unit for amount, unit in zip(push, units, strict=True)))
+            push[k] = _least_push(
+                search, others, unit, limit + dot(unit, current).flatten(), 4 * radius
+            )
+    return search.clip(
+        aim - sum(spread(amount, aim) * unit for amount, unit in zip(push, units, strict=True))
+    )
 
 
 def _least_push(search: Search, point: Tensor, unit: Tensor, limit: Tensor, most: Tensor) -> Tensor:

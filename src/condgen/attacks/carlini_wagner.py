@@ -63,7 +63,12 @@ class CarliniWagner(Attack):
             between = torch.where(torch.isinf(upper), GROWTH * constant, (lower + upper) / 2)
             constant = torch.where(missed | ~failed, between, constant)
             going = failed[:, 0] | (search.distance[index] < STILL * before)
-            index, constant, lower, upper = index[going], constant[going], lower[going], upper[going]
+            index, constant, lower, upper = (
+                index[going],
+                constant[going],
+                lower[going],
+                upper[going],
+            )
             if not len(index):
                 break
         return reasons
@@ -82,7 +87,9 @@ class CarliniWagner(Attack):
         x, shift = search.x[index], search.best[index] - search.x[index]
         ever, margins = torch.zeros(len(x), dtype=torch.bool), torch.empty(0)
         for step in range(self.steps):
-            margins, gradient = search.gradients(x + shift, index, lambda m: (constant * m.relu()).sum(-1))
+            margins, gradient = search.gradients(
+                x + shift, index, lambda m: (constant * m.relu()).sum(-1)
+            )
             ever |= reached(margins)
             rate = self.step_size * (0.02 + 0.98 * (1 + math.cos(math.pi * step / self.steps)) / 2)
             shift = search.clip(x + shift - rate * (gradient + 2 * shift)) - x

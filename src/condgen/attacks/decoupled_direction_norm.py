@@ -59,4 +59,8 @@ def first_radius(margins: Tensor, gradient: Tensor, most: float) -> Tensor:
     """Where a linear model would reach the goal, shape ``(n,)``; ``most`` where that is further, or a margin is no number."""
     slope: Tensor = gradient.flatten(1).norm(dim=1)
     missing = margins.relu().sum(-1).nan_to_num(torch.inf)
-    return (missing / slope.clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(most).masked_fill(slope == 0, 0.0)
+    return (
+        (missing / slope.clamp_min(torch.finfo(slope.dtype).tiny))
+        .clamp_max(most)
+        .masked_fill(slope == 0, 0.0)
+    )

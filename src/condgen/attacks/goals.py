@@ -40,8 +40,12 @@ def check_goal(goal: object) -> None:
         CondgenError: If it has no ``margins``, or is a class.
     """
     if isinstance(goal, type) or not hasattr(goal, "margins"):
-        found = f"the class {goal.__name__}" if isinstance(goal, type) else f"a {type(goal).__name__}"
-        raise CondgenError(f"the goal is {found}; give Misclassify(label), Target(target, label) or Evade(goal, detector).")
+        found = (
+            f"the class {goal.__name__}" if isinstance(goal, type) else f"a {type(goal).__name__}"
+        )
+        raise CondgenError(
+            f"the goal is {found}; give Misclassify(label), Target(target, label) or Evade(goal, detector)."
+        )
 
 
 def reached(margins: Tensor) -> Tensor:
@@ -107,11 +111,15 @@ class Target:
         check_tensor(self.target, "targets")
         check_tensor(self.label, "labels")
         if self.target.shape != self.label.shape:
-            raise CondgenError(f"{len(self.target)} targets for {len(self.label)} labels; give one for each image.")
+            raise CondgenError(
+                f"{len(self.target)} targets for {len(self.label)} labels; give one for each image."
+            )
         same = torch.nonzero(self.target == self.label).flatten()
         if len(same):
             image = int(same[0])
-            raise CondgenError(f"image {image}: target {int(self.target[image])} is its true label; choose another class.")
+            raise CondgenError(
+                f"image {image}: target {int(self.target[image])} is its true label; choose another class."
+            )
 
     def margins(self, prediction: Prediction) -> Tensor:
         own, best_other = _own_and_best_other(prediction, self.target)

@@ -45,35 +45,55 @@ class HopSkipJump(Attack):
             self._hop(search, left, current, generator)
         return reasons
 
-    def _hop(self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator) -> None:
+    def _hop(
+        self, search: Search, index: Tensor, current: Tensor, generator: torch.Generator
+    ) -> None:
         dims, hop = current[0].numel(), 1
         while True:
             probes = int(self.probes * hop**0.5)
-            left = search.forward[index] + probes + HALVINGS + BISECTIONS <= self.queries  # starts cost some images more
+            left = (
+                search.forward[index] + probes + HALVINGS + BISECTIONS <= self.queries
+            )  # starts cost some images more
             index, current = index[left], current[left]
             if not len(index):
                 return
             distance = search.l2(current, index)
             reach = 0.1 * search.diameter / dims**0.5 if hop == 1 else distance / dims**0.5
-            normal = self._normal(search, index, current, reach * torch.ones_like(distance), probes, generator)
-            current = bisect(search, index, self._jump(search, index, current, normal, distance / hop**0.5))
+            normal = self._normal(
+                search, index, current, reach * torch.ones_like(distance), probes, generator
+            )
+            current = bisect(
+                search, index, self._jump(search, index, current, normal, distance / hop**0.5)
+            )
             hop += 1
 
     def _normal(
-        self, search: Search, index: Tensor, current: Tensor, reach: Tensor, probes: int, generator: torch.Generator
+        self,
+        search: Search,
+        index: Tensor,
+        current: Tensor,
+        reach: Tensor,
+        probes: int,
+        generator: torch.Generator,
     ) -> Tensor:
         """The mean of the probes that stay, minus that of those that leave: toward where the goal is reached."""
-        noise = torch.randn((len(index), probes, *current.shape[1:]), generator=generator, dtype=current.dtype)
+        noise = torch.randn(
+            (len(index), probes, *current.shape[1:]), generator=generator, dtype=current.dtype
+        )
         noise = normed(noise.flatten(0, 1))
         around = current.repeat_interleave(probes, 0)
         placed = search.clip(around + spread(reach.repeat_interleave(probes), around) * noise)
-        sides = torch.where(search.reached(placed, index.repeat_interleave(probes)), 1.0, -1.0).view(-1, probes)
+        sides = torch.where(
+            search.reached(placed, index.repeat_interleave(probes)), 1.0, -1.0
+        ).view(-1, probes)
         one_sided = sides.abs().sum(1) == sides.sum(1).abs()
         weight = torch.where(one_sided[:, None], sides, sides - sides.mean(1, keepdim=True))
         moves = placed - around
         return normed((spread(weight.flatten(), moves) * moves).unflatten(0, (-1, probes)).sum(1))
 
-    def _jump(self, search: Search, index: Tensor, current: Tensor, normal: Tensor, length: Tensor) -> Tensor:
+    def _jump(
+        self, search: Search, index: Tensor, current: Tensor, normal: Tensor, length: Tensor
+    ) -> Tensor:
         """As far as the goal stays reached, halving the jump where it does not."""
         landed, left = current.clone(), torch.arange(len(index))
         for _ in range(HALVINGS):

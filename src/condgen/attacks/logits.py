@@ -29,7 +29,12 @@ class Logits(nn.Module):
         tensor([0, 2])
     """
 
-    def __init__(self, classifier: GenerativeClassifier, detector: Detector | None = None, weight: float | None = None):
+    def __init__(
+        self,
+        classifier: GenerativeClassifier,
+        detector: Detector | None = None,
+        weight: float | None = None,
+    ):
         super().__init__()
         check_classifier(classifier)
         if detector is not None:
@@ -48,7 +53,12 @@ class Logits(nn.Module):
         best = columns.amax(-1)
         scores, threshold = score(self.detector, prediction), self.detector.threshold
         last = best + self.weight * (scores - threshold)
-        lost = rejected(scores, threshold) & ~(last > best)  # an excess too small for the columns' precision
-        above = best.detach().nextafter(torch.full_like(best, math.inf)) + (last - last.detach()).nan_to_num()
+        lost = rejected(scores, threshold) & ~(
+            last > best
+        )  # an excess too small for the columns' precision
+        above = (
+            best.detach().nextafter(torch.full_like(best, math.inf))
+            + (last - last.detach()).nan_to_num()
+        )
         last = torch.where(lost, above, last)
         return torch.cat([columns, last[:, None]], dim=-1)

@@ -37,7 +37,9 @@ class Search:
         broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
     """
 
-    def __init__(self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int | None = None):
+    def __init__(
+        self, classifier: GenerativeClassifier, x: Tensor, goal: Goal, batch: int | None = None
+    ):
         self.classifier, self.x, self.goal = classifier, x, goal
         self.batch = images_at_once(classifier.density) if batch is None else batch
         self.bounds = classifier.bounds
@@ -88,7 +90,10 @@ class Search:
         predictions = [self.classifier(part).cpu() for part in images.split(self.batch)]
         hits = []
         for one in index:
-            margins = [self.goal[one.expand(len(part.class_log_prob))].margins(part) for part in predictions]
+            margins = [
+                self.goal[one.expand(len(part.class_log_prob))].margins(part)
+                for part in predictions
+            ]
             hits.append(reached(torch.cat(margins)))
         return torch.stack(hits)
 
@@ -105,9 +110,14 @@ class Search:
             return self._gradients(perturbed, index, *losses)
 
     def _gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
-        images = self.clip(perturbed.detach()).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
+        images = self.clip(
+            perturbed.detach()
+        ).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
         margins = self._ask(images, index)
-        found = [_gradient(loss(margins), images, keep=number + 1 < len(losses)) for number, loss in enumerate(losses)]
+        found = [
+            _gradient(loss(margins), images, keep=number + 1 < len(losses))
+            for number, loss in enumerate(losses)
+        ]
         if all(gradient is None for gradient in found):
             raise CondgenError(
                 "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."
@@ -123,7 +133,11 @@ class Search:
     def _ask(self, images: Tensor, index: Tensor) -> Tensor:
         """Margins in the precision of the images, whatever the model answers in; differentiable."""
         margins = self.goal[index].margins(self.classifier(images).cpu())
-        return margins if margins.dtype == images.dtype else decided(margins.to(images.dtype), margins < 0)
+        return (
+            margins
+            if margins.dtype == images.dtype
+            else decided(margins.to(images.dtype), margins < 0)
+        )
 
     def l2(self, perturbed: Tensor, index: Tensor) -> Tensor:
         """Distances from the originals, shape ``(n,)``."""

@@ -30,36 +30,48 @@ class Starts:
 
     def __post_init__(self) -> None:
         if not is_count(self.tries):
-            raise CondgenError(f"Starts has tries = {self.tries!r}, expected 1 or more, a whole number.")
+            raise CondgenError(
+                f"Starts has tries = {self.tries!r}, expected 1 or more, a whole number."
+            )
         if self.images is not None:
             check_tensor(self.images, "images")
 
-    def find(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def find(
+        self, search: Search, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Start images for those at ``index``, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""
         if self.images is None:
             return self._noise(search, index, generator)
         return self._from_images(search, index, self.images, generator)
 
-    def on_boundary(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[int, str]]:
+    def on_boundary(
+        self, search: Search, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, dict[int, str]]:
         """Which of ``index`` have a start, their starts moved onto the boundary, and the reason of the others."""
         start, found = self.find(search, index, generator)
         left = index[found]
         current = bisect(search, left, start[found]) if len(left) else start[found]
         return left, current, {int(i): NO_START for i in index[~found]}
 
-    def _noise(self, search: Search, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _noise(
+        self, search: Search, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         low, high = search.bounds
         start, found = search.x[index].clone(), torch.zeros(len(index), dtype=torch.bool)
         for _ in range(self.tries):
             left = torch.nonzero(~found).flatten()
             if not len(left):
                 break
-            noise = low + (high - low) * torch.rand(start[left].shape, generator=generator, dtype=start.dtype)
+            noise = low + (high - low) * torch.rand(
+                start[left].shape, generator=generator, dtype=start.dtype
+            )
             good = search.reached(noise, index[left])
             start[left[good]], found[left[good]] = noise[good], True
         return start, found
 
-    def _from_images(self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _from_images(
+        self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """The model sees each of ``images`` once for all; the one that is chosen is asked about again, and counted."""
         images = images.to(search.x)
         check_images(images, search.classifier.density, search.bounds)

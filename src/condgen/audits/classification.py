@@ -51,7 +51,10 @@ def classification(
     check_detector(detector)
     check_count("noise_draws", noise_draws)
     check_count("seed", seed, 0)
-    arrays = {"label": data.labels, **_joined(_deployed(prediction, detector) for prediction in predictions(classifier, data))}
+    arrays = {
+        "label": data.labels,
+        **_joined(_deployed(prediction, detector) for prediction in predictions(classifier, data)),
+    }
     draws = []
     for draw in range(noise_draws):
         with classifier.density.fresh_noise(stream(seed, "classification", draw)):
@@ -64,7 +67,9 @@ def classification(
         "warnings": warnings_on(classifier.density, arrays["bits_per_dim_deployed"]),
         "simple_densities": dict(simple_densities or {}),
     }
-    return Record("classification", summarize(arrays, summary_of(detector, classifier.density), about), arrays)
+    return Record(
+        "classification", summarize(arrays, summary_of(detector, classifier.density), about), arrays
+    )
 
 
 def _deployed(prediction: Prediction, detector: Detector) -> Arrays:
@@ -82,7 +87,10 @@ def _deployed(prediction: Prediction, detector: Detector) -> Arrays:
 
 
 def _bits(prediction: Prediction) -> Arrays:
-    found = {"bits_per_dim": prediction.bits_per_dim, "class_bits_per_dim": prediction.class_bits_per_dim}
+    found = {
+        "bits_per_dim": prediction.bits_per_dim,
+        "class_bits_per_dim": prediction.class_bits_per_dim,
+    }
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 
@@ -120,7 +128,13 @@ def at_threshold(record: Record, threshold: float) -> Record:
 
 
 AUDIT = AUDITS.register("classification")(
-    Audit("classification", ClassificationSettings, make, uses_detector=True, at_threshold=at_threshold)
+    Audit(
+        "classification",
+        ClassificationSettings,
+        make,
+        uses_detector=True,
+        at_threshold=at_threshold,
+    )
 )
 
 
@@ -147,7 +161,9 @@ def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -
         **about,
     }
     if "predicted_by_subspace" in arrays:
-        by_subspace, by_subspace_ci = intervals.share(arrays["predicted_by_subspace"] == arrays["label"])
+        by_subspace, by_subspace_ci = intervals.share(
+            arrays["predicted_by_subspace"] == arrays["label"]
+        )
         summary |= {"subspace_accuracy": by_subspace, "subspace_accuracy_ci": by_subspace_ci}
     if about.get("simple_densities"):
         summary["checks"] = [asdict(_better_than_simple(bits, bits_ci, about["simple_densities"]))]
@@ -155,7 +171,9 @@ def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -
     return noted
 
 
-def _better_than_simple(bits: float, interval: Sequence[float], simple: Mapping[str, float]) -> Check:
+def _better_than_simple(
+    bits: float, interval: Sequence[float], simple: Mapping[str, float]
+) -> Check:
     """Whether the interval of the model's bits/dim lies below the best simple density."""
     name, best = min(simple.items(), key=lambda item: item[1])
     found = f"{bits:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] bits/dim; {name} {best:.3f}"

@@ -52,7 +52,9 @@ class Confirmation:
         return {"name": self.name, "exact": self.exact, "n": self.n, **found}
 
 
-def confirm(example: Counterexample, *, samples: int = 100_000, seed: int = 0) -> tuple[Confirmation, ...]:
+def confirm(
+    example: Counterexample, *, samples: int = 100_000, seed: int = 0
+) -> tuple[Confirmation, ...]:
     """Estimate by Monte Carlo what :mod:`condgen.theory` has in closed form.
 
     Args:
@@ -77,7 +79,9 @@ def confirm(example: Counterexample, *, samples: int = 100_000, seed: int = 0) -
     return (*_about_p(example, of_p), *_about_q(example, of_q))
 
 
-def classifiers(example: Counterexample, edge_width: float | None = None) -> tuple[GenerativeClassifier, GenerativeClassifier]:
+def classifiers(
+    example: Counterexample, edge_width: float | None = None
+) -> tuple[GenerativeClassifier, GenerativeClassifier]:
     """The Bayes-optimal classifier and the model, with p(y) = 1/2 in double precision; ``edge_width`` is the model's."""
     halves = torch.full((2,), 0.5, dtype=torch.float64)
     p, q = data_density(example), model_density(example, edge_width)
@@ -101,7 +105,9 @@ def undetected_mistakes(example: Counterexample, x: Tensor, perturbed: Tensor) -
     with torch.no_grad():
         p_before, q_before, p_after, q_after = p(x), q(x), p(perturbed), q(perturbed)
     right = q_before.label == p_before.label
-    sure = torch.stack([_sure(prediction, example.delta) for prediction in (p_before, q_before, p_after, q_after)]).all(0)
+    sure = torch.stack(
+        [_sure(prediction, example.delta) for prediction in (p_before, q_before, p_after, q_after)]
+    ).all(0)
     flipped = (q_after.label != q_before.label) & (p_after.label == p_before.label)
     near = torch.linalg.vector_norm(x - perturbed, dim=1) < example.radius
     unseen = ~flagged(LikelihoodThreshold(example.median_bits_per_dim), q_after)
@@ -118,7 +124,9 @@ def _slack(prediction: Prediction) -> Tensor:
     return size * (ROUNDINGS * torch.finfo(size.dtype).eps)
 
 
-def _draws(classifier: GenerativeClassifier, samples: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _draws(
+    classifier: GenerativeClassifier, samples: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs of images and labels, as many at once as fit the memory."""
     at_once = max(1, NUMBERS_AT_ONCE // classifier.density.dims)
     for number in [at_once] * (samples // at_once) + [samples % at_once]:
@@ -135,7 +143,9 @@ def _join(parts: Iterator[Seen]) -> Seen:
 
 
 @torch.no_grad()
-def _seen_in_p(example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor) -> Seen:
+def _seen_in_p(
+    example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor
+) -> Seen:
     moved = move_into_ball(x, example.radius)
     norm = torch.linalg.vector_norm(x, dim=1)
     return {
@@ -149,7 +159,9 @@ def _seen_in_p(example: Counterexample, p: GenerativeClassifier, q: GenerativeCl
 
 
 @torch.no_grad()
-def _seen_in_q(example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor) -> Seen:
+def _seen_in_q(
+    example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor
+) -> Seen:
     prediction = q(x)
     above_median = prediction.log_marginal - example.log_median_density
     return {
@@ -173,17 +185,37 @@ def _about_p(example: Counterexample, seen: Seen) -> tuple[Confirmation, ...]:
         _mean("length of these attacks", example.mean_distance, seen["distance"][attacked]),
         _mean("KL(p || q), nats", example.kl_p_q, seen["log_ratio"]),
         _share("samples of p in the unit ball", mass, in_ball),
-        _share("samples of p within the radius of the origin", mass * example.radius**example.dimension, seen["in_small_ball"]),
-        _share("p(0 | unit ball): samples there of class 0", example.confidence_p, seen["label"][in_ball] == 0),
+        _share(
+            "samples of p within the radius of the origin",
+            mass * example.radius**example.dimension,
+            seen["in_small_ball"],
+        ),
+        _share(
+            "p(0 | unit ball): samples there of class 0",
+            example.confidence_p,
+            seen["label"][in_ball] == 0,
+        ),
     )
 
 
 def _about_q(example: Counterexample, seen: Seen) -> tuple[Confirmation, ...]:
     return (
         _mean("KL(q || p), nats", example.kl_q_p, seen["log_ratio"]),
-        _share("samples of q at or above the median density", example.share_at_least_median, seen["at_least_median"]),
-        _share("samples of q as dense as an attacked image", example.share_as_dense_as_attack, seen["as_dense_as_attack"]),
-        _share("q(1 | unit ball): samples there of class 1", example.confidence_q, seen["label"][seen["in_ball"]] == 1),
+        _share(
+            "samples of q at or above the median density",
+            example.share_at_least_median,
+            seen["at_least_median"],
+        ),
+        _share(
+            "samples of q as dense as an attacked image",
+            example.share_as_dense_as_attack,
+            seen["as_dense_as_attack"],
+        ),
+        _share(
+            "q(1 | unit ball): samples there of class 1",
+            example.confidence_q,
+            seen["label"][seen["in_ball"]] == 1,
+        ),
     )
 
 

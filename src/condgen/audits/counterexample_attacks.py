@@ -45,7 +45,10 @@ class Found:
 
     def summary(self) -> dict[str, Any]:
         """The line as JSON: null for what is no number."""
-        return {name: value if value == value and value != math.inf else None for name, value in asdict(self).items()}
+        return {
+            name: value if value == value and value != math.inf else None
+            for name, value in asdict(self).items()
+        }
 
 
 def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -> tuple[Found, ...]:
@@ -68,11 +71,21 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
     p, q = classifiers(example, EDGE_WIDTH)
     x, label = _samples(p, images, stream(seed, "attacked"))
     ball = Annuli(example.dimension, [(0, 1)], torch.zeros(1, 1, dtype=torch.float64))
-    starts = Starts(ball.sample(torch.zeros(START_IMAGES, dtype=torch.int64), generator=stream(seed, "starts")))
+    starts = Starts(
+        ball.sample(torch.zeros(START_IMAGES, dtype=torch.int64), generator=stream(seed, "starts"))
+    )
     goal = Evade(Misclassify(label), LikelihoodThreshold(example.median_bits_per_dim))
     moved = move_into_ball(x, example.radius)
     attackable = undetected_mistakes(example, x, moved)
-    found = [_found("the construction", attackable, attackable, torch.linalg.vector_norm(x - moved, dim=1), 0.0)]
+    found = [
+        _found(
+            "the construction",
+            attackable,
+            attackable,
+            torch.linalg.vector_norm(x - moved, dim=1),
+            0.0,
+        )
+    ]
     attacks: tuple[Attack, ...] = (CarliniWagner(), HopSkipJump(starts), Boundary(starts))
     for attack in attacks:
         result = attack(q, x, goal, generator=stream(seed, "attack"))
@@ -82,15 +95,27 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
     return tuple(found)
 
 
-def _samples(classifier: GenerativeClassifier, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _samples(
+    classifier: GenerativeClassifier, number: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     label = torch.randint(2, (number,), generator=generator)
     return classifier.density.sample(label, generator=generator), label
 
 
-def _found(name: str, mistakes: Tensor, attackable: Tensor, distance: Tensor, questions: float) -> Found:
+def _found(
+    name: str, mistakes: Tensor, attackable: Tensor, distance: Tensor, questions: float
+) -> Found:
     hits, n = int(mistakes.sum()), len(mistakes)
     of_attackable = mistakes[attackable].double().mean().item()
-    return Found(name, hits / n, intervals.wilson(hits, n), of_attackable, _median(distance[attackable]), questions, n)
+    return Found(
+        name,
+        hits / n,
+        intervals.wilson(hits, n),
+        of_attackable,
+        _median(distance[attackable]),
+        questions,
+        n,
+    )
 
 
 def _median(values: Tensor) -> float:

@@ -17,11 +17,17 @@ from torch import Tensor, nn
 from condgen.config import ModelSettings
 
 PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "scipy"}  # known by their version
+LIBRARIES = frozenset(sys.stdlib_module_names) | {
+    "torch",
+    "numpy",
+    "scipy",
+}  # known by their version
 # of modules: evaluation mode is the audit's own, a warning changes no answer, and a generator of noise is there within a
 # context only
 BOOKKEEPING = ("training", "_has_warned", "noise_generator")
-INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 
 
 def fingerprint(value: object) -> str:
@@ -61,14 +67,27 @@ class _Fingerprint:
             key, value = self.met.popitem()
             if key not in done:
                 done[key] = value
-                hashes.add(self._of_function(value) if isinstance(value, FunctionType) else self._of_class(value))
+                hashes.add(
+                    self._of_function(value)
+                    if isinstance(value, FunctionType)
+                    else self._of_class(value)
+                )
         return sorted(hashes)
 
     def _parts(self, value: Any, part: Callable[[object], str]) -> list[str | bytes]:
         match value:
             case Tensor():
-                dense = (value.to_dense() if value.layout != torch.strided else value).detach().cpu().contiguous()
-                return [str(dense.shape), str(dense.dtype), dense.flatten().view(torch.uint8).numpy().tobytes()]
+                dense = (
+                    (value.to_dense() if value.layout != torch.strided else value)
+                    .detach()
+                    .cpu()
+                    .contiguous()
+                )
+                return [
+                    str(dense.shape),
+                    str(dense.dtype),
+                    dense.flatten().view(torch.uint8).numpy().tobytes(),
+                ]
             case np.ndarray() if not value.dtype.hasobject:
                 return [str(value.shape), str(value.dtype), value.tobytes()]
             case list() | tuple():
@@ -79,9 +98,16 @@ class _Fingerprint:
                 return ["dict", *sorted(part(item) for item in value.items())]
             case FunctionType():
                 self.met[id(value)] = value
-                return [_name(value), part([value.__defaults__, value.__kwdefaults__, list(_closure(value))])]
+                return [
+                    _name(value),
+                    part([value.__defaults__, value.__kwdefaults__, list(_closure(value))]),
+                ]
             case MethodType() | BuiltinFunctionType():
-                return [value.__name__, part(value.__self__), part(getattr(value, "__func__", None))]
+                return [
+                    value.__name__,
+                    part(value.__self__),
+                    part(getattr(value, "__func__", None)),
+                ]
             case ModuleType():
                 return ["module", value.__name__]
             case type():
@@ -100,19 +126,36 @@ class _Fingerprint:
         return _sha256(_name(function), *self._of_code(function.__code__), *self._used(function))
 
     def _of_code(self, code: CodeType) -> list[str | bytes]:
-        inner = [_sha256(*self._of_code(held)) for held in code.co_consts if isinstance(held, CodeType)]
-        return [code.co_code, repr(code.co_names), *inner, *(self.of(c) for c in code.co_consts if not isinstance(c, CodeType))]
+        inner = [
+            _sha256(*self._of_code(held)) for held in code.co_consts if isinstance(held, CodeType)
+        ]
+        return [
+            code.co_code,
+            repr(code.co_names),
+            *inner,
+            *(self.of(c) for c in code.co_consts if not isinstance(c, CodeType)),
+        ]
 
     def _used(self, function: FunctionType) -> Iterator[str]:
         """The constants of a function's module that it uses; functions and classes are met."""
         names = set(_names(function.__code__))
         used = {name: function.__globals__[name] for name in names if name in function.__globals__}
-        for module in [held for held in used.values() if isinstance(held, ModuleType) and _is_own(held.__name__)]:
-            used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
+        for module in [
+            held
+            for held in used.values()
+            if isinstance(held, ModuleType) and _is_own(held.__name__)
+        ]:
+            used |= {
+                f"{module.__name__}.{name}": vars(module)[name]
+                for name in names
+                if name in vars(module)
+            }
         for name, held in sorted(used.items()):
             code = _behind(held)
             if isinstance(code, FunctionType | type):
-                if _is_own(code.__module__) or _package(code.__module__) == _package(function.__module__):
+                if _is_own(code.__module__) or _package(code.__module__) == _package(
+                    function.__module__
+                ):
                     yield f"{name} {self.of(code)}"
             elif _is_constant(name, held):
                 yield f"{name} {self.of(held)}"
@@ -122,7 +165,11 @@ class _Fingerprint:
             return _sha256(_name(kind), _version(kind.__module__))
         held = {name: _behind(value) for name, value in vars(kind).items()}
         functions = {name: value for name, value in held.items() if isinstance(value, FunctionType)}
-        constants = {name: value for name, value in held.items() if name[:2] != "__" and _is_constant(name, value)}
+        constants = {
+            name: value
+            for name, value in held.items()
+            if name[:2] != "__" and _is_constant(name, value)
+        }
         return _sha256(_name(kind), self.of([kind.__bases__, functions, constants]))
 
 
@@ -132,8 +179,16 @@ def _attributes(module: nn.Module) -> dict[str, object]:
     The settings of a family are what built the rest.
     """
     own = vars(module).items()
-    held = {name: kept for name, kept in own if name not in BOOKKEEPING and not isinstance(kept, ModelSettings)}
-    hooks = {name: list(kept.values()) for name, kept in held.items() if name.endswith("_hooks") and isinstance(kept, dict)}
+    held = {
+        name: kept
+        for name, kept in own
+        if name not in BOOKKEEPING and not isinstance(kept, ModelSettings)
+    }
+    hooks = {
+        name: list(kept.values())
+        for name, kept in held.items()
+        if name.endswith("_hooks") and isinstance(kept, dict)
+    }
     return held | hooks
 
 
@@ -158,7 +213,11 @@ def _behind(value: object) -> object:
         case functools.cached_property():
             return value.func
         case _:
-            return value if isinstance(value, FunctionType | type) else getattr(value, "__wrapped__", value)
+            return (
+                value
+                if isinstance(value, FunctionType | type)
+                else getattr(value, "__wrapped__", value)
+            )
 
 
 def _is_constant(name: str, value: object) -> bool:
@@ -204,7 +263,9 @@ def _package(module: str | None) -> str:
 def _is_own(module: str | None) -> bool:
     """Whether a module belongs to the user and is not installed."""
     file = getattr(sys.modules.get(module or ""), "__file__", None)
-    return _package(module) not in LIBRARIES and not (file and any(map(Path(file).is_relative_to, INSTALLED)))
+    return _package(module) not in LIBRARIES and not (
+        file and any(map(Path(file).is_relative_to, INSTALLED))
+    )
 
 
 def _version(module: str) -> str:

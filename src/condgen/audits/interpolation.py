@@ -55,7 +55,9 @@ def interpolation(
     first, second = _draw_pairs(classifier, data, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
     bits, scores, accepted, posterior = [], [], [], []
-    for i, j in track(list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True):
+    for i, j in track(
+        list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True
+    ):
         (start, end), label = data.batch(np.array([i, j]))
         line = torch.lerp(start, end, alpha[:, None, None, None])
         prediction = predict(classifier, line)
@@ -79,7 +81,9 @@ def interpolation(
         "class_prior": classifier.class_prior,
         "warnings": warnings_on(classifier.density, arrays["bits_per_dim"][:, [0, -1]].ravel()),
     }
-    return Record("interpolation", summarize(arrays, summary_of(detector, classifier.density), about), arrays)
+    return Record(
+        "interpolation", summarize(arrays, summary_of(detector, classifier.density), about), arrays
+    )
 
 
 class InterpolationSettings(AuditSettings):
@@ -112,7 +116,9 @@ def at_threshold(record: Record, threshold: float) -> Record:
     accepted = scores <= threshold
     kept = accepted[:, 0] & accepted[:, -1]
     if kept.sum() < 2:
-        raise CondgenError(f"a threshold of {threshold:g} accepts the ends of {int(kept.sum())} pairs; 2 are needed.")
+        raise CondgenError(
+            f"a threshold of {threshold:g} accepts the ends of {int(kept.sum())} pairs; 2 are needed."
+        )
     rows = ("index", "label", "bits_per_dim", "posterior")
     arrays = {**record.arrays, **{key: record.arrays[key][kept] for key in rows}}
     arrays |= {"score": scores[kept], "accepted": accepted[kept]}
@@ -121,15 +127,21 @@ def at_threshold(record: Record, threshold: float) -> Record:
 
 
 AUDIT = AUDITS.register("interpolation")(
-    Audit("interpolation", InterpolationSettings, make, uses_detector=True, at_threshold=at_threshold)
+    Audit(
+        "interpolation", InterpolationSettings, make, uses_detector=True, at_threshold=at_threshold
+    )
 )
 
 
-def summarize(arrays: dict[str, NDArray[Any]], detector: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+def summarize(
+    arrays: dict[str, NDArray[Any]], detector: dict[str, Any], about: dict[str, Any]
+) -> dict[str, Any]:
     """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays; ``about`` is of the model."""
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     steps = bits.shape[1]
-    middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(axis=1)  # an even number of steps has two around alpha = 1/2
+    middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(
+        axis=1
+    )  # an even number of steps has two around alpha = 1/2
     ends = (bits[:, 0] + bits[:, -1]) / 2
     stay = np.all(arrays["accepted"], axis=1)
     with np.errstate(invalid="ignore"):  # two likelihoods of 0 have no difference

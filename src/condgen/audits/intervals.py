@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom, rankdata, t
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
-LOST = 2.0  # comparisons lost, in images: with fewer, the estimated variance of an AUROC is too small
+LOST = (
+    2.0  # comparisons lost, in images: with fewer, the estimated variance of an AUROC is too small
+)
 NOTHING = 1e-12  # a variance that is rounding alone
 
 Interval = tuple[float, float]
@@ -33,7 +35,9 @@ def wilson(hits: float, number: float) -> Interval:
     """
     share = hits / number
     centre = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
-    half = Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
+    half = (
+        Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
+    )
     return 0.0 if hits == 0 else centre - half, 1.0 if hits == number else centre + half
 
 
@@ -49,7 +53,9 @@ def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
     """
     ordered, number = np.sort(values), len(values)
     outside = int(binom.ppf(0.025, number, 0.5))  # so many values on each side stay out
-    low, high = (ordered[outside - 1], ordered[number - outside]) if outside else (-math.inf, math.inf)
+    low, high = (
+        (ordered[outside - 1], ordered[number - outside]) if outside else (-math.inf, math.inf)
+    )
     return float(ordered[number // 2]), (float(low), float(high))
 
 
@@ -71,7 +77,9 @@ def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
     return centre, (centre - half, centre + half)
 
 
-def paired_means(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+def paired_means(
+    values: NDArray[Any], index: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     r"""Means over pairs of images and their standard errors, which count that pairs share images.
 
     With :math:`e` a pair's deviation from the mean and :math:`S_i` the sum of :math:`e` over the pairs of image i, the variance
@@ -102,7 +110,9 @@ def paired_means(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArra
     return means, np.where(finite, np.sqrt(few * variance), np.inf)
 
 
-def paired_spans(values: NDArray[Any], index: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+def paired_spans(
+    values: NDArray[Any], index: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """The means of :func:`paired_means` with Student's t intervals, of as many independent pairs as half of the images.
 
     Returns:
@@ -119,8 +129,12 @@ def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[flo
 
     Where all pairs agree nothing varies, and there are as many as half of the images.
     """
-    share, error = (float(found[0]) for found in paired_means(hits[:, None].astype(np.float64), index))
-    number = len(np.unique(index)) / 2 if error == 0 else min(len(hits), share * (1 - share) / error**2)
+    share, error = (
+        float(found[0]) for found in paired_means(hits[:, None].astype(np.float64), index)
+    )
+    number = (
+        len(np.unique(index)) / 2 if error == 0 else min(len(hits), share * (1 - share) / error**2)
+    )
     low, high = wilson(share * number, number)
     return share, (round(low, 4), round(high, 4))
 
@@ -134,7 +148,9 @@ def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> flo
     return _placements(negative, positive)[0]
 
 
-def paired_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, Interval]:
+def paired_auroc(
+    negative: NDArray[np.floating], positive: NDArray[np.floating]
+) -> tuple[float, Interval]:
     """The AUROC of two scores of each image, with an interval that counts that they go together.
 
     >>> paired_auroc(np.arange(10.0), np.arange(10.0) + 20)
@@ -145,7 +161,9 @@ def paired_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating])
     return area, _around(area, float(spread) / len(above), len(above))
 
 
-def independent_auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> tuple[float, Interval]:
+def independent_auroc(
+    negative: NDArray[np.floating], positive: NDArray[np.floating]
+) -> tuple[float, Interval]:
     """The AUROC of the scores of two groups of images, with its interval.
 
     >>> independent_auroc(np.arange(10.0), np.arange(10.0) + 20)
@@ -153,7 +171,11 @@ def independent_auroc(negative: NDArray[np.floating], positive: NDArray[np.float
     """
     area, above, below = _placements(negative, positive)
     fewer = min(len(above), len(below))
-    spread = np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below) if fewer > 1 else math.nan
+    spread = (
+        np.var(above, ddof=1) / len(above) + np.var(below, ddof=1) / len(below)
+        if fewer > 1
+        else math.nan
+    )
     return area, _around(area, float(spread), fewer)
 
 

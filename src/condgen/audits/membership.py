@@ -25,7 +25,9 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset) -> Record:
     0.5 means that the likelihood cannot tell, and 1 that every wrong label is caught.
     """
     check_auditable(classifier, data, classes=2)
-    class_bits = np.concatenate([prediction.class_bits_per_dim.numpy() for prediction in predictions(classifier, data)])
+    class_bits = np.concatenate(
+        [prediction.class_bits_per_dim.numpy() for prediction in predictions(classifier, data)]
+    )
     own = np.eye(classifier.density.num_classes, dtype=bool)[data.labels]
     arrays = {
         "label": data.labels,

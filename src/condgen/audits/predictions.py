@@ -5,7 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from condgen.classifier import GenerativeClassifier, Prediction, check_classifier, images_at_once, predict
+from condgen.classifier import (
+    GenerativeClassifier,
+    Prediction,
+    check_classifier,
+    images_at_once,
+    predict,
+)
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, DataError
@@ -21,9 +27,13 @@ def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classe
     check_classifier(classifier)
     check_dataset(data, classifier.density)
     if len(data) < 2:
-        raise DataError(f"{data.name} has {len(data)} image(s); intervals come from their spread: use 2 or more.")
+        raise DataError(
+            f"{data.name} has {len(data)} image(s); intervals come from their spread: use 2 or more."
+        )
     if classifier.density.num_classes < classes:
-        raise DataError(f"the model knows {classifier.density.num_classes} class, and this audit asks about a wrong one.")
+        raise DataError(
+            f"the model knows {classifier.density.num_classes} class, and this audit asks about a wrong one."
+        )
 
 
 def check_dataset(data: object, density: ClassConditionalDensity) -> None:
@@ -34,7 +44,9 @@ def check_dataset(data: object, density: ClassConditionalDensity) -> None:
         DataError: If the model is not for it.
     """
     if not isinstance(data, ImageDataset):
-        raise CondgenError(f"the data is a {type(data).__name__}; give ImageDataset(images, labels).")
+        raise CondgenError(
+            f"the data is a {type(data).__name__}; give ImageDataset(images, labels)."
+        )
     check_fits(data, density)
 
 
@@ -71,7 +83,9 @@ def warnings_on(density: ClassConditionalDensity, bits_per_dim: NDArray[np.float
     said, levels = [], density.pixel_levels
     finite = bits_per_dim[np.isfinite(bits_per_dim)]
     if impossible := len(bits_per_dim) - len(finite):
-        said.append(f"{impossible} of {len(bits_per_dim)} images have likelihood 0, so that means of bits/dim are infinite.")
+        said.append(
+            f"{impossible} of {len(bits_per_dim)} images have likelihood 0, so that means of bits/dim are infinite."
+        )
     if levels is not None and len(finite) and finite.mean() < 0:
         said.append(
             f"{finite.mean():.2f} bits/dim are below 0, which no likelihood of {levels} pixel values can be: it looks like"

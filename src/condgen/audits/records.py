@@ -47,7 +47,9 @@ class Record:
             )
         for name, array in self.arrays.items():
             if np.asarray(array).dtype.hasobject:
-                raise CondgenError(f"the array '{name}' of {self.audit} holds Python objects; give numbers, or texts.")
+                raise CondgenError(
+                    f"the array '{name}' of {self.audit} holds Python objects; give numbers, or texts."
+                )
 
     def save(self, directory: Path | str) -> None:
         """Write ``<audit>.json`` and the arrays that it names, ``<audit>.<hash>.npz``.
@@ -97,7 +99,10 @@ class Record:
             stored = _arrays_file(directory, audit, content["sha256"]["arrays"])
             arrays = stored.read_bytes()
             noted = content["sha256"].pop("record")
-            if hashlib.sha256(arrays).hexdigest() != content["sha256"]["arrays"] or digest_of(content) != noted:
+            if (
+                hashlib.sha256(arrays).hexdigest() != content["sha256"]["arrays"]
+                or digest_of(content) != noted
+            ):
                 raise ValueError("sha256 differs")
             del content["sha256"]
         else:  # a record of before checksums
@@ -125,7 +130,9 @@ def records_in(directory: Path) -> list[str]:
 
 
 def _damaged(directory: Path, audit: str, reason: object) -> RunError:
-    return RunError(f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again.")
+    return RunError(
+        f"the record {directory / audit}.json/.npz is damaged ({reason}); audit the run again."
+    )
 
 
 def _arrays_file(directory: Path, audit: str, sha256: str) -> Path:
@@ -134,7 +141,11 @@ def _arrays_file(directory: Path, audit: str, sha256: str) -> Path:
 
 def _all_arrays(directory: Path, audit: str) -> list[Path]:
     """The arrays of this audit that are there, those of versions without checksums as well."""
-    return [path for path in directory.iterdir() if re.fullmatch(rf"{re.escape(audit)}(\.[0-9a-f]{{12}})?\.npz", path.name)]
+    return [
+        path
+        for path in directory.iterdir()
+        if re.fullmatch(rf"{re.escape(audit)}(\.[0-9a-f]{{12}})?\.npz", path.name)
+    ]
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -43,7 +43,9 @@ def samples(
     check_count("count", count, 1)
     check_count("seed", seed, 0)
     if not is_number(temperature) or temperature < 0:
-        raise CondgenError(f"temperature is {temperature!r}, expected a number from 0 on; 1 is that of the model.")
+        raise CondgenError(
+            f"temperature is {temperature!r}, expected a number from 0 on; 1 is that of the model."
+        )
     classifier = _classifier(model)
     if data is not None:
         check_dataset(data, classifier.density)

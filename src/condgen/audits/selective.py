@@ -26,7 +26,9 @@ def summarize(arrays: Arrays) -> dict[str, Any]:
     return {**summary, "auroc_misclassified": area, "auroc_misclassified_ci": span}
 
 
-def risk_coverage(score: NDArray[np.floating], correct: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+def risk_coverage(
+    score: NDArray[np.floating], correct: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """For each threshold that the scores allow: the share of images that it accepts, and the share of errors among these.
 
     >>> risk_coverage(np.array([3.0, 1.0, 2.0, 2.0]), np.array([False, True, False, True]))

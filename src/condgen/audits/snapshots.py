@@ -47,10 +47,13 @@ def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
     data = _some(subject.splits.test, settings.test_images, subject.seed)
     found = [
         {"step": step, **_at(opened(), data, settings)}
-        for step, opened in track(subject.snapshots.items(), "snapshots", disable=subject.quiet, transient=True)
+        for step, opened in track(
+            subject.snapshots.items(), "snapshots", disable=subject.quiet, transient=True
+        )
     ]
     arrays = {
-        key: np.array([line.get(key, np.nan) for line in found], np.float64) for key in ("step", *OF_CLASSIFICATION, *OF_PATHS)
+        key: np.array([line.get(key, np.nan) for line in found], np.float64)
+        for key in ("step", *OF_CLASSIFICATION, *OF_PATHS)
     }
     summary = {
         "data": subject.splits.name,
@@ -65,7 +68,9 @@ def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
 
 def _at(subject: Subject, data: ImageDataset, settings: SnapshotsSettings) -> dict[str, Any]:
     """The numbers of one snapshot, each with its interval."""
-    made = classification(subject.classifier, data, detector=subject.detector, noise_draws=1, seed=subject.seed)
+    made = classification(
+        subject.classifier, data, detector=subject.detector, noise_draws=1, seed=subject.seed
+    )
     numbers = _of(made, OF_CLASSIFICATION)
     try:
         paths = interpolation(
@@ -91,4 +96,6 @@ def _some(data: ImageDataset, number: int, seed: int) -> ImageDataset:
     return data.take(np.sort(order[:number]))
 
 
-AUDIT = AUDITS.register("snapshots")(Audit("snapshots", SnapshotsSettings, snapshots, uses_detector=True, needs_snapshots=True))
+AUDIT = AUDITS.register("snapshots")(
+    Audit("snapshots", SnapshotsSettings, snapshots, uses_detector=True, needs_snapshots=True)
+)

@@ -10,5 +10,11 @@ ABOUT = ("class_prior", "warnings", "simple_densities")  # of the model: no thre
 def at(record: Record, threshold: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """The detector with another threshold, and what is known of the model; warnings about the former threshold are dropped."""
     noted = record.summary.get("detector", {})
-    detector = {"name": "likelihood", "unit": "bits/dim", **{key: noted[key] for key in noted if key != "warnings"}}
-    return {**detector, "threshold": threshold}, {key: record.summary[key] for key in ABOUT if key in record.summary}
+    detector = {
+        "name": "likelihood",
+        "unit": "bits/dim",
+        **{key: noted[key] for key in noted if key != "warnings"},
+    }
+    return {**detector, "threshold": threshold}, {
+        key: record.summary[key] for key in ABOUT if key in record.summary
+    }

@@ -34,10 +34,19 @@ def main(debug: bool) -> None:
 @main.command()
 @click.argument("preset", metavar="PRESET|FILE.toml")
 @overrides_option
-@click.option("--run", "path", type=click.Path(path_type=Path), help="New run directory. Default: runs/PRESET.")
+@click.option(
+    "--run",
+    "path",
+    type=click.Path(path_type=Path),
+    help="New run directory. Default: runs/PRESET.",
+)
 @seed_option
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint of --run.")
-@click.option("--minutes", type=Finite(min=0), help="Stop before an epoch that would exceed this; one is trained at least.")
+@click.option(
+    "--minutes",
+    type=Finite(min=0),
+    help="Stop before an epoch that would exceed this; one is trained at least.",
+)
 @data_dir_option
 @device_option
 @threads_option
@@ -59,24 +68,51 @@ def train(
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
     path = path or Path("runs") / config.preset
-    run = experiments.train(config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes)
+    run = experiments.train(
+        config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes
+    )
     if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
         return
-    options = {"--seed": seed, "--minutes": minutes, "--data-dir": data_dir, "--device": device, "--threads": threads}
+    options = {
+        "--seed": seed,
+        "--minutes": minutes,
+        "--data-dir": data_dir,
+        "--device": device,
+        "--threads": threads,
+    }
     given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
-    click.echo(f"{path} has {run.epochs_done} of {config.training.epochs} epochs; continue with: {again}")
+    click.echo(
+        f"{path} has {run.epochs_done} of {config.training.epochs} epochs; continue with: {again}"
+    )
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--model", metavar="MODULE:FACTORY", help="Audit a model of your own instead of RUN; see docs/extending.md.")
+@click.option(
+    "--model",
+    metavar="MODULE:FACTORY",
+    help="Audit a model of your own instead of RUN; see docs/extending.md.",
+)
 @click.option("--data", metavar="NAME", help="With --model: the data set.")
-@click.option("--out", type=click.Path(path_type=Path), help="With --model: the folder that takes the records.")
-@click.option("--only", multiple=True, metavar="AUDIT", help=f"Repeatable: {', '.join(AUDITS.names())}. Default: all.")
-@click.option("--budget", metavar="NAME", help="Short for --set audit.budget=NAME: smoke, quick, standard or paper.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="With --model: the folder that takes the records.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="AUDIT",
+    help=f"Repeatable: {', '.join(AUDITS.names())}. Default: all.",
+)
+@click.option(
+    "--budget",
+    metavar="NAME",
+    help="Short for --set audit.budget=NAME: smoke, quick, standard or paper.",
+)
 @overrides_option
 @seed_option
 @data_dir_option
@@ -105,26 +141,57 @@ def audit(
     if model is not None:
         if run is not None or data is None or out is None:
             raise click.UsageError("--model goes with --data NAME and --out DIR, and without RUN.")
-        config = subject_config({"model": {"name": model}, "data": {"name": data}}, overrides, seed=seed)
+        config = subject_config(
+            {"model": {"name": model}, "data": {"name": data}}, overrides, seed=seed
+        )
         machine.prepare(threads)
-        experiments.audit_model(config, out, only or None, data_dir=data_dir, device=device, done=print_record)
+        experiments.audit_model(
+            config, out, only or None, data_dir=data_dir, device=device, done=print_record
+        )
         click.echo(f"{out} is audited; next: condgen report {out} --out report")
         return
     if run is None or data is not None or out is not None:
         raise click.UsageError("give RUN; --data and --out go with --model.")
     machine.prepare(threads)
     folder = open_folder(run)
-    if isinstance(folder, Run) and folder.epochs_done > 0 and not experiments.is_trained(run, folder.config):
-        click.echo(f"condgen: {run} has {folder.epochs_done} of {folder.config.training.epochs} epochs so far.", err=True)
-    experiments.audit(folder, only or None, overrides=overrides, data_dir=data_dir, device=device, done=print_record)
+    if (
+        isinstance(folder, Run)
+        and folder.epochs_done > 0
+        and not experiments.is_trained(run, folder.config)
+    ):
+        click.echo(
+            f"condgen: {run} has {folder.epochs_done} of {folder.config.training.epochs} epochs so far.",
+            err=True,
+        )
+    experiments.audit(
+        folder,
+        only or None,
+        overrides=overrides,
+        data_dir=data_dir,
+        device=device,
+        done=print_record,
+    )
 
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the page, figures and tables.")
-@click.option("--set", "overrides", multiple=True, metavar="detector.threshold=VALUE", help="Recompute the records for it.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the page, figures and tables.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="detector.threshold=VALUE",
+    help="Recompute the records for it.",
+)
 @click.option("--counterexample", is_flag=True, help="Add the counterexample of Section 2.")
-def report(runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool) -> None:
+def report(
+    runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool
+) -> None:
     """Write a self-contained page from the records of RUNS; what is no run among several is left out."""
     from condgen.reports import write_report
     from condgen.runs import is_folder, open_folder
@@ -146,7 +213,9 @@ def _threshold(overrides: tuple[str, ...]) -> float | None:
     for override in overrides:
         key, _, text = override.partition("=")
         if key.strip() != "detector.threshold":
-            raise ConfigError(f"'--set {override}' needs a new audit: a report recomputes records for detector.threshold only.")
+            raise ConfigError(
+                f"'--set {override}' needs a new audit: a report recomputes records for detector.threshold only."
+            )
         try:
             value = float(text)
         except ValueError:
@@ -161,12 +230,22 @@ def _threshold(overrides: tuple[str, ...]) -> float | None:
 @main.command()
 @run_argument
 @click.option("--label", type=int, help="Class to draw. Default: a row of each.")
-@click.option("--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images per class.")
+@click.option(
+    "--count", type=click.IntRange(1, 1000), default=10, show_default=True, help="Images per class."
+)
 @click.option("--temperature", type=Finite(min=0), default=1.0, show_default=True)
 @seed_option
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG file to write.")
 @data_dir_option
-def sample(run: Path, label: int | None, count: int, temperature: float, seed: int, out: Path, data_dir: Path | None) -> None:
+def sample(
+    run: Path,
+    label: int | None,
+    count: int,
+    temperature: float,
+    seed: int,
+    out: Path,
+    data_dir: Path | None,
+) -> None:
     """Draw images from the model of RUN, a row for each class."""
     from condgen import experiments, machine
     from condgen.reports.images import check_picture, save_grid
@@ -174,7 +253,9 @@ def sample(run: Path, label: int | None, count: int, temperature: float, seed: i
 
     check_picture(out)
     machine.prepare()
-    images, row_names = experiments.sample(open_folder(run), label, count, temperature, seed, data_dir)
+    images, row_names = experiments.sample(
+        open_folder(run), label, count, temperature, seed, data_dir
+    )
     save_grid(images, row_names, out)
     click.echo(f"{out} is written.")
 
@@ -194,7 +275,9 @@ def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: 
     done = experiments.score_files(open_folder(run), images, out, device=device)
     detector = done.detector
     about = f"score: {detector.name or type(detector).__name__}, {detector.unit or 'no unit'}; threshold {detector.threshold:g}"
-    click.echo(f"{out} is written: {done.scored} images scored, {done.unreadable} could not be. {about}.")
+    click.echo(
+        f"{out} is written: {done.scored} images scored, {done.unreadable} could not be. {about}."
+    )
     if done.left_out:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(done.left_out.items()))
         click.echo(f"condgen: files that are no images were left out: {kinds}.", err=True)
@@ -202,11 +285,19 @@ def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: 
 
 @main.command()
 @click.argument("dataset")
-@click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class.")
-@click.option("--out", type=click.Path(path_type=Path), help="PNG file for a labelled grid of images.")
-@click.option("--size", type=click.IntRange(min=1), help="Resize and centre-crop to this height and width.")
+@click.option(
+    "--count", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="PNG file for a labelled grid of images."
+)
+@click.option(
+    "--size", type=click.IntRange(min=1), help="Resize and centre-crop to this height and width."
+)
 @data_dir_option
-def show(dataset: str, count: int, out: Path | None, size: int | None, data_dir: Path | None) -> None:
+def show(
+    dataset: str, count: int, out: Path | None, size: int | None, data_dir: Path | None
+) -> None:
     """Print what is known of DATASET, and the bits/dim of simple densities on its test images."""
     from condgen import machine
     from condgen.data.catalogue import open_dataset
@@ -220,7 +311,9 @@ def show(dataset: str, count: int, out: Path | None, size: int | None, data_dir:
     splits = open_dataset(dataset, data_dir=data_dir, size=size)
     if out:
         save_labelled_grid(splits.train, count, out)
-    simple = [(name, f"{value:.3f} bits/dim (test)") for name, value in simple_densities(splits).items()]
+    simple = [
+        (name, f"{value:.3f} bits/dim (test)") for name, value in simple_densities(splits).items()
+    ]
     print_rows(splits.name, [*splits.rows(), *simple])
 
 

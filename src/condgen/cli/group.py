@@ -18,7 +18,9 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = super().get_command(ctx, cmd_name)
         if command is None:
-            raise click.UsageError(f"command '{cmd_name}' is not known; {nearest(cmd_name, self.commands)}")
+            raise click.UsageError(
+                f"command '{cmd_name}' is not known; {nearest(cmd_name, self.commands)}"
+            )
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -38,16 +40,22 @@ class Group(click.Group):
             click.echo(f"condgen: {error.object!r} is not UTF-8; rename it.", err=True)
             sys.exit(2)
         except OSError as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # `| head`: click knows what to do
+            if ctx.params.get("debug") or isinstance(
+                error, BrokenPipeError
+            ):  # `| head`: click knows what to do
                 raise
             click.echo(
-                f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.", err=True
+                f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.",
+                err=True,
             )
             sys.exit(2)
         except (MemoryError, RuntimeError) as error:
             if ctx.params.get("debug") or not out_of_memory(error):
                 raise
-            click.echo("condgen: not enough memory; a smaller training.batch_size or smaller images need less.", err=True)
+            click.echo(
+                "condgen: not enough memory; a smaller training.batch_size or smaller images need less.",
+                err=True,
+            )
             sys.exit(2)
         except KeyboardInterrupt:
             how_to_continue = {

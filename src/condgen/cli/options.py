@@ -20,17 +20,25 @@ device_option = click.option(
     help="Where to compute; auto is the CUDA device where there is one.",
 )
 overrides_option = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Replace a setting; repeatable."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Replace a setting; repeatable.",
 )
 
 
-seed_option = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True
+)
 
 
 class Finite(click.FloatRange):
     """A range that "nan" and "inf" are not in."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -38,5 +46,7 @@ class Finite(click.FloatRange):
 
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads. Default: the usable cores that others leave free."
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads. Default: the usable cores that others leave free.",
 )

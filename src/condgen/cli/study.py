@@ -7,23 +7,49 @@ from typing import TYPE_CHECKING
 
 import click
 
-from condgen.cli.options import Finite, data_dir_option, device_option, overrides_option, threads_option
+from condgen.cli.options import (
+    Finite,
+    data_dir_option,
+    device_option,
+    overrides_option,
+    threads_option,
+)
 
 if TYPE_CHECKING:
     from condgen.studies.execution import Options, Result
     from condgen.studies.plan import Plan
 
-jobs_option = click.option("--jobs", type=click.IntRange(min=1), help="Steps at a time. Default: one per core, or one per GPU.")
+jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Steps at a time. Default: one per core, or one per GPU.",
+)
 
 
 @click.command()
 @click.argument("name", metavar="NAME|FILE.toml")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for runs/ and report/.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for runs/ and report/.",
+)
 @jobs_option
-@click.option("--minutes", type=Finite(min=0), help="Begin nothing after this; 0 shows the plan and writes the report.")
+@click.option(
+    "--minutes",
+    type=Finite(min=0),
+    help="Begin nothing after this; 0 shows the plan and writes the report.",
+)
 @device_option
-@click.option("--scheduler", metavar="ADDRESS", help="Run the steps on the workers of this Dask scheduler.")
-@click.option("--only", metavar="PATTERN", default="*", help="Runs such as '*-split', or steps such as '*/training'.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Run the steps on the workers of this Dask scheduler."
+)
+@click.option(
+    "--only",
+    metavar="PATTERN",
+    default="*",
+    help="Runs such as '*-split', or steps such as '*/training'.",
+)
 @overrides_option
 @data_dir_option
 @threads_option
@@ -48,7 +74,9 @@ def study(
     from condgen.studies.execution import Options
     from condgen.studies.report import sections
 
-    result = _run(name, out, overrides, Options(jobs, minutes, device, scheduler, only, data_dir, threads))
+    result = _run(
+        name, out, overrides, Options(jobs, minutes, device, scheduler, only, data_dir, threads)
+    )
     _, *sections_of_page = sections(result.plan)
     for table in (section.table for section in sections_of_page if section.table):
         print_table(table)
@@ -56,7 +84,12 @@ def study(
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+)
 @overrides_option
 def demo(out: Path, overrides: tuple[str, ...]) -> None:
     """Train and audit four small models on embedded data and write a report: the paper's question in five minutes."""
@@ -92,7 +125,10 @@ def _end(result: Result) -> None:
         click.echo(f"Open {result.report} in a browser.")
     left = len(result.plan.pending())
     if result.failed:
-        click.echo(f"{len(result.failed)} steps failed; {result.plan.folder / 'failed'} has the details:", err=True)
+        click.echo(
+            f"{len(result.failed)} steps failed; {result.plan.folder / 'failed'} has the details:",
+            err=True,
+        )
         for step, outcome in result.failed.items():
             click.echo(f"  {step.name}: {outcome.error}", err=True)
         raise SystemExit(1)

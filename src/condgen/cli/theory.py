@@ -14,14 +14,39 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--epsilon", type=float, required=True, help="Nats that both KL divergences stay below.")
-@click.option("--delta", type=float, required=True, help="Probability that a class which is not predicted stays below.")
+@click.option(
+    "--epsilon", type=float, required=True, help="Nats that both KL divergences stay below."
+)
+@click.option(
+    "--delta",
+    type=float,
+    required=True,
+    help="Probability that a class which is not predicted stays below.",
+)
 @click.option("--radius", type=float, required=True, help="Length of an attack, between 0 and 1.")
 @click.option("--dimension", type=int, help="Default: the smallest that works.")
-@click.option("--samples", type=click.IntRange(min=2), help="Confirm the closed forms with so many samples of p and of q.")
-@click.option("--attacks", type=click.IntRange(min=1), help="Attack the model on so many samples of p: a minute for 60.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of samples and attacks.")
-@click.option("--figures", type=click.Path(path_type=Path), help="Folder for Fig. 2, the radial picture and the growth of d.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=2),
+    help="Confirm the closed forms with so many samples of p and of q.",
+)
+@click.option(
+    "--attacks",
+    type=click.IntRange(min=1),
+    help="Attack the model on so many samples of p: a minute for 60.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of samples and attacks.",
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    help="Folder for Fig. 2, the radial picture and the growth of d.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 def theory(
     epsilon: float,
@@ -58,8 +83,16 @@ def theory(
     if as_json:
         from condgen.theory import summary
 
-        measured = {"monte_carlo": [line.summary() for line in confirmed], "attacks": [line.summary() for line in found]}
-        click.echo(json.dumps(summary(example) | {name: lines for name, lines in measured.items() if lines}, indent=1))
+        measured = {
+            "monte_carlo": [line.summary() for line in confirmed],
+            "attacks": [line.summary() for line in found],
+        }
+        click.echo(
+            json.dumps(
+                summary(example) | {name: lines for name, lines in measured.items() if lines},
+                indent=1,
+            )
+        )
     else:
         from condgen.reports.theory import print_counterexample
 

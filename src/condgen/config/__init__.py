@@ -5,7 +5,15 @@ from condgen.config.data import Data, Images
 from condgen.config.detectors import DetectorSettings, Quantile
 from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.models import ModelSettings
-from condgen.config.pages import from_page, load_config, load_preset, preset_names, read_page, replaced, subject_config
+from condgen.config.pages import (
+    from_page,
+    load_config,
+    load_preset,
+    preset_names,
+    read_page,
+    replaced,
+    subject_config,
+)
 from condgen.config.section import Section
 from condgen.config.training import LinearDecay, ObjectiveSettings, StepDecay, Training
 

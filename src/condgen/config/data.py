@@ -25,5 +25,7 @@ class Images(Section):
     levels: Positive
     class_names: list[str] = Field(default_factory=list)  # older runs have neither names nor hashes
     sha256: dict[str, str] = Field(default_factory=dict)  # of each part
-    counts: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)  # training images of each class
+    counts: list[Annotated[int, Field(ge=0)]] = Field(
+        default_factory=list
+    )  # training images of each class
     notes: list[str] = Field(default_factory=list)  # what was left out or converted

@@ -37,5 +37,7 @@ class DetectorSettings(Section):
         if value == "quantile":
             return {}
         if not isinstance(value, (int, float, dict, Quantile)):
-            raise ValueError("should be a number, or { quantile = 0.99 } for a share of the validation images")
+            raise ValueError(
+                "should be a number, or { quantile = 0.99 } for a share of the validation images"
+            )
         return float(value) if type(value) is int else value

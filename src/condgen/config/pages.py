@@ -49,12 +49,16 @@ def load_preset(name: str | Path, overrides: Iterable[str] = (), seed: int = 0) 
     return from_page(read_page(name), overrides, seed=seed, preset=_page_name(name))
 
 
-def from_page(page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0, preset: str = "") -> Config:
+def from_page(
+    page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0, preset: str = ""
+) -> Config:
     """The experiment that a page describes, with settings replaced; see :func:`load_preset`."""
     return _from_page(page, overrides, seed, preset, Config)
 
 
-def subject_config(page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0) -> SubjectConfig:
+def subject_config(
+    page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0
+) -> SubjectConfig:
     """A model from elsewhere on a data set, with a detector: a page without objective and training.
 
     Examples:
@@ -65,7 +69,9 @@ def subject_config(page: Mapping[str, Any], overrides: Iterable[str] = (), *, se
     return _from_page(page, overrides, seed, "", SubjectConfig)
 
 
-def _from_page(page: Mapping[str, Any], overrides: Iterable[str], seed: int, preset: str, kind: type[Kind]) -> Kind:
+def _from_page(
+    page: Mapping[str, Any], overrides: Iterable[str], seed: int, preset: str, kind: type[Kind]
+) -> Kind:
     settings = overridden(older.upgraded(page), overrides)
     origin = f"preset '{preset}'" if preset in preset_names() else preset or "the settings"
     return validated({"seed": seed, **settings, "preset": preset}, origin, kind)
@@ -85,7 +91,9 @@ def replaced(config: Kind, overrides: Iterable[str], sections: Collection[str]) 
     overrides = list(overrides)
     for override in overrides:
         if override.partition("=")[0].partition(".")[0].strip() not in sections:
-            raise ConfigError(f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can.")
+            raise ConfigError(
+                f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can."
+            )
     settings = overridden(config.model_dump(exclude_none=True), overrides)
     return validated(settings, f"preset '{config.preset}'", type(config))
 
@@ -96,7 +104,9 @@ def load_config(path: Path, kind: type[Kind]) -> Kind:
     Raises:
         ConfigError: If the file is not TOML or not a configuration.
     """
-    page = older.upgraded(_parsed(path.read_bytes(), str(path), "restore it or start the run anew."))
+    page = older.upgraded(
+        _parsed(path.read_bytes(), str(path), "restore it or start the run anew.")
+    )
     return validated(page, str(path), kind, older=True)
 
 
@@ -111,14 +121,18 @@ def read_page(name: str | Path) -> dict[str, Any]:
 
 def _read_page(name: str | Path, above: tuple[str, ...]) -> dict[str, Any]:
     if str(name) in above:
-        raise ConfigError(f"'{name}' extends itself ({' > '.join([*above, str(name)])}); remove one `extends`.")
+        raise ConfigError(
+            f"'{name}' extends itself ({' > '.join([*above, str(name)])}); remove one `extends`."
+        )
     path = _path_of(name)
     page = older.upgraded(_parsed(path.read_bytes(), str(name), "correct it."))
     below = page.pop("extends", None)
     if below is None:
         return page
     if not isinstance(below, str):
-        raise ConfigError(f"{name}: extends = {below!r} is not a name; give a preset or a TOML file.")
+        raise ConfigError(
+            f"{name}: extends = {below!r} is not a name; give a preset or a TOML file."
+        )
     base = path.parent / below if below.endswith(".toml") else below
     return merged(_read_page(base, (*above, str(name))), page)
 
@@ -127,7 +141,9 @@ def _path_of(name: str | Path) -> Any:
     if str(name).endswith(".toml"):
         path = Path(name)
         if not path.is_file():
-            raise ConfigError(f"{path} does not exist or is not a file; `condgen presets` lists the presets.")
+            raise ConfigError(
+                f"{path} does not exist or is not a file; `condgen presets` lists the presets."
+            )
         return path
     if name not in preset_names():
         raise ConfigError(
@@ -156,7 +172,10 @@ def _page_name(name: str | Path) -> str:
 def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError as well
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits is a ValueError as well
         raise ConfigError(f"{origin} is not valid TOML ({error}); {advice}") from error
 
 
@@ -175,7 +194,9 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return _merged(below, above, lambda section: section != NAMED_ONLY)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any], is_chosen: Callable[[str], bool]) -> dict[str, Any]:
+def _merged(
+    below: Mapping[str, Any], above: Mapping[str, Any], is_chosen: Callable[[str], bool]
+) -> dict[str, Any]:
     both = {key: _combined(below[key], above[key], is_chosen(key)) for key in below if key in above}
     return {**below, **both, **{key: value for key, value in above.items() if key not in below}}
 
@@ -212,9 +233,13 @@ def _parsed_override(override: str) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
     keys = [part.strip() for part in key.split(".")]
     if not equals or not all(keys):
-        raise ConfigError(f"'--set {override}' is not of the form section.key=value, such as training.epochs=10.")
+        raise ConfigError(
+            f"'--set {override}' is not of the form section.key=value, such as training.epochs=10."
+        )
     if keys[0] in FILLED_IN:
-        raise ConfigError(f"'--set {override}' cannot be set: '{keys[0]}' comes from {FILLED_IN[keys[0]]}.")
+        raise ConfigError(
+            f"'--set {override}' cannot be set: '{keys[0]}' comes from {FILLED_IN[keys[0]]}."
+        )
     return keys, _value(text.strip())
 
 

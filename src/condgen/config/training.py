@@ -20,7 +20,9 @@ class ObjectiveSettings(Section, abc.ABC):
     name: str
 
     @abc.abstractmethod
-    def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> TrainingStep:
+    def step(
+        self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int
+    ) -> TrainingStep:
         """The training step that minimizes this objective.
 
         Raises:
@@ -57,7 +59,9 @@ def _named_decay(value: Any) -> Any:
     return {"name": "step", **value} if isinstance(value, dict) else named(value)
 
 
-Decay = Annotated[StepDecay | LinearDecay, BeforeValidator(_named_decay), Field(discriminator="name")]
+Decay = Annotated[
+    StepDecay | LinearDecay, BeforeValidator(_named_decay), Field(discriminator="name")
+]
 
 
 class Training(Section):

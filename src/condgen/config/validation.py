@@ -10,7 +10,9 @@ from condgen.config.section import Section, named
 from condgen.errors import ConfigError, nearest
 from condgen.registry import AUDITS, DETECTORS, MODELS, OBJECTIVES, Registry, imported
 
-CHOSEN: dict[str, tuple[Registry[Any], str]] = {  # sections that are chosen by name, and the default
+CHOSEN: dict[
+    str, tuple[Registry[Any], str]
+] = {  # sections that are chosen by name, and the default
     "model": (MODELS, "glow"),
     "objective": (OBJECTIVES, "likelihood"),
     "detector": (DETECTORS, "likelihood"),
@@ -23,7 +25,9 @@ Kind = TypeVar("Kind", bound=SubjectConfig)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def validated(page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: bool = False) -> Kind:
+def validated(
+    page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: bool = False
+) -> Kind:
     """The configuration that ``page`` describes.
 
     Args:
@@ -40,7 +44,9 @@ def validated(page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: 
         tables[key] = chosen(key, tables.get(key, {}), origin, older=older)
     audits = tables.get("audit", {})
     if not isinstance(audits, dict):
-        raise ConfigError(f"{origin}: audit = {audits!r} does not fit: it is a table of tables, one for each audit.")
+        raise ConfigError(
+            f"{origin}: audit = {audits!r} does not fit: it is a table of tables, one for each audit."
+        )
     tables["audit"] = {name: _audit(name, table, origin, older) for name, table in audits.items()}
     known = [name for name in setting_names(kind) if name.partition(".")[0] not in NOT_SET]
     return _valid(kind, tables, origin, "", known)
@@ -51,7 +57,9 @@ def chosen(key: str, table: Any, origin: str, *, older: bool = False) -> Section
     registry, default = CHOSEN[key]
     table = named(table)
     if not isinstance(table, dict):
-        raise ConfigError(f"{origin}: {key} = {table!r} does not fit: it is a table such as {key} = {{ name = '{default}' }}.")
+        raise ConfigError(
+            f"{origin}: {key} = {table!r} does not fit: it is a table such as {key} = {{ name = '{default}' }}."
+        )
     table = {"name": default, **table}
     if not isinstance(table["name"], str):
         raise ConfigError(f"{origin}: {key}.name = {table['name']!r} does not fit: it is a text.")
@@ -69,32 +77,52 @@ def section_of(kind: type[Model], given: Any, origin: str, key: str = "") -> Mod
     if isinstance(given, kind):
         return given
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{origin}: {key} = {_shown(given)} does not fit: it is a table, or a {kind.__name__}.")
+        raise ConfigError(
+            f"{origin}: {key} = {_shown(given)} does not fit: it is a table, or a {kind.__name__}."
+        )
     prefix = f"{key}." if key else ""
-    return _valid(kind, dict(given), origin, prefix, [f"{prefix}{name}" for name in setting_names(kind)])
+    return _valid(
+        kind, dict(given), origin, prefix, [f"{prefix}{name}" for name in setting_names(kind)]
+    )
 
 
 def settings_of(registry: Registry[Any], name: str) -> type[Section]:
     """The settings class of a member."""
-    member = imported(registry.outside, registry.kind) if registry.outside and ":" in name else registry.get(name)
-    kind: type[Section] = getattr(member, "Settings", None) or getattr(member, "settings", None) or member
+    member = (
+        imported(registry.outside, registry.kind)
+        if registry.outside and ":" in name
+        else registry.get(name)
+    )
+    kind: type[Section] = (
+        getattr(member, "Settings", None) or getattr(member, "settings", None) or member
+    )
     return kind
 
 
 def _audit(name: str, table: Any, origin: str, older: bool) -> Section:
     if name not in AUDITS.names() and ":" not in name:
         known = [f"audit.{audit}" for audit in AUDITS.names()]
-        raise ConfigError(f"{origin}: setting 'audit.{name}' is not known; {nearest(f'audit.{name}', known)}")
+        raise ConfigError(
+            f"{origin}: setting 'audit.{name}' is not known; {nearest(f'audit.{name}', known)}"
+        )
     kind = settings_of(AUDITS, name)
     table = kind.from_older(table) if older and isinstance(table, dict) else table
-    return _valid(kind, table, origin, f"audit.{name}.", [f"audit.{name}.{key}" for key in setting_names(kind)])
+    return _valid(
+        kind,
+        table,
+        origin,
+        f"audit.{name}.",
+        [f"audit.{name}.{key}" for key in setting_names(kind)],
+    )
 
 
 def _valid(kind: type[Model], table: Any, origin: str, prefix: str, known: list[str]) -> Model:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        deepest = max(error.errors(), key=lambda problem: len(problem["loc"]))  # in a union, the member that was meant
+        deepest = max(
+            error.errors(), key=lambda problem: len(problem["loc"])
+        )  # in a union, the member that was meant
         raise ConfigError(f"{origin}: {_sentence(deepest, prefix, known, kind)}") from error
 
 
@@ -130,14 +158,22 @@ def _path(kind: type[BaseModel], location: tuple[Any, ...]) -> Iterator[str]:
         if fields or part not in tags:
             yield part
             here = [model for field in fields for model in _models_in(field.annotation)]
-            tags = {tag for field in fields for member in get_args(field.annotation) for tag in _tags(member)}
+            tags = {
+                tag
+                for field in fields
+                for member in get_args(field.annotation)
+                for tag in _tags(member)
+            }
 
 
 def _tags(member: Any) -> Iterator[str]:
     """What pydantic may call a member of a union."""
     yield getattr(member, "__name__", str(member))
     for model in _models_in(member):
-        yield from (model.__name__, *map(str, get_args(getattr(model.model_fields.get("name"), "annotation", None))))
+        yield from (
+            model.__name__,
+            *map(str, get_args(getattr(model.model_fields.get("name"), "annotation", None))),
+        )
     if args := get_args(member):
         yield getattr(args[0], "__name__", "")
 
@@ -165,17 +201,27 @@ def _elsewhere(key: str) -> str:
     if section not in CHOSEN:
         return ""
     registry, _ = CHOSEN[section]
-    having = [name for name in registry.names() if setting in setting_names(settings_of(registry, name))]
+    having = [
+        name for name in registry.names() if setting in setting_names(settings_of(registry, name))
+    ]
     if not having:
         return ""
-    have = f"{section} {having[0]} has" if len(having) == 1 else f"{section}s {' and '.join(having)} have"
+    have = (
+        f"{section} {having[0]} has"
+        if len(having) == 1
+        else f"{section}s {' and '.join(having)} have"
+    )
     return f"{have} it: set {section}={having[0]} as well, or leave it out."
 
 
 def _nearest_number(problem: Any) -> str:
     """The nearest number that the bound of a whole number allows."""
     steps = {"gt": 1, "ge": 0, "lt": -1, "le": 0}
-    allowed = [limit + steps[bound] for bound, limit in problem.get("ctx", {}).items() if bound in steps and type(limit) is int]
+    allowed = [
+        limit + steps[bound]
+        for bound, limit in problem.get("ctx", {}).items()
+        if bound in steps and type(limit) is int
+    ]
     return f"; the nearest that does is {allowed[0]}" if allowed else ""
 
 

@@ -25,7 +25,10 @@ class Augmentation:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Augmented copies of ``x``, shape ``(N, C, H, W)``."""
         number, _, height, width = x.shape
-        rows, columns = _offsets(number, height, self, generator), _offsets(number, width, self, generator)
+        rows, columns = (
+            _offsets(number, height, self, generator),
+            _offsets(number, width, self, generator),
+        )
         if self.flip:
             flipped = torch.rand((number, 1), generator=generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
@@ -33,7 +36,9 @@ class Augmentation:
         return x[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
 
-def _offsets(number: int, size: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+def _offsets(
+    number: int, size: int, augmentation: Augmentation, generator: torch.Generator
+) -> Tensor:
     """Which source row (or column) each row of the crop shows, ``(N, size)``; clamping repeats the edge."""
     padding = augmentation.crop_padding
     start = torch.randint(-padding, padding + 1, (number, 1), generator=generator)

@@ -6,7 +6,9 @@ from scipy.ndimage import gaussian_filter
 
 from condgen.errors import DataError
 
-LUMA = np.array([0.299, 0.587, 0.114])[:, None, None]  # ITU-R 601, what image libraries mean by grey
+LUMA = np.array([0.299, 0.587, 0.114])[
+    :, None, None
+]  # ITU-R 601, what image libraries mean by grey
 
 
 def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -21,7 +23,9 @@ def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDA
         array([[[[7, 9]]]], dtype=uint8)
     """
     if foreground.shape != background.shape:
-        raise DataError(f"foreground {foreground.shape} and background {background.shape} must have the same shape.")
+        raise DataError(
+            f"foreground {foreground.shape} and background {background.shape} must have the same shape."
+        )
     return np.where(foreground > 0, foreground, background)
 
 

@@ -32,7 +32,9 @@ HASH_BLOCK = 1 << 22
 DECODED_AT_ONCE = 64  # images in memory at a time, fewer where they are large
 CHECKED = ("images.npy", "labels.npy", "digests.npy", "about.json")
 GREY_IN_COLOR = "are grey and were given three equal channels, each of which counts in bits/dim"
-GREY_AS_COLOR = "have three equal channels, each of which counts in bits/dim; convert them to grey to count one"
+GREY_AS_COLOR = (
+    "have three equal channels, each of which counts in bits/dim; convert them to grey to count one"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
         key: Identifies the content; any text.
         build: Writes the files of an :class:`ImageFile` into the directory that it is given.
     """
-    directory = cache_directory() / hashlib.sha256(f"{FORMAT}\0{key}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    directory = (
+        cache_directory()
+        / hashlib.sha256(f"{FORMAT}\0{key}".encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
@@ -67,16 +72,27 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
                 with written_whole(directory, replace_directory=True) as work:
                     work.mkdir()
                     build(work)
-                    (work / "sha256").write_text("\n".join(_digest(work / name) for name in CHECKED))
+                    (work / "sha256").write_text(
+                        "\n".join(_digest(work / name) for name in CHECKED)
+                    )
     except OSError as error:
         reason = error.strerror or error
-        raise DataError(f"the cache {directory.parent} cannot be used ({reason}); set CONDGEN_CACHE.") from error
+        raise DataError(
+            f"the cache {directory.parent} cannot be used ({reason}); set CONDGEN_CACHE."
+        ) from error
     images = np.load(directory / "images.npy", mmap_mode="r")
     labels, digests = np.load(directory / "labels.npy"), np.load(directory / "digests.npy")
     return Decoded(images, labels, digests, json.loads((directory / "about.json").read_text()))
 
 
-def decoded(table: ImageTable, geometry: Geometry, name: str, arrangement: Arrangement, *, color: bool = False) -> Decoded:
+def decoded(
+    table: ImageTable,
+    geometry: Geometry,
+    name: str,
+    arrangement: Arrangement,
+    *,
+    color: bool = False,
+) -> Decoded:
     """All images of ``table`` at one size, in the order of ``arrangement``, from the cache or decoded in parallel.
 
     Args:
@@ -91,9 +107,13 @@ def decoded(table: ImageTable, geometry: Geometry, name: str, arrangement: Arran
     """
     number = len(table)
     if not 0 < number <= MOST_IMAGES:
-        raise DataError(f"{name} holds {number or 'no'} image{'s' if number else ''}; expected 1 to {MOST_IMAGES}.")
+        raise DataError(
+            f"{name} holds {number or 'no'} image{'s' if number else ''}; expected 1 to {MOST_IMAGES}."
+        )
     key = f"{table.fingerprint()}\0{geometry}\0{arrangement}\0{color}"
-    return cached(key, lambda directory: _decode_all(table, geometry, name, arrangement, color, directory))
+    return cached(
+        key, lambda directory: _decode_all(table, geometry, name, arrangement, color, directory)
+    )
 
 
 class _Mixed(Exception):
@@ -101,13 +121,20 @@ class _Mixed(Exception):
 
 
 def _decode_all(
-    table: ImageTable, geometry: Geometry, name: str, arrangement: Arrangement, color: bool, directory: Path
+    table: ImageTable,
+    geometry: Geometry,
+    name: str,
+    arrangement: Arrangement,
+    color: bool,
+    directory: Path,
 ) -> None:
     places = _places(table, name, arrangement)
     try:
         _decode_as(table, geometry, name, places, directory, channels=3 if color else None)
     except _Mixed:
-        sizes = Counter(f"{image.shape[1]}x{image.shape[2]}" for image, _, _ in _decode_rows(table, geometry))
+        sizes = Counter(
+            f"{image.shape[1]}x{image.shape[2]}" for image, _, _ in _decode_rows(table, geometry)
+        )
         if len(sizes) > 1:
             found = " and ".join(f"{size} ({number})" for size, number in sizes.most_common(4))
             raise DataError(
@@ -137,7 +164,12 @@ def _check_number(number: int, expected: int, name: str, *, at_end: bool = True)
 
 
 def _decode_as(
-    table: ImageTable, geometry: Geometry, name: str, places: NDArray[np.int64], directory: Path, channels: int | None
+    table: ImageTable,
+    geometry: Geometry,
+    name: str,
+    places: NDArray[np.int64],
+    directory: Path,
+    channels: int | None,
 ) -> None:
     """Each image to its place, in color if ``channels`` says so."""
     rows = _decode_rows(table, geometry)
@@ -145,7 +177,10 @@ def _decode_as(
     shape = (channels or len(first[0]), *first[0].shape[1:])
     total = len(places)
     labels, changes, equal, number = np.empty(total, np.int64), Counter[str](), True, 0
-    with ImageFile(directory, (total, *shape)) as file, Progress(console=Console(stderr=True), transient=True) as bar:
+    with (
+        ImageFile(directory, (total, *shape)) as file,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
         task = bar.add_task(f"decoding {escape(name)}", total=total)
         for image, changed, label in chain([first], rows):
             number += 1
@@ -166,14 +201,19 @@ def _decode_as(
     write_labels(directory, labels, {"changes": changes, "values": file.values})
 
 
-def _decode_rows(table: ImageTable, geometry: Geometry) -> Iterator[tuple[NDArray[np.uint8], Changes, int]]:
+def _decode_rows(
+    table: ImageTable, geometry: Geometry
+) -> Iterator[tuple[NDArray[np.uint8], Changes, int]]:
     """Headers of the next group are read while the threads decode one; its images are handed out before the next begins."""
     workers = machine.usable_cores()
     with ThreadPoolExecutor(workers) as pool:
 
         def begin(group: list[Opened]) -> list[Future[list[tuple[NDArray[np.uint8], Changes]]]]:
             parts = [group[first::workers] for first in range(workers)]
-            return [pool.submit(lambda part: [decode_opened(image, geometry) for image in part], part) for part in parts]
+            return [
+                pool.submit(lambda part: [decode_opened(image, geometry) for image in part], part)
+                for part in parts
+            ]
 
         groups = _groups(table)
         group = next(groups, [])

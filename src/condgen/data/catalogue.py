@@ -9,7 +9,14 @@ from condgen.data.folders import tables_in
 from condgen.data.hub import hub_files
 from condgen.data.images import Geometry
 from condgen.data.parts import HOW_TO_NAME, part_of
-from condgen.data.reading import ImageTable, check_regular, exists, files_below, given_path, is_regular
+from condgen.data.reading import (
+    ImageTable,
+    check_regular,
+    exists,
+    files_below,
+    given_path,
+    is_regular,
+)
 from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables, keeps_its_size
 from condgen.data.tables import ParquetTable
 from condgen.errors import DataError, nearest
@@ -29,8 +36,14 @@ class Known:
 
 
 KNOWN = {
-    "mnist": Known("ylecun/mnist", "LeCun, Cortes, Burges: the MNIST database", "CC BY-SA 3.0", pad=32),
-    "cifar10": Known("uoft-cs/cifar10", "Krizhevsky: Learning multiple layers of features from tiny images", "not stated"),
+    "mnist": Known(
+        "ylecun/mnist", "LeCun, Cortes, Burges: the MNIST database", "CC BY-SA 3.0", pad=32
+    ),
+    "cifar10": Known(
+        "uoft-cs/cifar10",
+        "Krizhevsky: Learning multiple layers of features from tiny images",
+        "not stated",
+    ),
 }
 BACKGROUND_MNIST = {f"bg-mnist-{blur}": f"bg:mnist/cifar10/{blur}" for blur in (0, 1, 5)}
 
@@ -40,7 +53,9 @@ def dataset_names() -> list[str]:
     return sorted([*EMBEDDED, *KNOWN, *BACKGROUND_MNIST])
 
 
-def open_dataset(name: str, *, data_dir: Path | str | None = None, size: int | None = None, seed: int = 0) -> Splits:
+def open_dataset(
+    name: str, *, data_dir: Path | str | None = None, size: int | None = None, seed: int = 0
+) -> Splits:
     """A data set with its train, validation and test parts.
 
     Args:
@@ -59,12 +74,16 @@ def open_dataset(name: str, *, data_dir: Path | str | None = None, size: int | N
         [1257, 180, 360]
     """
     _check_request(name, data_dir, size, seed)
-    return find_source(name, data_dir=None if data_dir is None else given_path(str(data_dir)), size=size, seed=seed).open()
+    return find_source(
+        name, data_dir=None if data_dir is None else given_path(str(data_dir)), size=size, seed=seed
+    ).open()
 
 
 def _check_request(name: object, data_dir: object, size: object, seed: object) -> None:
     if not isinstance(name, str) or not _is_utf8(name):
-        raise DataError(f"{name!r} is not the name of a data set; expected text, in UTF-8, such as 'digits'.")
+        raise DataError(
+            f"{name!r} is not the name of a data set; expected text, in UTF-8, such as 'digits'."
+        )
     if data_dir is not None and not isinstance(data_dir, str | os.PathLike):
         raise DataError(f"data_dir is {data_dir!r}, expected the path of a folder.")
     if size is not None and not _is_whole(size, 1, MOST_SIZE):
@@ -85,7 +104,9 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def find_source(name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0) -> Source:
+def find_source(
+    name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0
+) -> Source:
     """What :func:`open_dataset` opens."""
     if data_dir is None and os.environ.get("CONDGEN_DATA"):
         data_dir = given_path(os.environ["CONDGEN_DATA"])
@@ -99,16 +120,24 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
         known = KNOWN[name]
         tables, notes = _known_files(name, known, data_dir)
         padded = Geometry(size=size, pad=known.pad if size is None else None)
-        return Tables(name, tables, padded, known.source, known.licence, seed, notes, arranged="position")
+        return Tables(
+            name, tables, padded, known.source, known.licence, seed, notes, arranged="position"
+        )
     if name in BACKGROUND_MNIST:
         source = find_source(BACKGROUND_MNIST[name], data_dir=data_dir, size=size, seed=seed)
         return replace(source, name=name) if isinstance(source, Composed) else source
     if not colon or f"{prefix}:" not in PREFIXES:
-        raise DataError(f"data set '{name}' is not known; {nearest(name, [*dataset_names(), *PREFIXES])}")
+        raise DataError(
+            f"data set '{name}' is not known; {nearest(name, [*dataset_names(), *PREFIXES])}"
+        )
     if prefix == "hub":
         repository, _, revision = rest.partition("@")
-        tables, notes = _by_split({file.name: file.path for file in hub_files(repository, revision or None)}, name)
-        return Tables(name, tables, geometry, f"Hugging Face Hub, {rest}", "see the Hub", seed, notes)
+        tables, notes = _by_split(
+            {file.name: file.path for file in hub_files(repository, revision or None)}, name
+        )
+        return Tables(
+            name, tables, geometry, f"Hugging Face Hub, {rest}", "see the Hub", seed, notes
+        )
     if prefix == "bg":
         return _composed(name, rest, data_dir, size, seed)
     path = given_path(rest)
@@ -129,7 +158,9 @@ def find_source(name: str, *, data_dir: Path | None = None, size: int | None = N
 
 def _parquet_files(path: Path) -> dict[str, Path]:
     if path.is_dir():
-        found = (file for file in files_below(path) if file.suffix == ".parquet" and is_regular(file))
+        found = (
+            file for file in files_below(path) if file.suffix == ".parquet" and is_regular(file)
+        )
         return {str(file.relative_to(path)): file for file in found}
     check_regular(path)
     return {path.name: path}
@@ -145,7 +176,11 @@ def located(name: str) -> str:
     pair, _, blur = rest.rpartition("/")
     if prefix == "bg" and (names := _pair(pair)):
         return f"bg:{'/'.join(map(located, names))}/{blur}"
-    return f"{prefix}:{given_path(rest).absolute()}" if prefix in ("folder", "parquet", "npz") and rest else name
+    return (
+        f"{prefix}:{given_path(rest).absolute()}"
+        if prefix in ("folder", "parquet", "npz") and rest
+        else name
+    )
 
 
 Found = tuple[dict[str, ImageTable], tuple[str, ...]]
@@ -156,7 +191,9 @@ def _known_files(name: str, known: Known, data_dir: Path | None) -> Found:
         return _by_split({file.name: file.path for file in hub_files(known.repository)}, name)
     folder = data_dir / name
     if not folder.is_dir():
-        raise DataError(f"{data_dir} has no folder '{name}'; put the parquet files of {known.repository} there.")
+        raise DataError(
+            f"{data_dir} has no folder '{name}'; put the parquet files of {known.repository} there."
+        )
     return _by_split({path.name: path for path in folder.glob("*.parquet")}, str(folder))
 
 
@@ -172,14 +209,23 @@ def _by_split(files: dict[str, Path], name: str) -> Found:
     if list(groups) == [""]:
         groups = {"train": groups[""]}
     if "train" not in groups:
-        raise DataError(f"{name} has no training file among {sorted(files)}; {HOW_TO_NAME}, such as train-00000.parquet.")
+        raise DataError(
+            f"{name} has no training file among {sorted(files)}; {HOW_TO_NAME}, such as train-00000.parquet."
+        )
     folders = {str(Path(file).parent) for file in groups["train"]}
     if len(folders) > 1:
-        raise DataError(f"{name} has several configurations ({', '.join(sorted(folders))}); download one and use parquet:PATH.")
+        raise DataError(
+            f"{name} has several configurations ({', '.join(sorted(folders))}); download one and use parquet:PATH."
+        )
     train = ParquetTable(tuple(files[file] for file in groups["train"]))
-    others = {part: ParquetTable(tuple(files[file] for file in groups[part]), train) for part in groups.keys() - {"train", ""}}
+    others = {
+        part: ParquetTable(tuple(files[file] for file in groups[part]), train)
+        for part in groups.keys() - {"train", ""}
+    }
     left = groups.get("", [])
-    notes = (f"files were left out, as their names tell no part: {', '.join(left)}",) if left else ()
+    notes = (
+        (f"files were left out, as their names tell no part: {', '.join(left)}",) if left else ()
+    )
     return {"train": train, **dict(sorted(others.items()))}, notes
 
 
@@ -191,11 +237,14 @@ def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, see
     except ValueError:
         bandwidth = -1.0
     if names is None or not 0 <= bandwidth <= 1000:
-        raise DataError(f"'{name}' is not of the form bg:FOREGROUND/BACKGROUND/BLUR, such as bg:mnist/cifar10/1.")
+        raise DataError(
+            f"'{name}' is not of the form bg:FOREGROUND/BACKGROUND/BLUR, such as bg:mnist/cifar10/1."
+        )
     if size is not None and all(map(keeps_its_size, names)):
         raise DataError(f"{name}: both have a size of their own; leave out the size, now {size}.")
     front, back = (
-        find_source(part, data_dir=data_dir, size=None if keeps_its_size(part) else size, seed=seed) for part in names
+        find_source(part, data_dir=data_dir, size=None if keeps_its_size(part) else size, seed=seed)
+        for part in names
     )
     return Composed(name, front, back, bandwidth, seed)
 

@@ -52,12 +52,19 @@ class ImageDataset:
         pixel_levels: int = 256,
         name: str = "images",
     ):
-        images, labels = _as_array(images, f"{name}: images"), np.asarray(_as_array(labels, f"{name}: labels"))
+        images, labels = (
+            _as_array(images, f"{name}: images"),
+            np.asarray(_as_array(labels, f"{name}: labels")),
+        )
         _check(images, labels, pixel_levels, name)
         class_names = _checked_names(class_names, name)
-        smallest, largest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)  # of any integer type
+        smallest, largest = (
+            (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
+        )  # of any integer type
         if not class_names and largest > max(len(labels), MOST_UNNAMED):
-            raise DataError(f"{name}: label {largest} without class names; number the classes from 0 on, or name them.")
+            raise DataError(
+                f"{name}: label {largest} without class names; number the classes from 0 on, or name them."
+            )
         class_names = class_names or tuple(str(y) for y in range(largest + 1))
         if labels.size and not 0 <= smallest <= largest < len(class_names):
             raise DataError(
@@ -129,7 +136,9 @@ class Splits:
             DataError: Naming both parts.
         """
         for name, part in self.items()[1:]:
-            for label, (ours, theirs) in enumerate(zip(self.train.class_names, part.class_names, strict=False)):
+            for label, (ours, theirs) in enumerate(
+                zip(self.train.class_names, part.class_names, strict=False)
+            ):
                 if ours != theirs:
                     raise DataError(
                         f"{self.name}: class {label} is '{ours}' in train and '{theirs}' in {name}; number the classes of all"
@@ -174,7 +183,9 @@ def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
         DataError: If it has other images, more classes or other levels; names both, and what to use.
     """
     if data.event_shape != density.event_shape:
-        theirs, ours = ("x".join(map(str, shape)) for shape in (data.event_shape, density.event_shape))
+        theirs, ours = (
+            "x".join(map(str, shape)) for shape in (data.event_shape, density.event_shape)
+        )
         raise DataError(
             f"{data.name} has images of {theirs}, the model is for {ours}; use images of {ours}, or a model for {theirs}."
         )
@@ -199,19 +210,27 @@ def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
 
 def _checked_names(names: Iterable[str], name: str) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise DataError(f"{name}: class_names is {names!r}, expected one name for each class, such as ('cat', 'dog').")
+        raise DataError(
+            f"{name}: class_names is {names!r}, expected one name for each class, such as ('cat', 'dog')."
+        )
     names = tuple(names)
     for number, each in enumerate(names):
         if not isinstance(each, str):
             raise DataError(f"{name}: class name {each!r} is no text; write str({each!r}).")
         if each in names[:number]:
-            raise DataError(f"{name}: two classes have the name '{each}'; give each a name of its own.")
+            raise DataError(
+                f"{name}: two classes have the name '{each}'; give each a name of its own."
+            )
     return names
 
 
-def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str) -> None:
+def _check(
+    images: NDArray[np.generic], labels: NDArray[np.generic], pixel_levels: int, name: str
+) -> None:
     if images.dtype != np.uint8:
-        raise DataError(f"{name}: images are {images.dtype}, expected uint8: stored values from 0 on, below pixel_levels.")
+        raise DataError(
+            f"{name}: images are {images.dtype}, expected uint8: stored values from 0 on, below pixel_levels."
+        )
     if images.ndim != 4:
         advice = "; images[:, None] gives them a channel" if images.ndim == 3 else ""
         raise DataError(f"{name}: images have shape {images.shape}, expected (N, C, H, W){advice}.")
@@ -220,8 +239,16 @@ def _check(images: NDArray[np.generic], labels: NDArray[np.generic], pixel_level
     if not np.issubdtype(labels.dtype, np.integer) and labels.size:
         raise DataError(f"{name}: labels are {labels.dtype}, expected integers.")
     if labels.shape != images.shape[:1]:
-        raise DataError(f"{name}: {len(images)} images but labels of shape {labels.shape}; expected one label per image.")
-    if isinstance(pixel_levels, bool) or not isinstance(pixel_levels, int | np.integer) or not 2 <= pixel_levels <= 256:
+        raise DataError(
+            f"{name}: {len(images)} images but labels of shape {labels.shape}; expected one label per image."
+        )
+    if (
+        isinstance(pixel_levels, bool)
+        or not isinstance(pixel_levels, int | np.integer)
+        or not 2 <= pixel_levels <= 256
+    ):
         raise DataError(f"{name}: pixel_levels is {pixel_levels}, expected 2 to 256.")
     if pixel_levels < 256 and images.size and images.max() >= pixel_levels:
-        raise DataError(f"{name}: a stored value is {images.max()}, expected below pixel_levels = {pixel_levels}.")
+        raise DataError(
+            f"{name}: a stored value is {images.max()}, expected below pixel_levels = {pixel_levels}."
+        )

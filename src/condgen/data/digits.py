@@ -16,10 +16,14 @@ SIDE = 8  # pixels of a digit and of a patch
 LEVELS = 17  # of a digit's pixels
 BACKGROUNDS = 12  # over which each training digit is shown
 
-DIGITS_SOURCE = "UCI optical recognition of handwritten digits, test part, as shipped with scikit-learn"
+DIGITS_SOURCE = (
+    "UCI optical recognition of handwritten digits, test part, as shipped with scikit-learn"
+)
 DIGITS_LICENCE = "CC BY 4.0"
 PHOTOGRAPHS_SOURCE = "; backgrounds: the photographs shipped with scikit-learn and scikit-image"
-PHOTOGRAPHS_LICENCE = "; photographs CC BY 2.0 (china, flower) and public domain or CC0 (scikit-image)"
+PHOTOGRAPHS_LICENCE = (
+    "; photographs CC BY 2.0 (china, flower) and public domain or CC0 (scikit-image)"
+)
 
 
 def digits() -> Splits:
@@ -28,7 +32,9 @@ def digits() -> Splits:
     images = loaded.images.astype(np.uint8)[:, None]
     parts = _stratified(loaded.target)
     train, validation, test = (
-        ImageDataset(images[parts[part]], loaded.target[parts[part]], pixel_levels=LEVELS, name="digits")
+        ImageDataset(
+            images[parts[part]], loaded.target[parts[part]], pixel_levels=LEVELS, name="digits"
+        )
         for part in ("train", "validation", "test")
     )
     return Splits(train, validation, test, DIGITS_SOURCE, DIGITS_LICENCE)
@@ -47,7 +53,9 @@ def bg_digits() -> Splits:
         times = BACKGROUNDS if part == "train" else 1
         images, labels = np.tile(data.images, (times, 1, 1, 1)), np.tile(data.labels, times)
         chosen = patches[order[start : start + len(images)]]
-        composed[part] = ImageDataset(compose(images, chosen), labels, pixel_levels=LEVELS, name="bg-digits")
+        composed[part] = ImageDataset(
+            compose(images, chosen), labels, pixel_levels=LEVELS, name="bg-digits"
+        )
         start += len(images)
     return Splits(
         composed["train"],
@@ -64,15 +72,28 @@ def background_patches() -> NDArray[np.uint8]:
     Returns:
         Stored values, shape ``(N, 1, 8, 8)``.
     """
-    shipped = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
-    patches = np.concatenate([_patches(photograph) for photograph in [*load_sample_images().images, *shipped]])
+    shipped = [
+        photographs.astronaut(),
+        photographs.chelsea(),
+        photographs.coffee(),
+        photographs.rocket(),
+    ]
+    patches = np.concatenate(
+        [_patches(photograph) for photograph in [*load_sample_images().images, *shipped]]
+    )
     return np.unique(patches, axis=0)  # some sky looks alike
 
 
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
-    grey = (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * (LEVELS - 1)).round().astype(np.uint8)
-    patches: NDArray[np.uint8] = grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+    grey = (
+        (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * (LEVELS - 1))
+        .round()
+        .astype(np.uint8)
+    )
+    patches: NDArray[np.uint8] = (
+        grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+    )
     return patches
 
 
@@ -81,4 +102,8 @@ def _stratified(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     order = numpy_stream(0, "digits").permutation(len(labels))
     by_rank = np.argsort(class_ranks(labels, order), kind="stable")
     test, validation = SIZES["test"], SIZES["validation"]
-    return {"test": by_rank[:test], "validation": by_rank[test : test + validation], "train": by_rank[test + validation :]}
+    return {
+        "test": by_rank[:test],
+        "validation": by_rank[test : test + validation],
+        "train": by_rank[test + validation :],
+    }

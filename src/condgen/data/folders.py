@@ -8,7 +8,14 @@ from pathlib import Path
 
 from condgen.data.images import FORMAT_NAMES, Encoded
 from condgen.data.parts import HOW_TO_NAME, part_of
-from condgen.data.reading import ImageTable, files_below, fingerprint, in_chunks, is_regular, read_image
+from condgen.data.reading import (
+    ImageTable,
+    files_below,
+    fingerprint,
+    in_chunks,
+    is_regular,
+    read_image,
+)
 from condgen.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp")
@@ -85,12 +92,16 @@ class FolderTable:
         names = tuple(class_names or found)
         files: list[tuple[Path, int]] = []
         beside = _sorted_out([path for path in _entries(root) if not path.is_dir()])
-        others = beside.others + Counter({"image files beside the class folders": len(beside.images)})
+        others = beside.others + Counter(
+            {"image files beside the class folders": len(beside.images)}
+        )
         for label, name in enumerate(names):
             here = find_images(root / name) if name in found else Found()
             others += here.others
             if not here.images and class_names is None:
-                raise DataError(f"class folder {root / name} holds no {FORMAT_NAMES} image; fill or remove it.")
+                raise DataError(
+                    f"class folder {root / name} holds no {FORMAT_NAMES} image; fill or remove it."
+                )
             files += [(path, label) for path in here.images]
         return cls(root, names, tuple(files), _left_out(others))
 
@@ -113,19 +124,25 @@ def _left_out(others: Counter[str]) -> tuple[str, ...]:
 
 def _check_classes(root: Path, found: Sequence[str]) -> None:
     if len(found) < 2:
-        raise DataError(f"{root} has {len(found)} class folders ({', '.join(found)}); expected at least two.")
+        raise DataError(
+            f"{root} has {len(found)} class folders ({', '.join(found)}); expected at least two."
+        )
     for name in found:
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise DataError(f"class folder {os.fsencode(name)!r} in {root} has a name that is not UTF-8; rename it.") from error
+            raise DataError(
+                f"class folder {os.fsencode(name)!r} in {root} has a name that is not UTF-8; rename it."
+            ) from error
 
 
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}); make it readable or move it away.") from error
+        raise DataError(
+            f"{folder} cannot be read ({error.strerror}); make it readable or move it away."
+        ) from error
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -142,7 +159,11 @@ class _Candidate:
 
     @classmethod
     def of(cls, path: Path) -> "_Candidate":
-        files = [entry for entry in _entries(path) if entry.suffix.lower() in SUFFIXES and not entry.is_dir()]
+        files = [
+            entry
+            for entry in _entries(path)
+            if entry.suffix.lower() in SUFFIXES and not entry.is_dir()
+        ]
         return cls(path, tuple(folder.name for folder in _folders_in(path)), bool(files))
 
     @property
@@ -183,16 +204,25 @@ def tables_in(root: Path) -> tuple[dict[str, ImageTable], tuple[str, ...]]:
     if not parts:
         _check_no_parts(root, candidates)
         return {"train": FolderTable.scan(root)}, ()
-    notes = _notes_on_others(root, parts, [candidate for candidate in candidates if not candidate.part])
+    notes = _notes_on_others(
+        root, parts, [candidate for candidate in candidates if not candidate.part]
+    )
     train = FolderTable.scan(parts["train"].path)
     others = {part: parts[part].path for part in ("validation", "test") if part in parts}
-    return {"train": train, **{part: FolderTable.scan(path, train.class_names) for part, path in others.items()}}, notes
+    return {
+        "train": train,
+        **{part: FolderTable.scan(path, train.class_names) for part, path in others.items()},
+    }, notes
 
 
 def _check_no_parts(root: Path, candidates: Sequence[_Candidate]) -> None:
     """Refuse folders that look like parts under other names, or that hold parts of their own."""
     inner = {candidate.folders for candidate in candidates}
-    looks_alike = len(candidates) > 1 and len(inner) == 1 and not any(candidate.has_images for candidate in candidates)
+    looks_alike = (
+        len(candidates) > 1
+        and len(inner) == 1
+        and not any(candidate.has_images for candidate in candidates)
+    )
     folders = next(iter(inner), ())
     if looks_alike and len(folders) > 1:
         names = ", ".join(candidate.path.name for candidate in candidates)
@@ -209,14 +239,26 @@ def _check_no_parts(root: Path, candidates: Sequence[_Candidate]) -> None:
             )
 
 
-def _notes_on_others(root: Path, parts: dict[str, _Candidate], others: Sequence[_Candidate]) -> tuple[str, ...]:
+def _notes_on_others(
+    root: Path, parts: dict[str, _Candidate], others: Sequence[_Candidate]
+) -> tuple[str, ...]:
     """Refuse folders of images beside a single part, or without a training part; note them otherwise."""
     with_images = {other: len(find_images(other.path).images) for other in others}
-    unlabeled = {other: number for other, number in with_images.items() if number and part_of(other.path.name)}
-    unknown = {other: number for other, number in with_images.items() if number and other not in unlabeled}
+    unlabeled = {
+        other: number
+        for other, number in with_images.items()
+        if number and part_of(other.path.name)
+    }
+    unknown = {
+        other: number for other, number in with_images.items() if number and other not in unlabeled
+    }
     named = ", ".join(part.path.name for part in parts.values())
     if "train" not in parts or (unknown and len(parts) == 1):
-        beside = f" and beside them folders with images ({', '.join(other.path.name for other in unknown)})" if unknown else ""
+        beside = (
+            f" and beside them folders with images ({', '.join(other.path.name for other in unknown)})"
+            if unknown
+            else ""
+        )
         missing = "" if "train" in parts else " and none for 'train'"
         raise DataError(
             f"{root} has folders named as parts ({named}){beside}{missing}; {HOW_TO_NAME} and move others away. Where"

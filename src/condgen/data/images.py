@@ -78,7 +78,9 @@ def open_image(image: Encoded) -> Opened:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own, for images that are refused or bounded here
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow's own, for images that are refused or bounded here
             opened = Image.open(io.BytesIO(image.content), formats=FORMATS)
             _check_header(opened, image.where)
             return Opened(opened, image.label, image.where)
@@ -104,26 +106,38 @@ def decode_opened(opened: Opened, geometry: Geometry) -> tuple[NDArray[np.uint8]
 
 
 def _unreadable(where: str, error: Exception) -> DataError:
-    return DataError(f"{where} is not a readable image ({error or type(error).__name__}); remove it.")
+    return DataError(
+        f"{where} is not a readable image ({error or type(error).__name__}); remove it."
+    )
 
 
 def _check_header(opened: Image.Image, where: str) -> None:
     width, height = opened.size
     if width * height > MOST_PIXELS:
-        raise DataError(f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS}; scale it down first.")
+        raise DataError(
+            f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS}; scale it down first."
+        )
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":
         raise DataError(f"{where} is animated ({frames} frames); save one frame.")
     if opened.mode not in ("L", "RGB", *CONVERTED, *WITHOUT_ALPHA):
-        raise DataError(f"{where} has mode {opened.mode}, not 8-bit grey or RGB; convert it to 8 bits.")
+        raise DataError(
+            f"{where} has mode {opened.mode}, not 8-bit grey or RGB; convert it to 8 bits."
+        )
     if opened.format == "PNG" and any(";16" in str(tile) for tile in getattr(opened, "tile", ())):
-        raise DataError(f"{where} has 16 bits per channel, not 8-bit grey or RGB; convert it to 8 bits.")
+        raise DataError(
+            f"{where} has 16 bits per channel, not 8-bit grey or RGB; convert it to 8 bits."
+        )
 
 
 def _plain(opened: Opened) -> tuple[Image.Image, Changes]:
     """In mode L or RGB."""
     image, mode = opened.image, opened.image.mode
-    changes = ["are cameras' files of several pictures: the first was taken"] if image.format == "MPO" else []
+    changes = (
+        ["are cameras' files of several pictures: the first was taken"]
+        if image.format == "MPO"
+        else []
+    )
     image.load()  # text and EXIF may stand behind the pixels
     if mode in WITHOUT_ALPHA or "transparency" in image.info:
         colored = image.convert("RGBA")
@@ -140,7 +154,11 @@ def _plain(opened: Opened) -> tuple[Image.Image, Changes]:
 def _upright(original: Image.Image, plain: Image.Image) -> tuple[Image.Image, Changes]:
     """Turned or mirrored as the orientation says that Pillow finds: in EXIF, in XMP or in PNG text."""
     turn = UPRIGHT.get(original.getexif().get(ORIENTATION, 1))
-    return (plain, ()) if turn is None else (plain.transpose(turn), ("were turned upright, as their orientation says",))
+    return (
+        (plain, ())
+        if turn is None
+        else (plain.transpose(turn), ("were turned upright, as their orientation says",))
+    )
 
 
 def _array(image: Image.Image, geometry: Geometry) -> tuple[NDArray[np.uint8], Changes]:
@@ -156,9 +174,13 @@ def _array(image: Image.Image, geometry: Geometry) -> tuple[NDArray[np.uint8], C
 def _padded(planes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     rows, columns = side - planes.shape[1], side - planes.shape[2]
     if rows < 0 or columns < 0:
-        raise ValueError(f"{planes.shape[1]}x{planes.shape[2]} pixels do not fit into {side}x{side}")
+        raise ValueError(
+            f"{planes.shape[1]}x{planes.shape[2]} pixels do not fit into {side}x{side}"
+        )
     padded = np.zeros((len(planes), side, side), np.uint8)
-    padded[:, rows // 2 : rows // 2 + planes.shape[1], columns // 2 : columns // 2 + planes.shape[2]] = planes
+    padded[
+        :, rows // 2 : rows // 2 + planes.shape[1], columns // 2 : columns // 2 + planes.shape[2]
+    ] = planes
     return padded
 
 

@@ -12,7 +12,9 @@ from condgen.errors import DataError
 
 ROWS_AT_ONCE = 1000
 BYTES_AT_ONCE = 1 << 26  # of encoded images
-MOST_FILE_BYTES = 1 << 28  # of one encoded image: as many as the largest image has without any compression
+MOST_FILE_BYTES = (
+    1 << 28
+)  # of one encoded image: as many as the largest image has without any compression
 MOST_IMAGES = 1 << 24
 MOST_CLASSES = 1 << 31
 
@@ -90,7 +92,10 @@ def files_below(root: Path) -> Iterator[Path]:
     seen = set[tuple[int, int]]()
     for folder, below, names in os.walk(root, followlinks=True, onerror=_cannot_be_listed):
         status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:  # a link to a folder that was read already, or that lies above
+        if (
+            status.st_dev,
+            status.st_ino,
+        ) in seen:  # a link to a folder that was read already, or that lies above
             below.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -99,7 +104,9 @@ def files_below(root: Path) -> Iterator[Path]:
 
 
 def _cannot_be_listed(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be read ({error.strerror}); make it readable or move it away.") from error
+    raise DataError(
+        f"{error.filename} cannot be read ({error.strerror}); make it readable or move it away."
+    ) from error
 
 
 def read_image(path: Path, label: int = 0) -> Encoded:
@@ -122,7 +129,9 @@ def read_image(path: Path, label: int = 0) -> Encoded:
 def check_size(number: int, where: str) -> None:
     """Refuse a file or row that is larger than an image can be."""
     if number > MOST_FILE_BYTES:
-        raise DataError(f"{where} has more than {MOST_FILE_BYTES} bytes, which is no image; remove it.")
+        raise DataError(
+            f"{where} has more than {MOST_FILE_BYTES} bytes, which is no image; remove it."
+        )
 
 
 def in_chunks(images: Iterable[Encoded]) -> Iterator[list[Encoded]]:

@@ -77,7 +77,10 @@ class Tables:
     def open(self) -> Splits:
         found = {split: self._decoded(split) for split in self.tables}
         if len({part.images.shape[1] for part in found.values()}) > 1:
-            found = {split: self._decoded(split, color=len(part.images[0]) == 1) for split, part in found.items()}
+            found = {
+                split: self._decoded(split, color=len(part.images[0]) == 1)
+                for split, part in found.items()
+            }
         names = self.tables["train"].class_names
         parts = {split: (part.images, part.labels) for split, part in found.items()}
         notes = (
@@ -89,15 +92,25 @@ class Tables:
         return _splits(self.name, parts, names, self.source, self.licence, notes)
 
     def _decoded(self, split: str, *, color: bool = False) -> cache.Decoded:
-        missing = tuple(part for part in ("test", "validation") if part not in self.tables) if split == "train" else ()
+        missing = (
+            tuple(part for part in ("test", "validation") if part not in self.tables)
+            if split == "train"
+            else ()
+        )
         arrangement = Arrangement(self.seed, missing, self.arranged)
-        return cache.decoded(self.tables[split], self.geometry, f"{self.name} ({split})", arrangement, color=color)
+        return cache.decoded(
+            self.tables[split], self.geometry, f"{self.name} ({split})", arrangement, color=color
+        )
 
 
 def _conversions(split: str, part: cache.Decoded) -> list[str]:
-    notes = [f"{number} {split} images {change}" for change, number in part.about["changes"].items()]
+    notes = [
+        f"{number} {split} images {change}" for change, number in part.about["changes"].items()
+    ]
     values = part.about["values"]
-    return [*notes, f"{split} images have {values} of 256 values"] if values <= FEW_VALUES else notes
+    return (
+        [*notes, f"{split} images have {values} of 256 values"] if values <= FEW_VALUES else notes
+    )
 
 
 @dataclass(frozen=True)
@@ -119,14 +132,20 @@ class Npz:
         digests: dict[str, Digests] = {}
         for split, (images, labels) in read.parts.items():
             if labels.shape != images.shape[:1]:
-                raise DataError(f"{self.path}: {split} has {len(images)} images but {len(labels)} labels.")
+                raise DataError(
+                    f"{self.path}: {split} has {len(images)} images but {len(labels)} labels."
+                )
             arrangement = Arrangement(self.seed, missing if split == "train" else ())
             keys = np.array([arrangement.key(image.tobytes()) for image in images], "S16")
             order = arrangement.order(labels, keys)
             parts[split] = images[order], labels[order]
-            digests[split] = np.array([digest_of(image.tobytes()) for image in parts[split][0]], "S16")
+            digests[split] = np.array(
+                [digest_of(image.tobytes()) for image in parts[split][0]], "S16"
+            )
         notes = (*read.notes, *repeated(_cut(digests)))
-        return _splits(self.name, parts, (), str(self.path), "the user's own", notes, read.pixel_levels)
+        return _splits(
+            self.name, parts, (), str(self.path), "the user's own", notes, read.pixel_levels
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +171,9 @@ class Composed:
         parts = {split: (part.images, part.labels) for split, part in found.items()}
         about = found["train"].about
         notes = (*about["notes"], *repeated({split: part.digests for split, part in found.items()}))
-        return _splits(self.name, parts, about["class_names"], about["source"], about["licence"], notes)
+        return _splits(
+            self.name, parts, about["class_names"], about["source"], about["licence"], notes
+        )
 
     def _one_size(self, front: ImageDataset, back: ImageDataset) -> str:
         """What to do about two sizes: arrays and embedded images keep theirs."""
@@ -183,17 +204,36 @@ class Composed:
         with ImageFile(directory, (len(front), 1, *front.event_shape[1:])) as file:
             for start in range(0, len(front), COMPOSED_AT_ONCE):
                 stop = min(start + COMPOSED_AT_ONCE, len(front))
-                stretched = grey(front.images[start:stop]).astype(np.uint16) * 255 // (front.pixel_levels - 1)
-                behind = grey(back.images[chosen[start:stop]]).astype(np.uint16) * 255 // (back.pixel_levels - 1)
-                file.write(start, compose(stretched.astype(np.uint8), blurred(behind.astype(np.uint8), self.blur)))
-        write_labels(directory, front.labels, {"class_names": front.class_names, **self._about(self._front(), self._back())})
+                stretched = (
+                    grey(front.images[start:stop]).astype(np.uint16)
+                    * 255
+                    // (front.pixel_levels - 1)
+                )
+                behind = (
+                    grey(back.images[chosen[start:stop]]).astype(np.uint16)
+                    * 255
+                    // (back.pixel_levels - 1)
+                )
+                file.write(
+                    start,
+                    compose(
+                        stretched.astype(np.uint8), blurred(behind.astype(np.uint8), self.blur)
+                    ),
+                )
+        write_labels(
+            directory,
+            front.labels,
+            {"class_names": front.class_names, **self._about(self._front(), self._back())},
+        )
 
     def _about(self, front: Splits, back: Splits) -> dict[str, Any]:
         return {
             "source": f"{front.source}; backgrounds: {back.source}; blur {self.blur:g} pixels",
             "licence": f"{front.licence}; {back.licence}",
             "notes": [
-                f"{role}: {note}" for role, data in (("foreground", front), ("backgrounds", back)) for note in _changed(data)
+                f"{role}: {note}"
+                for role, data in (("foreground", front), ("backgrounds", back))
+                for note in _changed(data)
             ],
         }
 
@@ -202,7 +242,11 @@ def _changed(data: Splits) -> tuple[str, ...]:
     """What composing does to one of the sets, and what was done to it before."""
     color = ("color images were made grey",) if data.train.event_shape[0] == 3 else ()
     levels = data.train.pixel_levels
-    return (*data.notes, *color, *((f"{levels} levels were stretched to 256",) if levels < 256 else ()))
+    return (
+        *data.notes,
+        *color,
+        *((f"{levels} levels were stretched to 256",) if levels < 256 else ()),
+    )
 
 
 Part = TypeVar("Part", bound=NDArray[Any])
@@ -239,10 +283,14 @@ def _splits(
     _check_enough(name, parts)
     all_images = _cut({split: images for split, (images, _) in parts.items()})
     all_labels = _cut({split: labels for split, (_, labels) in parts.items()})
-    parts = {split: (all_images[split], all_labels[split]) for split in ("train", "validation", "test")}
+    parts = {
+        split: (all_images[split], all_labels[split]) for split in ("train", "validation", "test")
+    }
     for split, (images, _) in parts.items():
         if not len(images):
-            raise DataError(f"{name}: the {split} part has no images; fill it, or leave it out to have some held out.")
+            raise DataError(
+                f"{name}: the {split} part has no images; fill it, or leave it out to have some held out."
+            )
     shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
@@ -251,7 +299,9 @@ def _splits(
         )
     if len(np.unique(parts["train"][1])) < 2:
         number = len(parts["train"][1])
-        raise DataError(f"{name}: all {number} training images are of one class; a classifier needs at least two; add images.")
+        raise DataError(
+            f"{name}: all {number} training images are of one class; a classifier needs at least two; add images."
+        )
     most = max(int(labels.max(initial=0)) for _, labels in parts.values())
     if not class_names and most > max(MOST_UNNAMED, len(parts["train"][1])):
         raise DataError(f"{name}: label {most} without class names; number the classes from 0 on.")
@@ -261,16 +311,28 @@ def _splits(
             f"{name}: of the classes 0 to {most}, {len(absent)} have no training image, the first of them {absent[0]};"
             " number the classes from 0 on, or name them."
         )
-    untrained = np.setdiff1d(np.concatenate([labels for _, labels in parts.values()]), parts["train"][1])
+    untrained = np.setdiff1d(
+        np.concatenate([labels for _, labels in parts.values()]), parts["train"][1]
+    )
     if len(untrained):
         raise DataError(
             f"{name}: class '{class_names[untrained[0]]}' has images, but none for training; add some, or leave the class out."
         )
     known = tuple(class_names) or tuple(map(str, range(1 + most)))
-    made = {split: ImageDataset(images, labels, known, pixel_levels, name) for split, (images, labels) in parts.items()}
+    made = {
+        split: ImageDataset(images, labels, known, pixel_levels, name)
+        for split, (images, labels) in parts.items()
+    }
     absent_somewhere = tuple(
         f"no {split} image is of {', '.join(known[y] for y in missing)}"
         for split in ("validation", "test")
         if len(missing := np.setdiff1d(parts["train"][1], parts[split][1]))
     )
-    return Splits(made["train"], made["validation"], made["test"], source, licence, (*notes, *absent_somewhere))
+    return Splits(
+        made["train"],
+        made["validation"],
+        made["test"],
+        source,
+        licence,
+        (*notes, *absent_somewhere),
+    )

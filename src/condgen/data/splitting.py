@@ -81,7 +81,9 @@ def shuffled(number: int, seed: int) -> NDArray[np.int64]:
     return numpy_stream(seed, "split").permutation(number)
 
 
-def by_content(labels: NDArray[np.int64], keys: Digests, held: Mapping[str, int]) -> NDArray[np.int64]:
+def by_content(
+    labels: NDArray[np.int64], keys: Digests, held: Mapping[str, int]
+) -> NDArray[np.int64]:
     """Which image stands at each place: training images first, then the held parts, cut from the end as ``held`` lists them.
 
     The last image of a class is the last to be held out. Another image moves at most a few others, those at the edges.
@@ -121,5 +123,7 @@ def repeated(digests: Mapping[str, Digests]) -> tuple[str, ...]:
         for other in earlier:
             number = int(np.isin(digests[part], digests[other]).sum())
             if number:
-                notes.append(f"{number} of {len(digests[part])} {part} images are {other} images as well; remove duplicates")
+                notes.append(
+                    f"{number} of {len(digests[part])} {part} images are {other} images as well; remove duplicates"
+                )
     return tuple(notes)

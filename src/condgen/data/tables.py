@@ -11,10 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from condgen.data.images import Encoded
-from condgen.data.reading import MOST_CLASSES, ROWS_AT_ONCE, check_regular, check_size, fingerprint, in_chunks
+from condgen.data.reading import (
+    MOST_CLASSES,
+    ROWS_AT_ONCE,
+    check_regular,
+    check_size,
+    fingerprint,
+    in_chunks,
+)
 from condgen.errors import DataError
 
-DECODED_BYTES_AT_ONCE = 1 << 26  # of a column; a file of some kilobytes can say "the same large image" a million times
+DECODED_BYTES_AT_ONCE = (
+    1 << 26
+)  # of a column; a file of some kilobytes can say "the same large image" a million times
 READ_BYTES_AT_ONCE = 1 << 20
 
 
@@ -49,13 +58,19 @@ class ParquetTable:
     def class_names(self) -> tuple[str, ...]:
         if self.training is not None:
             return self.training.class_names
-        return tuple(dict.fromkeys(name for columns in self._columns.values() for name in columns.class_names))
+        return tuple(
+            dict.fromkeys(
+                name for columns in self._columns.values() for name in columns.class_names
+            )
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         unnamed = [path.name for path, columns in self._columns.items() if not columns.class_names]
         if self.class_names and unnamed:
-            return (f"files without class names were taken to number the classes as others do: {', '.join(unnamed)}",)
+            return (
+                f"files without class names were taken to number the classes as others do: {', '.join(unnamed)}",
+            )
         if not self.class_names and len(unnamed) < len(self.paths):
             return ("class names were left out: the training files have none",)
         return ()
@@ -81,13 +96,17 @@ class ParquetTable:
         try:
             with _opened(path) as file:
                 at_once = _rows_at_once(file, columns.image)
-                for batch in file.iter_batches(at_once, columns=[columns.image, columns.label], use_threads=False):
+                for batch in file.iter_batches(
+                    at_once, columns=[columns.image, columns.label], use_threads=False
+                ):
                     yield from _encoded(batch, columns, path, row, numbers)
                     row += batch.num_rows
         except DataError:
             raise
         except Exception as error:  # on damaged bytes the reader may raise anything
-            raise DataError(f"{path} is damaged after row {row} ({_first_line(error)}); fetch it again.") from error
+            raise DataError(
+                f"{path} is damaged after row {row} ({_first_line(error)}); fetch it again."
+            ) from error
 
     def _numbers(self, path: Path) -> list[int | None] | None:
         """The label that each number in a file stands for; None where a number is the label."""
@@ -103,14 +122,20 @@ def _opened(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, buffer_size=READ_BYTES_AT_ONCE, pre_buffer=False)
     except Exception as error:  # on damaged bytes the reader may raise anything
-        raise DataError(f"{path} is not a readable parquet file ({_first_line(error)}); fetch it again.") from error
+        raise DataError(
+            f"{path} is not a readable parquet file ({_first_line(error)}); fetch it again."
+        ) from error
 
 
 def _rows_at_once(file: pq.ParquetFile, image: str) -> int:
     """So many that even rows that all repeat a column's largest value stay within bounds."""
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    sizes = [int(column.total_uncompressed_size) for column in columns if column.path_in_schema.split(".")[0] == image]
+    sizes = [
+        int(column.total_uncompressed_size)
+        for column in columns
+        if column.path_in_schema.split(".")[0] == image
+    ]
     return max(1, min(ROWS_AT_ONCE, DECODED_BYTES_AT_ONCE // max([1, *sizes])))
 
 
@@ -119,14 +144,20 @@ def _columns_of(path: Path) -> Columns:
         try:
             return _image_and_label(path, file)
         except (UnicodeDecodeError, LookupError, StopIteration) as error:
-            raise DataError(f"{path} has a damaged schema ({_first_line(error)}); fetch it again.") from error
+            raise DataError(
+                f"{path} has a damaged schema ({_first_line(error)}); fetch it again."
+            ) from error
 
 
 def _image_and_label(path: Path, file: pq.ParquetFile) -> Columns:
     features, schema = _features(file), file.schema_arrow
 
     def described(kind: str) -> list[str]:
-        return [name for name, it in features.items() if isinstance(it, dict) and it.get("_type") == kind]
+        return [
+            name
+            for name, it in features.items()
+            if isinstance(it, dict) and it.get("_type") == kind
+        ]
 
     def of_type(fits: Callable[[pa.DataType], bool]) -> list[str]:
         return [field.name for field in schema if fits(field.type)]
@@ -144,14 +175,18 @@ def _image_and_label(path: Path, file: pq.ParquetFile) -> Columns:
     class_names = tuple(map(str, names)) if isinstance(names, list) else ()
     if len(set(class_names)) < len(class_names):
         twice = next(name for name in class_names if class_names.count(name) > 1)
-        raise DataError(f"{path} has two classes of the name '{twice}'; give each a name of its own.")
+        raise DataError(
+            f"{path} has two classes of the name '{twice}'; give each a name of its own."
+        )
     return Columns(images[0], labels[0], class_names)
 
 
 def _features(file: pq.ParquetFile) -> dict[str, Any]:
     metadata = file.schema_arrow.metadata or {}
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        features = (
+            json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        )
     except (ValueError, AttributeError, RecursionError):
         return {}
     return features if isinstance(features, dict) else {}

@@ -4,4 +4,12 @@ from condgen.detectors.base import Detector, build_detector, flagged, score, war
 from condgen.detectors.likelihood import LikelihoodThreshold
 from condgen.detectors.typicality import Typicality
 
-__all__ = ["Detector", "LikelihoodThreshold", "Typicality", "build_detector", "flagged", "score", "warnings_of"]
+__all__ = [
+    "Detector",
+    "LikelihoodThreshold",
+    "Typicality",
+    "build_detector",
+    "flagged",
+    "score",
+    "warnings_of",
+]

@@ -8,7 +8,13 @@ from typing import Any, ClassVar, Self, SupportsFloat
 import torch
 from torch import Tensor
 
-from condgen.classifier import GenerativeClassifier, Prediction, at_least_float32, images_at_once, predict
+from condgen.classifier import (
+    GenerativeClassifier,
+    Prediction,
+    at_least_float32,
+    images_at_once,
+    predict,
+)
 from condgen.config import DetectorSettings, Quantile
 from condgen.data.dataset import ImageDataset, Splits
 from condgen.density import ClassConditionalDensity
@@ -44,7 +50,9 @@ class Detector(abc.ABC):
     class Settings(DetectorSettings):
         """Read from the table `[detector]`; a detector with settings of its own subclasses this."""
 
-    quantile: float | None = None  # of the scores of so many images, where the threshold was estimated from them
+    quantile: float | None = (
+        None  # of the scores of so many images, where the threshold was estimated from them
+    )
     images: int | None = None
 
     def __init__(self, threshold: float | None = None):
@@ -55,7 +63,9 @@ class Detector(abc.ABC):
         """The detector that the settings describe, not fitted and without a threshold."""
         return cls()
 
-    def fit(self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset) -> None:
+    def fit(
+        self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset
+    ) -> None:
         """Estimate what :meth:`score` needs from held-out images; most detectors need nothing."""
         return
 
@@ -79,7 +89,9 @@ class Detector(abc.ABC):
             CondgenError: If none has been set.
         """
         if self._threshold is None:
-            raise CondgenError(f"{type(self).__name__} has no threshold; give one, as in {type(self).__name__}(1.4).")
+            raise CondgenError(
+                f"{type(self).__name__} has no threshold; give one, as in {type(self).__name__}(1.4)."
+            )
         return self._threshold
 
     @threshold.setter
@@ -102,7 +114,9 @@ class Detector(abc.ABC):
         return f"{type(self).__name__}(threshold={self._threshold})"
 
 
-def build_detector(settings: DetectorSettings, classifier: GenerativeClassifier, splits: Splits) -> Detector:
+def build_detector(
+    settings: DetectorSettings, classifier: GenerativeClassifier, splits: Splits
+) -> Detector:
     """The detector of the settings, fitted, with its threshold.
 
     Raises:
@@ -113,7 +127,11 @@ def build_detector(settings: DetectorSettings, classifier: GenerativeClassifier,
     detector = kind.from_settings(settings)
     detector.fit(classifier, splits.train, splits.validation)
     if isinstance(settings.threshold, Quantile):
-        scores = over(classifier, splits.validation, lambda prediction: score(detector, prediction, fitting=True))
+        scores = over(
+            classifier,
+            splits.validation,
+            lambda prediction: score(detector, prediction, fitting=True),
+        )
         detector.threshold = threshold_at(scores, settings.threshold.quantile)
         detector.quantile, detector.images = settings.threshold.quantile, len(scores)
     else:
@@ -121,7 +139,9 @@ def build_detector(settings: DetectorSettings, classifier: GenerativeClassifier,
     return detector
 
 
-def over(classifier: GenerativeClassifier, data: ImageDataset, quantity: Callable[[Prediction], Tensor]) -> Tensor:
+def over(
+    classifier: GenerativeClassifier, data: ImageDataset, quantity: Callable[[Prediction], Tensor]
+) -> Tensor:
     """One number for each image of a data set, shape ``(N,)``, with few images in memory at a time."""
     parts = (predict(classifier, x) for x, _ in data.batches(images_at_once(classifier.density)))
     return torch.cat([torch.zeros(0), *map(quantity, parts)])
@@ -134,7 +154,9 @@ def threshold_at(scores: Tensor, quantile: float) -> float:
     2.5
     """
     if not is_number(quantile, 0, 1) or quantile == 0 or scores.numel() == 0:
-        raise CondgenError(f"quantile {quantile} of {scores.numel()} images: expected 0 < quantile <= 1 and images.")
+        raise CondgenError(
+            f"quantile {quantile} of {scores.numel()} images: expected 0 < quantile <= 1 and images."
+        )
     threshold = float(torch.quantile(scores.double(), quantile).item())
     if not math.isfinite(threshold):
         broken = int((~torch.isfinite(scores)).sum())
@@ -173,8 +195,14 @@ def score(detector: Detector, prediction: Prediction, *, fitting: bool = False) 
     check_detector(detector, fitting=fitting)
     found, number = detector.score(prediction), len(prediction.class_log_prob)
     if not isinstance(found, Tensor) or found.shape != (number,):
-        given = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise CondgenError(f"{type(detector).__name__}.score gave {given}, expected a tensor of shape ({number},).")
+        given = (
+            f"shape {tuple(found.shape)}"
+            if isinstance(found, Tensor)
+            else f"a {type(found).__name__}"
+        )
+        raise CondgenError(
+            f"{type(detector).__name__}.score gave {given}, expected a tensor of shape ({number},)."
+        )
     return at_least_float32(found) if found.is_floating_point() else found.float()
 
 
@@ -185,7 +213,9 @@ def check_detector(detector: object, *, fitting: bool = False) -> None:
         CondgenError: If it has no ``score`` or no ``threshold``, or is a class.
     """
     usable = not isinstance(detector, type) and hasattr(detector, "score")
-    if not usable or not (fitting or isinstance(getattr(detector, "threshold", None), SupportsFloat)):
+    if not usable or not (
+        fitting or isinstance(getattr(detector, "threshold", None), SupportsFloat)
+    ):
         raise CondgenError(
             f"the detector is {detector!r}; expected an object with a `threshold` and a `score`, such as"
             " LikelihoodThreshold(1.4)."
@@ -223,10 +253,16 @@ def _needed(quantile: float) -> int:
     return math.ceil(1 / (1 - quantile) - 1e-6)
 
 
-def summary_of(detector: Detector, density: ClassConditionalDensity | None = None) -> dict[str, Any]:
+def summary_of(
+    detector: Detector, density: ClassConditionalDensity | None = None
+) -> dict[str, Any]:
     """Name, unit and threshold, for records; with a density the :func:`warnings_of` both, where there are any."""
     name = getattr(detector, "name", "") or type(detector).__name__
-    noted = {"name": name, "unit": getattr(detector, "unit", ""), "threshold": float(detector.threshold)}
+    noted = {
+        "name": name,
+        "unit": getattr(detector, "unit", ""),
+        "threshold": float(detector.threshold),
+    }
     found = [] if density is None else warnings_of(detector, density)
     return {**noted, "warnings": found} if found else noted
 
@@ -240,5 +276,7 @@ def scale_of(detector: Detector, dims: int) -> float:
 def _finite(threshold: object, unit: str) -> float:
     value = float(threshold) if isinstance(threshold, SupportsFloat) else math.nan
     if not math.isfinite(value):
-        raise CondgenError(f"the detector's threshold is {threshold}, expected a finite number of {unit or 'its unit'}.")
+        raise CondgenError(
+            f"the detector's threshold is {threshold}, expected a finite number of {unit or 'its unit'}."
+        )
     return value

@@ -31,9 +31,13 @@ class Typicality(Detector):
 
     mean: Tensor | None = None
 
-    def fit(self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset) -> None:
+    def fit(
+        self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset
+    ) -> None:
         if not len(validation):
-            raise CondgenError(f"{validation.name} has no validation images to estimate the mean log-likelihood from.")
+            raise CondgenError(
+                f"{validation.name} has no validation images to estimate the mean log-likelihood from."
+            )
         mean = over(classifier, validation, lambda prediction: prediction.log_marginal).mean()
         if not torch.isfinite(mean):
             raise CondgenError(
@@ -47,5 +51,7 @@ class Typicality(Detector):
 
     def score(self, prediction: Prediction) -> Tensor:
         if self.mean is None:
-            raise CondgenError("Typicality is not fitted; call fit(classifier, train, validation) first.")
+            raise CondgenError(
+                "Typicality is not fitted; call fit(classifier, train, validation) first."
+            )
         return (prediction.log_marginal - self.mean.to(prediction.log_marginal)).abs()

@@ -55,11 +55,15 @@ def audit(
         CondgenError: If an audit cannot be made, after all others have been.
     """
     if not isinstance(folder, RecordFolder):
-        raise RunError(f"a {type(folder).__name__} was given for the run to audit; give Run.open(path).")
+        raise RunError(
+            f"a {type(folder).__name__} was given for the run to audit; give Run.open(path)."
+        )
     asked = None if only is None else _ordered([only] if isinstance(only, str) else only)
     config = replaced(config or folder.config, overrides, ("detector", "audit"))
     _check_read(asked, overrides)
-    subject = subject_of(folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet)
+    subject = subject_of(
+        folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet
+    )
     records: list[Record] = []
     failures = []
     for name in AUDITS.names() if asked is None else asked:
@@ -110,11 +114,26 @@ def audit_model(
         folder = RecordFolder.open(path)
         same = {"data", "model", "seed"}
         if folder.config.model_dump(include=same) != config.model_dump(include=same):
-            raise RunError(f"{path} holds the audits of another model or data set; choose another --out.")
-        folder = folder.with_config(folder.config.model_copy(update={"detector": config.detector, "audit": config.audit}))
+            raise RunError(
+                f"{path} holds the audits of another model or data set; choose another --out."
+            )
+        folder = folder.with_config(
+            folder.config.model_copy(update={"detector": config.detector, "audit": config.audit})
+        )
     else:
-        folder = RecordFolder.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
-    return audit(folder, only, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet, done=done)
+        folder = RecordFolder.create(
+            path, config.model_copy(update={"images": images_of(splits, hashed=True)})
+        )
+    return audit(
+        folder,
+        only,
+        model=model,
+        splits=splits,
+        data_dir=data_dir,
+        device=device,
+        quiet=quiet,
+        done=done,
+    )
 
 
 def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
@@ -128,7 +147,11 @@ def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
         return False
     wanted = _settings_of(kind, name, config) | {"seed": config.seed}
     weights = folder.weights_sha256 or origin.get("weights")
-    return bool(origin) and origin.get("weights") == weights and all(origin.get(key) == wanted[key] for key in wanted)
+    return (
+        bool(origin)
+        and origin.get("weights") == weights
+        and all(origin.get(key) == wanted[key] for key in wanted)
+    )
 
 
 def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFolder) -> Record:
@@ -138,8 +161,14 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
         raise CondgenError(missing)
     with audit_lock(folder.records, kind.name), enough_memory(subject.classifier.density):
         start = time.monotonic()
-        made = kind.make(replace(subject, directory=folder.records / kind.name), config.audit_settings(name))
-        origin = {**subject.origin, **_settings_of(kind, name, config), "seconds": round(time.monotonic() - start, 1)}
+        made = kind.make(
+            replace(subject, directory=folder.records / kind.name), config.audit_settings(name)
+        )
+        origin = {
+            **subject.origin,
+            **_settings_of(kind, name, config),
+            "seconds": round(time.monotonic() - start, 1),
+        }
         record = replace(made, origin=origin)
         record.save(folder.records)
     return record
@@ -148,7 +177,9 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
 def _settings_of(kind: Audit, name: str, config: SubjectConfig) -> dict[str, Any]:
     """The settings that a record depends on; JSON."""
     settings = {"settings": config.audit_settings(name).model_dump(mode="json")}
-    return settings | ({"detector": config.detector.model_dump(mode="json")} if kind.uses_detector else {})
+    return settings | (
+        {"detector": config.detector.model_dump(mode="json")} if kind.uses_detector else {}
+    )
 
 
 def _missing(subject: Subject, kind: Audit) -> str:
@@ -184,4 +215,6 @@ def _check_read(asked: Collection[str] | None, overrides: Collection[str]) -> No
         tables = upgraded({"audit": {first: {inner: value} if inner else value}})["audit"]
         for name in tables:
             if name not in asked:
-                raise ConfigError(f"{key.strip()} is read by the audit {name} alone, which is not made; leave one of them out.")
+                raise ConfigError(
+                    f"{key.strip()} is read by the audit {name} alone, which is not made; leave one of them out."
+                )

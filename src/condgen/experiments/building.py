@@ -57,13 +57,19 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
             )
         classifier.density.compile_for_training()
     classifier.to(place)
-    step = config.objective.step(classifier, config.training, steps_per_epoch(splits.train, config.training))
-    return Experiment(classifier, step, splits, Augmentation(config.data.crop_padding, config.data.flip))
+    step = config.objective.step(
+        classifier, config.training, steps_per_epoch(splits.train, config.training)
+    )
+    return Experiment(
+        classifier, step, splits, Augmentation(config.data.crop_padding, config.data.flip)
+    )
 
 
 def open_data(config: SubjectConfig, data_dir: Path | None = None) -> Splits:
     """The data set that ``config`` names."""
-    return open_dataset(config.data.name, data_dir=data_dir, size=config.data.size, seed=config.data.split_seed)
+    return open_dataset(
+        config.data.name, data_dir=data_dir, size=config.data.size, seed=config.data.split_seed
+    )
 
 
 def at_its_place(config: Kind) -> Kind:
@@ -97,16 +103,23 @@ def check_images_of(config: SubjectConfig, splits: Splits, origin: Path) -> None
         return
     now = images_of(splits, hashed=bool(before.sha256))
     names = now.class_names
-    now = now.model_copy(update={"class_names": before.class_names, "counts": before.counts, "notes": before.notes})
+    now = now.model_copy(
+        update={"class_names": before.class_names, "counts": before.counts, "notes": before.notes}
+    )
     if before == now:
         _check_order(before.class_names, names, origin, splits)
         return
-    was, found = (f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels" for it in (before, now))
+    was, found = (
+        f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels"
+        for it in (before, now)
+    )
     differs = f"images of {was}, but {splits.name} now has {found}"
     if was == found:
         parts = [part for part, sha256 in now.sha256.items() if before.sha256.get(part) != sha256]
         differs = f"other images than {splits.name} now has: those for {' and '.join(parts)} differ"
-    raise RunError(f"{origin} was trained on {differs}; restore those images (--data-dir), or train a new run.")
+    raise RunError(
+        f"{origin} was trained on {differs}; restore those images (--data-dir), or train a new run."
+    )
 
 
 def _check_order(before: list[str], now: list[str], origin: Path, splits: Splits) -> None:

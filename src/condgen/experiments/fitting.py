@@ -76,7 +76,9 @@ def fit(
     if not resume:
         Run.check_free(path)
     if not isinstance(splits, Splits):
-        raise DataError(f"splits is a {type(splits).__name__}, expected Splits; `open_dataset` returns them.")
+        raise DataError(
+            f"splits is a {type(splits).__name__}, expected Splits; `open_dataset` returns them."
+        )
     classifier = model if isinstance(model, GenerativeClassifier) else GenerativeClassifier(model)
     density = classifier.density
     check_model(density)
@@ -97,7 +99,9 @@ def fit(
     classifier.to(place)
     step = config.objective.step(classifier, config.training, number)
     augmentation = Augmentation(config.data.crop_padding, config.data.flip)
-    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
+    run = run or Run.create(
+        path, config.model_copy(update={"images": images_of(splits, hashed=True)})
+    )
     experiment = Experiment(classifier, step, splits, augmentation)
     run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
     return run
@@ -121,7 +125,11 @@ def _model_settings(
         return density.settings
     kind = type(density)
     table = built_by if built_by is not None else f"{kind.__module__}:{kind.__qualname__}"
-    settings = table if isinstance(table, ModelSettings) else section_of(OwnModel, named(table), "fit", "built_by")
+    settings = (
+        table
+        if isinstance(table, ModelSettings)
+        else section_of(OwnModel, named(table), "fit", "built_by")
+    )
     try:
         again = settings.build(images_of(splits), seed)
         _check_same(again, density, settings.name)
@@ -139,8 +147,13 @@ def _model_settings(
 
 def _check_same(again: object, density: ClassConditionalDensity, name: str) -> None:
     if not isinstance(again, ClassConditionalDensity):
-        raise ConfigError(f"{name} returns a {type(again).__name__}, expected a ClassConditionalDensity.")
-    shapes = [{key: tuple(value.shape) for key, value in one.state_dict().items()} for one in (again, density)]
+        raise ConfigError(
+            f"{name} returns a {type(again).__name__}, expected a ClassConditionalDensity."
+        )
+    shapes = [
+        {key: tuple(value.shape) for key, value in one.state_dict().items()}
+        for one in (again, density)
+    ]
     for key in sorted(shapes[0].keys() | shapes[1].keys()):
         built, given = (each.get(key) for each in shapes)
         if built != given:

@@ -21,7 +21,9 @@ from condgen.runs.restoring import build_density
 from condgen.testing import check_density
 
 
-def summarize(config: Config | SubjectConfig, data_dir: Path | None = None, device: str = "cpu") -> ModelSummary:
+def summarize(
+    config: Config | SubjectConfig, data_dir: Path | None = None, device: str = "cpu"
+) -> ModelSummary:
     """The summary of the model of ``config``, as a type of device computes it; opens the data only for a new model."""
     images = config.images or images_of(open_data(config, data_dir))
     return summary_of(build_density(config.model.on(device), images, config.seed), device)
@@ -62,7 +64,9 @@ def sample(
     classifier = folder.classifier(images=images)
     names = images.class_names or [str(y) for y in range(images.classes)]
     if label is not None and not 0 <= label < len(names):
-        raise ConfigError(f"label {label} is not a class of {folder.config.data.name}; give 0 to {len(names) - 1}.")
+        raise ConfigError(
+            f"label {label} is not a class of {folder.config.data.name}; give 0 to {len(names) - 1}."
+        )
     chosen = range(len(names)) if label is None else [label]
     labels = torch.tensor(chosen).repeat_interleave(count)
     drawn = classifier.sample(labels, temperature, generator=stream(seed, "samples"))

@@ -75,7 +75,9 @@ class Reader:
         pixels, changes = decode(read_image(path), self.geometry)
         pixels, colors = _in_channels(pixels, self.images.shape[0])
         if pixels.shape != tuple(self.images.shape):
-            found, expected = ("x".join(map(str, shape)) for shape in (pixels.shape, self.images.shape))
+            found, expected = (
+                "x".join(map(str, shape)) for shape in (pixels.shape, self.images.shape)
+            )
             raise DataError(f"{path} is {found}, the model is for {expected}; resize or crop it.")
         levels = self.images.levels
         if levels < 256:
@@ -85,7 +87,12 @@ class Reader:
 
 
 def score_files(
-    folder: RecordFolder, inputs: Sequence[Path | str], out: Path | str, *, device: str = "cpu", quiet: bool = False
+    folder: RecordFolder,
+    inputs: Sequence[Path | str],
+    out: Path | str,
+    *,
+    device: str = "cpu",
+    quiet: bool = False,
 ) -> Scored:
     """Write a line for each image file: what the model and the detector of ``folder`` say about it.
 
@@ -109,10 +116,15 @@ def score_files(
     check_writable(out)
     images = folder.config.images
     if images is None:
-        raise ConfigError(f"{folder.path} has not noted what its images are like; audit it with its data, or train it anew.")
+        raise ConfigError(
+            f"{folder.path} has not noted what its images are like; audit it with its data, or train it anew."
+        )
     classifier, detector = folder.classifier(machine.prepare_device(device)), folder.detector()
     files, left_out = _files(inputs)
-    reader, names = Reader.of(folder.config, images), images.class_names or [str(y) for y in range(images.classes)]
+    reader, names = (
+        Reader.of(folder.config, images),
+        images.class_names or [str(y) for y in range(images.classes)],
+    )
     unreadable = 0
     with (
         enough_memory(classifier.density),
@@ -120,7 +132,10 @@ def score_files(
         work.open("w", newline="", encoding="utf-8") as file,
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar,
     ):
-        writer, task = csv.DictWriter(file, COLUMNS, restval=""), bar.add_task("scoring", total=len(files))
+        writer, task = (
+            csv.DictWriter(file, COLUMNS, restval=""),
+            bar.add_task("scoring", total=len(files)),
+        )
         writer.writeheader()
         for start in range(0, len(files), AT_ONCE):
             for line in _lines(files[start : start + AT_ONCE], reader, classifier, detector, names):
@@ -144,15 +159,23 @@ def _files(inputs: Sequence[Path | str]) -> tuple[list[Path], Counter[str]]:
         else:
             raise DataError(f"{path} does not exist; name image files, or folders of them.")
     if not files:
-        raise DataError(f"there is no image in {', '.join(map(str, inputs))}; name image files, or folders of them.")
+        raise DataError(
+            f"there is no image in {', '.join(map(str, inputs))}; name image files, or folders of them."
+        )
     return list(files), left_out
 
 
 def _lines(
-    files: Sequence[Path], reader: Reader, classifier: GenerativeClassifier, detector: Detector, names: Sequence[str]
+    files: Sequence[Path],
+    reader: Reader,
+    classifier: GenerativeClassifier,
+    detector: Detector,
+    names: Sequence[str],
 ) -> Iterator[Line]:
     """The lines of a few files, in their order."""
-    lines: list[Line] = [{"file": os.fsencode(path).decode(errors="backslashreplace")} for path in files]
+    lines: list[Line] = [
+        {"file": os.fsencode(path).decode(errors="backslashreplace")} for path in files
+    ]
     readable, stored = [], []
     for line, path in zip(lines, files, strict=True):
         try:
@@ -168,7 +191,13 @@ def _lines(
     yield from lines
 
 
-def _fill(lines: Sequence[Line], x: Any, classifier: GenerativeClassifier, detector: Detector, names: Sequence[str]) -> None:
+def _fill(
+    lines: Sequence[Line],
+    x: Any,
+    classifier: GenerativeClassifier,
+    detector: Detector,
+    names: Sequence[str],
+) -> None:
     prediction = predict(classifier, x)
     found = zip(
         lines,

@@ -67,7 +67,9 @@ def _bits_per_dim(kind: type[SimpleDensity], per_class: bool, splits: Splits) ->
         density.observe(x, label)
     density.solve()
     classifier = GenerativeClassifier(density)
-    total = sum(predict(classifier, x).bits_per_dim.double().sum() for x, _ in splits.test.batches(AT_ONCE))
+    total = sum(
+        predict(classifier, x).bits_per_dim.double().sum() for x, _ in splits.test.batches(AT_ONCE)
+    )
     mean = float(total) / max(1, len(splits.test))
     if not math.isfinite(mean):
         raise ConfigError(f"{kind.__name__} finds some images impossible.")
@@ -75,7 +77,13 @@ def _bits_per_dim(kind: type[SimpleDensity], per_class: bool, splits: Splits) ->
 
 
 def _key(splits: Splits) -> str:
-    parts = [FORMAT, torch.__version__, splits.train.sha256(), splits.test.sha256(), splits.train.pixel_levels]
+    parts = [
+        FORMAT,
+        torch.__version__,
+        splits.train.sha256(),
+        splits.test.sha256(),
+        splits.train.pixel_levels,
+    ]
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 

@@ -57,22 +57,35 @@ def subject_of(
         name=folder.name,
         classifier=classifier,
         splits=splits,
-        detector=folder.fit_detector(restored, splits) if own else build_detector(config.detector, classifier, splits),
+        detector=folder.fit_detector(restored, splits)
+        if own
+        else build_detector(config.detector, classifier, splits),
         seed=config.seed,
         origin=_origin(config, restored),
         quiet=quiet,
-        simple_densities={} if isinstance(classifier.density, SimpleDensity) else simple_densities(splits, quiet=quiet),
+        simple_densities={}
+        if isinstance(classifier.density, SimpleDensity)
+        else simple_densities(splits, quiet=quiet),
     )
     if not isinstance(folder, Run):
         return subject
-    opened = {step: partial(_at_snapshot, subject, folder, config, path, place) for step, path in folder.snapshots().items()}
+    opened = {
+        step: partial(_at_snapshot, subject, folder, config, path, place)
+        for step, path in folder.snapshots().items()
+    }
     return replace(subject, snapshots=opened)
 
 
-def _at_snapshot(subject: Subject, run: Run, config: SubjectConfig, path: Path, device: torch.device) -> Subject:
+def _at_snapshot(
+    subject: Subject, run: Run, config: SubjectConfig, path: Path, device: torch.device
+) -> Subject:
     """The subject as it was at a step of its training, with a detector fitted to it."""
     classifier = run.at_snapshot(path, device, images_of(subject.splits))
-    return replace(subject, classifier=classifier, detector=build_detector(config.detector, classifier, subject.splits))
+    return replace(
+        subject,
+        classifier=classifier,
+        detector=build_detector(config.detector, classifier, subject.splits),
+    )
 
 
 def _origin(config: SubjectConfig, model: Restored) -> dict[str, Any]:

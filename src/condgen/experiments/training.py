@@ -8,7 +8,15 @@ from typing import Any
 from condgen import machine
 from condgen.config import Config
 from condgen.errors import CondgenError, ConfigError, RunError
-from condgen.experiments.building import Experiment, at_its_place, build, check_images_of, enough_memory, images_of, open_data
+from condgen.experiments.building import (
+    Experiment,
+    at_its_place,
+    build,
+    check_images_of,
+    enough_memory,
+    images_of,
+    open_data,
+)
 from condgen.files import as_path
 from condgen.runs import Restored, Run
 from condgen.training.loop import fit_step
@@ -43,7 +51,9 @@ def train(
     check_minutes(minutes)
     place, path = machine.prepare_device(device), as_path(path)
     if not isinstance(config, Config):
-        raise ConfigError(f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns one.")
+        raise ConfigError(
+            f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns one."
+        )
     if not resume:
         Run.check_free(path)
     run = reopen(path, config) if resume else None
@@ -52,7 +62,9 @@ def train(
     if run:
         check_images_of(run.config, splits, run.path)
     experiment = build(config, splits, place)
-    run = run or Run.create(path, config.model_copy(update={"images": images_of(splits, hashed=True)}))
+    run = run or Run.create(
+        path, config.model_copy(update={"images": images_of(splits, hashed=True)})
+    )
     run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
     return run
 
@@ -64,10 +76,14 @@ def check_minutes(minutes: object) -> None:
         ConfigError: If it is no number of minutes.
     """
     if minutes is not None and not (isinstance(minutes, int | float) and minutes >= 0):
-        raise ConfigError(f"minutes is {minutes!r}, expected a number from 0 on, or None for no limit.")
+        raise ConfigError(
+            f"minutes is {minutes!r}, expected a number from 0 on, or None for no limit."
+        )
 
 
-def run_training(experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool) -> None:
+def run_training(
+    experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool
+) -> None:
     """Train the parts of ``experiment`` into ``run``."""
     with run.training(), enough_memory(experiment.classifier.density):
         fit_step(
@@ -113,8 +129,12 @@ def reopen(path: Path, config: Config) -> Run:
         raise RunError(
             f"{path} was started with another {sections} ({', '.join(changes)}); give the same settings or another --run."
         )
-    longer = run.config.training.model_copy(update={key: getattr(asked.training, key) for key in LENGTH})
-    page = run.config.model_copy(update={"detector": asked.detector, "audit": asked.audit, "training": longer})
+    longer = run.config.training.model_copy(
+        update={key: getattr(asked.training, key) for key in LENGTH}
+    )
+    page = run.config.model_copy(
+        update={"detector": asked.detector, "audit": asked.audit, "training": longer}
+    )
     return run if page == run.config else run.with_config(page)
 
 
@@ -145,9 +165,16 @@ def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
     """Sections that differ, and the changes in each; to train for longer is no difference."""
     now, before = asked.of_training(), begun.of_training()
     growing = may_grow(begun.training, ramped=bool(getattr(begun.objective, "ramp", 0)))
-    if all((now["training"][key] or math.inf) >= (before["training"][key] or math.inf) for key in growing):
+    if all(
+        (now["training"][key] or math.inf) >= (before["training"][key] or math.inf)
+        for key in growing
+    ):
         before["training"] |= {key: now["training"][key] for key in growing}
-    return [(section, _changes(section, before[section], now[section])) for section in now if now[section] != before[section]]
+    return [
+        (section, _changes(section, before[section], now[section]))
+        for section in now
+        if now[section] != before[section]
+    ]
 
 
 def _changes(name: str, before: Any, now: Any) -> list[str]:

@@ -33,7 +33,9 @@ class DiagonalGaussian(ClassConditionalDensity):
         super().__init__()
         check_tensor(mean, "mean")
         if mean.ndim < 2 or not mean.is_floating_point() or not torch.isfinite(mean).all():
-            raise CondgenError(f"mean is {mean.dtype} of shape {tuple(mean.shape)}, expected finite numbers of shape (C, ...).")
+            raise CondgenError(
+                f"mean is {mean.dtype} of shape {tuple(mean.shape)}, expected finite numbers of shape (C, ...)."
+            )
         if not (is_number(scale) and scale > 0):
             raise CondgenError(f"scale is {scale!r}, expected a positive number.")
         self.num_classes, *shape = mean.shape
@@ -44,13 +46,17 @@ class DiagonalGaussian(ClassConditionalDensity):
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         mean = self.mean.flatten(1)
-        log_density = log_prob(GAUSSIAN, x.flatten(1)[:, None], mean, x.new_full((), self.log_scale).expand_as(mean))
+        log_density = log_prob(
+            GAUSSIAN, x.flatten(1)[:, None], mean, x.new_full((), self.log_scale).expand_as(mean)
+        )
         return log_density - self.dims * math.log(self.pixel_levels - 1)
 
     @classmethod
     def fitted(cls, x: Tensor, label: Tensor, pixel_levels: int = 256) -> "DiagonalGaussian":
         """Maximum likelihood: the mean of each class and the scale that all of them share."""
         if missing := sorted(set(range(int(label.max()) + 1)) - set(label.tolist())):
-            raise CondgenError(f"classes {missing} have no image to take a mean of; leave them out of the numbering.")
+            raise CondgenError(
+                f"classes {missing} have no image to take a mean of; leave them out of the numbering."
+            )
         mean = torch.stack([x[label == y].mean(0) for y in range(int(label.max()) + 1)])
         return cls(mean, (x - mean[label]).std().item(), pixel_levels)

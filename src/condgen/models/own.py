@@ -32,7 +32,9 @@ class OwnModel(ModelSettings):
         """What the factory returns for such images: a density, or a classifier with a class prior of its own."""
         factory = imported(self.name, "model")
         if not callable(factory):
-            raise ConfigError(f"model '{self.name}' is a {type(factory).__name__}; name a class or a function.")
+            raise ConfigError(
+                f"model '{self.name}' is a {type(factory).__name__}; name a class or a function."
+            )
         shape = (tuple(images.shape), images.classes, images.levels)
         of_images = dict(zip(self.shape_arguments, shape, strict=True))
         arguments = _arguments(self.name, factory, dict(self.model_extra or {}), of_images)
@@ -41,14 +43,18 @@ class OwnModel(ModelSettings):
             return factory(**arguments)
 
 
-def _arguments(name: str, factory: Callable[..., Any], given: dict[str, Any], of_images: dict[str, Any]) -> dict[str, Any]:
+def _arguments(
+    name: str, factory: Callable[..., Any], given: dict[str, Any], of_images: dict[str, Any]
+) -> dict[str, Any]:
     """``given``, and of ``of_images`` what the factory names; refuses settings that it does not take."""
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [key for key in parameters if key not in of_images]
     for key in given:
         if key not in parameters and not takes_any:
-            raise ConfigError(f"setting 'model.{key}' is not known to {name}; {nearest(key, known)}")
+            raise ConfigError(
+                f"setting 'model.{key}' is not known to {name}; {nearest(key, known)}"
+            )
     arguments = {key: value for key, value in of_images.items() if key in parameters} | given
     for key, parameter in parameters.items():
         required = parameter.default is parameter.empty and parameter.kind not in (

@@ -34,7 +34,10 @@ class ModelSummary:
             *self.parts,
             ("parameters", f"{self.parameters:,}"),
             ("log p(x | y), all classes", f"{self.likelihood_flops / 1e9:.3f} GFLOP per image"),
-            ("training step", f"{self.training_flops / 1e9:.3f} GFLOP per image, with what is recomputed"),
+            (
+                "training step",
+                f"{self.training_flops / 1e9:.3f} GFLOP per image, with what is recomputed",
+            ),
             ("activations kept", f"{self.activation_bytes / 2**20:.2f} MiB per image"),
         ]
 
@@ -48,7 +51,10 @@ def summarize(density: ClassConditionalDensity, device: str = "cpu") -> ModelSum
         0
     """
     density = copy.deepcopy(density).eval()
-    x = next(density.parameters(), torch.zeros(())).new_zeros(1, *density.event_shape) + density.bounds[0]
+    x = (
+        next(density.parameters(), torch.zeros(())).new_zeros(1, *density.event_shape)
+        + density.bounds[0]
+    )
     with density.executed_on(device), machine.alone():
         with density.counted() as recomputes:
             likelihood = _likelihood_flops(density, x)

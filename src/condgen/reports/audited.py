@@ -113,4 +113,6 @@ def in_order(audits: Iterable[str]) -> list[str]:
 def _check_name(name: object) -> None:
     usable = isinstance(name, str) and name.strip(". ") and name.isprintable()
     if not usable or NOT_IN_FILE_NAMES & {*str(name)}:
-        raise CondgenError(f"{name!r} cannot be part of a file name; name the model in letters, digits, - and _.")
+        raise CondgenError(
+            f"{name!r} cannot be part of a file name; name the model in letters, digits, - and _."
+        )

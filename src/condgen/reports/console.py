@@ -13,7 +13,9 @@ WIDTH = 160
 
 def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = ()) -> None:
     """Names and values; or any rows, under the names of their columns."""
-    rich = RichTable(*map(escape, columns), title=escape(title), box=box.SIMPLE_HEAD, show_header=bool(columns))
+    rich = RichTable(
+        *map(escape, columns), title=escape(title), box=box.SIMPLE_HEAD, show_header=bool(columns)
+    )
     for row in rows:
         rich.add_row(*map(escape, row))  # a name such as [b] is no markup
     show(rich)

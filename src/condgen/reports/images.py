@@ -21,19 +21,29 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
     name_width = 0.1 + 0.085 * max(map(len, row_names))
     width, height = name_width + columns * INCHES_PER_IMAGE, rows * INCHES_PER_IMAGE
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((name_width / width, 0, 1 - name_width / width, 1))  # one for all: each costs 20 ms
+    axes = figure.add_axes(
+        (name_width / width, 0, 1 - name_width / width, 1)
+    )  # one for all: each costs 20 ms
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
         draw_image(axes, image, cell=(column, row, 0.96))
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     for row, name in enumerate(row_names):
         figure.text(
-            (name_width - 0.08) / width, 1 - (row + 0.5) / rows, name, ha="right", va="center", fontsize=8, parse_math=False
+            (name_width - 0.08) / width,
+            1 - (row + 0.5) / rows,
+            name,
+            ha="right",
+            va="center",
+            fontsize=8,
+            parse_math=False,
         )
     return figure
 
 
-def draw_image(axes: Any, image: NDArray[np.floating], cell: tuple[float, float, float] | None = None) -> None:
+def draw_image(
+    axes: Any, image: NDArray[np.floating], cell: tuple[float, float, float] | None = None
+) -> None:
     """One image without ticks, grey if it has one channel; in an SVG its pixels as they are.
 
     Args:

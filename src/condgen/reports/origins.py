@@ -34,12 +34,23 @@ def differences_table(models: Sequence[Selection]) -> Table:
     """A row for each model, a column for each setting in which they differ; no row where they agree."""
     settings = {model.name: _settings(model) for model in models}
     keys = dict.fromkeys(key for found in settings.values() for key in found)
-    differ = [key for key in keys if any(found.get(key) != settings[models[0].name].get(key) for found in settings.values())]
-    rows = tuple((name, *(found.get(key, MISSING) for key in differ)) for name, found in settings.items())
-    numbers = tuple({"model": name, **{key: found.get(key) for key in differ}} for name, found in settings.items())
+    differ = [
+        key
+        for key in keys
+        if any(found.get(key) != settings[models[0].name].get(key) for found in settings.values())
+    ]
+    rows = tuple(
+        (name, *(found.get(key, MISSING) for key in differ)) for name, found in settings.items()
+    )
+    numbers = tuple(
+        {"model": name, **{key: found.get(key) for key in differ}}
+        for name, found in settings.items()
+    )
     caption = f"{MISSING}: a model that has no such setting, or did not note it."
     kept = slice(None) if differ else slice(0)
-    return Table("settings", "Settings that differ", caption, ("model", *differ), rows[kept], numbers[kept])
+    return Table(
+        "settings", "Settings that differ", caption, ("model", *differ), rows[kept], numbers[kept]
+    )
 
 
 def _settings(model: Selection) -> dict[str, str]:
@@ -50,7 +61,9 @@ def _settings(model: Selection) -> dict[str, str]:
     audits = {}
     for audit in model.audits_made():
         origin = model.record(audit).origin
-        page |= {key: origin[key] for key in ("seed", "detector", "versions", "device") if key in origin}
+        page |= {
+            key: origin[key] for key in ("seed", "detector", "versions", "device") if key in origin
+        }
         audits[audit] = origin.get("settings", {})
     return dict(_flat({**page, "audit": audits}))
 
@@ -110,4 +123,6 @@ def _versions_of(records: Sequence[Record]) -> str:
 
 
 def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {versions[name]}" for name in ("condgen", "torch") if name in versions)
+    return ", ".join(
+        f"{name} {versions[name]}" for name in ("condgen", "torch") if name in versions
+    )

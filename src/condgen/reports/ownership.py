@@ -19,9 +19,15 @@ def check_replaceable(directory: Path) -> None:
     """
     taken = [entry for entry in ENTRIES if (directory / entry).exists()]
     if taken:
-        foreign = taken if (page := _Page.read(directory / "index.html")) is None else _foreign(directory, page)
+        foreign = (
+            taken
+            if (page := _Page.read(directory / "index.html")) is None
+            else _foreign(directory, page)
+        )
         if foreign:
-            raise CondgenError(f"{directory} has {' and '.join(foreign)} that no report wrote; choose another --out.")
+            raise CondgenError(
+                f"{directory} has {' and '.join(foreign)} that no report wrote; choose another --out."
+            )
     check_writable(directory / "index.html")
 
 

@@ -105,7 +105,9 @@ def _check_models(models: Sequence[Audited]) -> None:
         raise CondgenError("a report needs at least one audited model; none was given.")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise CondgenError(f"two of the models have the same name ({', '.join(names)}); report them apart.")
+        raise CondgenError(
+            f"two of the models have the same name ({', '.join(names)}); report them apart."
+        )
 
 
 @contextmanager
@@ -114,7 +116,9 @@ def _records_of_this_version() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise RunError(f"a record has no {error}: it is damaged, or of another version; audit the run again.") from error
+        raise RunError(
+            f"a record has no {error}: it is damaged, or of another version; audit the run again."
+        ) from error
     except CondgenError:
         raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
@@ -124,7 +128,9 @@ def _records_of_this_version() -> Iterator[None]:
         ) from error
 
 
-def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[PagePart]) -> Iterator[PagePart]:
+def _parts(
+    models: Sequence[Selection], counterexample: bool, extra: Sequence[PagePart]
+) -> Iterator[PagePart]:
     """The page from top to bottom; each part is made when it is asked for."""
     yield from extra
     for audit in _audits(models):
@@ -133,7 +139,14 @@ def _parts(models: Sequence[Selection], counterexample: bool, extra: Sequence[Pa
             table = marked(part.table(having), having) if part.table else None
             panels = [_panel(part, model) for model in having if part.figure or part.words]
             if part.overview:
-                panels.insert(0, (part.overview.__name__.replace("_", "-"), part.overview_words, part.overview(having)))
+                panels.insert(
+                    0,
+                    (
+                        part.overview.__name__.replace("_", "-"),
+                        part.overview_words,
+                        part.overview(having),
+                    ),
+                )
             if panels or (table and table.rows):
                 yield PageSection(part.title, table, panels)
     not_run = not_run_table(models)
@@ -161,7 +174,11 @@ def _panel(part: Part, model: Selection) -> Panel:
     figure = part.figure(model) if part.figure else None
     stem = getattr(part.figure, "__name__", part.title).replace("_", "-")
     words = part.words(model) if part.words else ""
-    return f"{stem}-{model.name}", f"{words}{NOTE}" if words and is_under_trained(model) else words, figure
+    return (
+        f"{stem}-{model.name}",
+        f"{words}{NOTE}" if words and is_under_trained(model) else words,
+        figure,
+    )
 
 
 def _question(models: Sequence[Selection]) -> str:
@@ -181,7 +198,9 @@ def _verdict(models: Sequence[Selection]) -> str:
         having = [model for model in models if model.has(audit)]
         if verdict and (found := verdict(having)):
             said.append(found)
-    return " ".join(said) or ("No audit that tests the detector was run: whether it can be trusted is open.")
+    return " ".join(said) or (
+        "No audit that tests the detector was run: whether it can be trusted is open."
+    )
 
 
 class _Files:

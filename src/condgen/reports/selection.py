@@ -74,7 +74,9 @@ def select(model: Audited, threshold: float | None = None) -> Selection:
             left_out[audit] = str(error)
             continue
         try:
-            records[audit] = record if threshold is None else _at_threshold(model, record, threshold)
+            records[audit] = (
+                record if threshold is None else _at_threshold(model, record, threshold)
+            )
         except CondgenError as error:
             left_out[audit] = str(error)
     for reasons_of in (_other_weights, _other_detectors):
@@ -125,7 +127,11 @@ def _at_threshold(model: Audited, record: Record, threshold: float) -> Record:
             raise RunError(f"its record has no {error}, which another threshold needs.") from error
         return moved
     folder = isinstance(model, RecordFolder)
-    command = f": condgen audit RUN --only {audit} --set detector.threshold={threshold:g}" if folder else "."
+    command = (
+        f": condgen audit RUN --only {audit} --set detector.threshold={threshold:g}"
+        if folder
+        else "."
+    )
     words = detector.words if detector else "that it does not note"
     raise RunError(f"made with the threshold {words}; another one needs a new audit{command}")
 

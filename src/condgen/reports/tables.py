@@ -38,14 +38,20 @@ class Table:
     @property
     def of_words(self) -> tuple[bool, ...]:
         """Which columns hold words, which are aligned to the left, and not numbers."""
-        return tuple(any(row[number][:1].isalpha() for row in self.rows) for number in range(len(self.columns)))
+        return tuple(
+            any(row[number][:1].isalpha() for row in self.rows)
+            for number in range(len(self.columns))
+        )
 
     def save(self, directory: Path, name: str = "") -> None:
         """Write ``<name>.csv``, one number or text per cell, and ``<name>.json``, which has the lists as well."""
         name, numbers = name or self.name, as_json(self.numbers)
         lines = [cells(line) for line in numbers]
         columns = list(dict.fromkeys(column for line in lines for column in line))
-        with written_whole(directory / f"{name}.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        with (
+            written_whole(directory / f"{name}.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(lines)

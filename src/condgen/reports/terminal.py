@@ -36,11 +36,18 @@ class _One:
 
 def print_table(table: Table) -> None:
     """Print a table of the report: words to the left, numbers to the right, no empty column."""
-    rich = RichTable(title=escape(table.title), caption=escape(table.caption), box=box.SIMPLE_HEAD, collapse_padding=True)
+    rich = RichTable(
+        title=escape(table.title),
+        caption=escape(table.caption),
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+    )
     kept = [place for place in range(len(table.columns)) if any(row[place] for row in table.rows)]
     for place in kept:
         words = table.of_words[place]
-        rich.add_column(escape(table.columns[place]), justify="left" if words else "right", no_wrap=place == 0)
+        rich.add_column(
+            escape(table.columns[place]), justify="left" if words else "right", no_wrap=place == 0
+        )
     for row in table.rows:
         rich.add_row(*(escape(row[place]) for place in kept))
     show(rich)

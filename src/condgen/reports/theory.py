@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 CONDITION_COLUMNS = ("", "condition", "measured by", "value", "bound", "")
 
 
-FOUND_COLUMNS = ("attack", "conditions 1 to 5 met %", "of the attackable %", "median distance there", "passes per image")
+FOUND_COLUMNS = (
+    "attack",
+    "conditions 1 to 5 met %",
+    "of the attackable %",
+    "median distance there",
+    "passes per image",
+)
 CONFIRMATION_COLUMNS = ("from samples", "closed form", "estimate", "95 % interval", "n", "")
 
 
-def print_counterexample(example: Counterexample, confirmed: Sequence[Confirmation] = (), found: Sequence[Found] = ()) -> None:
+def print_counterexample(
+    example: Counterexample, confirmed: Sequence[Confirmation] = (), found: Sequence[Found] = ()
+) -> None:
     """Numbers, conditions and notes; what samples confirm, and what attacks find."""
-    print_rows(f"epsilon {example.epsilon:g}, delta {example.delta:g}, radius {example.radius:g}", number_rows(example))
+    print_rows(
+        f"epsilon {example.epsilon:g}, delta {example.delta:g}, radius {example.radius:g}",
+        number_rows(example),
+    )
     print_rows("Proposition 1", condition_rows(example), CONDITION_COLUMNS)
     print_rows("Notes", [tuple(note.split(" ", 1)) for note in notes(example)])
     if confirmed:
@@ -42,35 +53,57 @@ def number_rows(example: Counterexample) -> list[tuple[str, str]]:
         ("dimension d", str(example.dimension)),
         ("lambda_1 may lie between, eq. (19)", f"{_number(low)} and {_number(high)}"),
         ("lambda_1, lambda_2", f"{_number(example.log_lambda_1)}, {_number(example.log_lambda_2)}"),
-        ("KL(q || p): exact; the paper's bound, without the factor 1/2", _pair(example.kl_q_p, example.kl_q_p_bound)),
-        ("KL(p || q): exact; the paper's bound, without the factor 1/2", _pair(example.kl_p_q, example.kl_p_q_bound)),
+        (
+            "KL(q || p): exact; the paper's bound, without the factor 1/2",
+            _pair(example.kl_q_p, example.kl_q_p_bound),
+        ),
+        (
+            "KL(p || q): exact; the paper's bound, without the factor 1/2",
+            _pair(example.kl_p_q, example.kl_p_q_bound),
+        ),
         (f"Bayes-optimal p(0|x) {ball}, eq. (11)", f"{example.confidence_p:.6g}"),
         (f"the model's q(1|x) {ball}, eq. (12)", f"{example.confidence_q:.6g}"),
         ("samples of p that can be attacked (asked: more than 1/3)", f"{example.attackable:.6g}"),
         ("mean length of the attack", f"{example.mean_distance:.6g}"),
         ("samples of q with at least the median density", f"{example.share_at_least_median:.6g}"),
-        ("samples of q as dense as an attacked image, none is denser", f"{example.share_as_dense_as_attack:.3g}"),
+        (
+            "samples of q as dense as an attacked image, none is denser",
+            f"{example.share_as_dense_as_attack:.3g}",
+        ),
     ]
 
 
 def condition_rows(example: Counterexample) -> list[tuple[str, ...]]:
     """One row for each of Proposition 1's conditions, under :data:`CONDITION_COLUMNS`."""
     return [
-        (str(line.number), line.words, line.unit, f"{line.value:.4g}", f"{line.relation} {line.bound:.4g}", _verdict(line))
+        (
+            str(line.number),
+            line.words,
+            line.unit,
+            f"{line.value:.4g}",
+            f"{line.relation} {line.bound:.4g}",
+            _verdict(line),
+        )
         for line in conditions(example)
     ]
 
 
 def notes(example: Counterexample) -> list[str]:
     """What has to be known to read the rows."""
-    return [f"{line.number}. {line.note[0].upper()}{line.note[1:]}." for line in conditions(example)]
+    return [
+        f"{line.number}. {line.note[0].upper()}{line.note[1:]}." for line in conditions(example)
+    ]
 
 
 def words(example: Counterexample) -> str:
     """The counterexample in a paragraph."""
     unmet = [str(line.number) for line in conditions(example) if not line.holds]
     numbers = ", ".join(unmet)
-    exception = f" Condition {numbers} does not hold as the paper writes it; see note {numbers}." if unmet else ""
+    exception = (
+        f" Condition {numbers} does not hold as the paper writes it; see note {numbers}."
+        if unmet
+        else ""
+    )
     return (
         f"In {example.dimension} dimensions there is a model q that differs from the data p by {example.kl_p_q:.3g} and"
         f" {example.kl_q_p:.3g} nats only, and yet {100 * example.attackable:.1f} % of the samples of p can be moved by less"
@@ -80,14 +113,24 @@ def words(example: Counterexample) -> str:
 
 
 def _confirmation_row(line: Confirmation) -> tuple[str, ...]:
-    told = (f"{line.estimate:.4g}", f"{line.interval[0]:.4g} to {line.interval[1]:.4g}") if line.n else ("–", "–")
+    told = (
+        (f"{line.estimate:.4g}", f"{line.interval[0]:.4g} to {line.interval[1]:.4g}")
+        if line.n
+        else ("–", "–")
+    )
     verdict = ("inside" if line.confirmed else "outside") if line.n else "no sample tells"
     return line.name, f"{line.exact:.4g}", *told, str(line.n), verdict
 
 
 def _found_row(line: Found) -> tuple[str, ...]:
     within = f"{100 * line.share:.1f} [{100 * line.interval[0]:.1f}, {100 * line.interval[1]:.1f}]"
-    return line.attack, within, f"{100 * line.share_of_attackable:.1f}", f"{line.distance:.3f}", f"{line.questions:.0f}"
+    return (
+        line.attack,
+        within,
+        f"{100 * line.share_of_attackable:.1f}",
+        f"{line.distance:.3f}",
+        f"{line.questions:.0f}",
+    )
 
 
 def _verdict(line: Condition) -> str:
@@ -100,4 +143,6 @@ def _pair(exact: float, bound: float) -> str:
 
 def _number(log_value: float) -> str:
     """A positive number, which may be too small for a float."""
-    return f"{math.exp(log_value):.6g}" if log_value > -700 else f"10^{log_value / math.log(10):.2f}"
+    return (
+        f"{math.exp(log_value):.6g}" if log_value > -700 else f"10^{log_value / math.log(10):.2f}"
+    )

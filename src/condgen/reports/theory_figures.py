@@ -32,7 +32,11 @@ SHRINKING = np.logspace(-0.5, -12, 70).tolist()
 def save_all(example: Counterexample, directory: Path) -> None:
     """Write ``figure-2``, ``radial-picture`` and ``growth`` as PNG and SVG files."""
     with matplotlib.rc_context(STYLE):
-        for name, draw in (("figure-2", figure_2), ("radial-picture", radial_picture), ("growth", growth)):
+        for name, draw in (
+            ("figure-2", figure_2),
+            ("radial-picture", radial_picture),
+            ("growth", growth),
+        ):
             figure = draw(example)
             for kind in ("png", "svg"):
                 with written_whole(directory / f"{name}.{kind}") as path:
@@ -46,7 +50,13 @@ def figure_2(example: Counterexample) -> Figure:
     edge = 1 + example.radius
     for panel, color, weight, outer, title in (
         (axes[0], BLUE, example.lambda_1, (1.0, edge), "data of class 0,  $p(x\\,|\\,0)$"),
-        (axes[1], ORANGE, example.lambda_2, (INNER, OUTER), "data of class 1,  $p(x\\,|\\,1) = q(x\\,|\\,1)$"),
+        (
+            axes[1],
+            ORANGE,
+            example.lambda_2,
+            (INNER, OUTER),
+            "data of class 1,  $p(x\\,|\\,1) = q(x\\,|\\,1)$",
+        ),
     ):
         _ring(panel, *outer, color, 0.75)
         _ring(panel, 0, 1, color, 0.25)
@@ -65,7 +75,9 @@ def figure_2(example: Counterexample) -> Figure:
         panel.set_title(title)
     _arrow(axes[3], *(0.7071 * radius for radius in _attack(example)))
     for panel in axes:
-        panel.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), xticks=range(-3, 4), yticks=range(-3, 4))
+        panel.set(
+            xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), xticks=range(-3, 4), yticks=range(-3, 4)
+        )
         panel.set_aspect("equal")
     for panel in axes[2:]:
         panel.set_xlabel("$x_1$")
@@ -93,10 +105,20 @@ def growth(example: Counterexample) -> Figure:
     axes = figure.subplots(1, 3, sharey=True)
     epsilon, delta = example.epsilon, example.delta
     for radius, color in zip(RADII, COLORS, strict=True):
-        _curve(axes[0], [(value, delta, radius) for value in SHRINKING], 0, color, f"Δ = {radius:g}")
-        _curve(axes[1], [(epsilon, value, radius) for value in SHRINKING], 1, color, f"Δ = {radius:g}")
+        _curve(
+            axes[0], [(value, delta, radius) for value in SHRINKING], 0, color, f"Δ = {radius:g}"
+        )
+        _curve(
+            axes[1], [(epsilon, value, radius) for value in SHRINKING], 1, color, f"Δ = {radius:g}"
+        )
     for other_delta, color in zip(DELTAS, COLORS, strict=True):
-        _curve(axes[2], [(epsilon, other_delta, value) for value in SHRINKING], 2, color, f"δ = {other_delta:g}")
+        _curve(
+            axes[2],
+            [(epsilon, other_delta, value) for value in SHRINKING],
+            2,
+            color,
+            f"δ = {other_delta:g}",
+        )
     labels = ("ε, nats", "δ, probability", "Δ, length of the attack")
     fixed = (f"δ = {example.delta:g}", f"ε = {example.epsilon:g}", f"ε = {example.epsilon:g}")
     for panel, label, title in zip(axes, labels, fixed, strict=True):
@@ -105,7 +127,11 @@ def growth(example: Counterexample) -> Figure:
     for panel, value in zip(axes, (example.epsilon, example.delta, example.radius), strict=True):
         panel.plot(value, example.dimension, "o", color="black", markersize=4)
         panel.annotate(
-            f"d = {example.dimension:,}", (value, example.dimension), (4, -9), textcoords="offset points", fontsize=7
+            f"d = {example.dimension:,}",
+            (value, example.dimension),
+            (4, -9),
+            textcoords="offset points",
+            fontsize=7,
         )
     axes[0].set_ylabel("smallest dimension d")
     axes[0].legend(fontsize=7, loc="upper left")
@@ -128,9 +154,20 @@ def _draw_mass(axes: Axes, example: Counterexample) -> None:
     ):
         for number, (inner, outer, log_weight) in enumerate(parts):
             radius = np.linspace(max(inner, 1e-3), outer, 400)
-            log_mass = math.log(example.dimension) - log_power_gap(inner, outer, example.dimension) + log_weight
+            log_mass = (
+                math.log(example.dimension)
+                - log_power_gap(inner, outer, example.dimension)
+                + log_weight
+            )
             height = (log_mass + (example.dimension - 1) * np.log(radius)) / math.log(10)
-            axes.plot(radius, height, color=color, linewidth=width, solid_capstyle="butt", label=name if number == 0 else None)
+            axes.plot(
+                radius,
+                height,
+                color=color,
+                linewidth=width,
+                solid_capstyle="butt",
+                label=name if number == 0 else None,
+            )
             top, low = max(top, float(height.max())), min(low, float(height.min()))
     axes.set(ylabel="$\\log_{10}$ of the density of ‖x‖", ylim=(max(low, -9.0), top + 1))
     axes.legend(fontsize=7, loc="best")
@@ -146,7 +183,9 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
         (log_one_minus_exp(example.log_lambda_1) - volume - math.log(2)) / math.log(10),
         outer,
     )
-    for number, (span, of_p, of_q) in enumerate(zip(edges, data, (ball, annulus, outer), strict=True)):
+    for number, (span, of_p, of_q) in enumerate(
+        zip(edges, data, (ball, annulus, outer), strict=True)
+    ):
         axes.plot(
             span,
             (of_p, of_p),
@@ -156,11 +195,30 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
             solid_capstyle="butt",
             label=None if number else "data, p(x)",
         )
-        axes.plot(span, (of_q, of_q), color=RED, linewidth=1.6, solid_capstyle="butt", label=None if number else "model, q(x)")
+        axes.plot(
+            span,
+            (of_q, of_q),
+            color=RED,
+            linewidth=1.6,
+            solid_capstyle="butt",
+            label=None if number else "model, q(x)",
+        )
     axes.axhline(annulus, color=GREY, linestyle=":", linewidth=1, label="median density of q")
     start, end = _attack(example)
-    axes.annotate("", (end, ball), (start, annulus), arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.2})
-    axes.annotate("attack", (start, (ball + annulus) / 2), (4, 0), textcoords="offset points", fontsize=8, va="center")
+    axes.annotate(
+        "",
+        (end, ball),
+        (start, annulus),
+        arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1.2},
+    )
+    axes.annotate(
+        "attack",
+        (start, (ball + annulus) / 2),
+        (4, 0),
+        textcoords="offset points",
+        fontsize=8,
+        va="center",
+    )
     axes.set_ylabel("$\\log_{10}$ of the density of x\n(unit: uniform on the unit ball)")
     axes.margins(y=0.12)
     axes.legend(fontsize=7, loc="lower left")
@@ -168,7 +226,9 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
 
 def _attack(example: Counterexample) -> tuple[float, float]:
     """The median radius of an attackable sample, and where it is moved to."""
-    start = (1 + example.radius) * ((1 + math.exp(-example.log_growth)) / 2) ** (1 / example.dimension)
+    start = (1 + example.radius) * ((1 + math.exp(-example.log_growth)) / 2) ** (
+        1 / example.dimension
+    )
     return start, 1 - (1 + example.radius - start) / 2
 
 
@@ -180,11 +240,22 @@ def _ring(axes: Axes, inner: float, outer: float, color: object, alpha: float = 
 
 def _arrow(axes: Axes, start: float, end: float) -> None:
     halo = [withStroke(linewidth=4, foreground="white")]
-    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "color": RED, "linewidth": 1.8}
-    axes.add_patch(FancyArrowPatch((start, start), (end, end), shrinkA=0, shrinkB=0, path_effects=halo, **style))
+    style: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 7,
+        "color": RED,
+        "linewidth": 1.8,
+    }
+    axes.add_patch(
+        FancyArrowPatch(
+            (start, start), (end, end), shrinkA=0, shrinkB=0, path_effects=halo, **style
+        )
+    )
 
 
-def _curve(axes: Axes, asked: list[tuple[float, float, float]], varied: int, color: str, label: str) -> None:
+def _curve(
+    axes: Axes, asked: list[tuple[float, float, float]], varied: int, color: str, label: str
+) -> None:
     """The smallest dimension for each (epsilon, delta, radius), against one of the three."""
     dimensions = [float(smallest_dimension(*values)) for values in asked]
     axes.plot([values[varied] for values in asked], dimensions, color=color, label=label)

@@ -15,7 +15,9 @@ NOTE = f" {MARK} Under-trained: no better than the best simple density."
 def is_under_trained(model: Audited) -> bool:
     """Whether the check "the model is better than simple densities" was made and failed."""
     checks = model.record(AUDIT).summary.get("checks", []) if model.has(AUDIT) else []
-    return any(check["doubt"] == UNDER_TRAINED and Check(**check).outcome == FAIL for check in checks)
+    return any(
+        check["doubt"] == UNDER_TRAINED and Check(**check).outcome == FAIL for check in checks
+    )
 
 
 def marked(table: Table, models: Sequence[Audited]) -> Table:

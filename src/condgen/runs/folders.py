@@ -18,7 +18,13 @@ from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.files import as_path, check_writable, locked, written_whole
 from condgen.runs.pages import check_unaltered, installed_versions, page_of
 from condgen.runs.restoring import build_classifier, keep_detector, kept_detector
-from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, epochs_done, load_weights, weights_sha256
+from condgen.training.checkpoints import (
+    SNAPSHOTS,
+    Checkpoint,
+    epochs_done,
+    load_weights,
+    weights_sha256,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class RecordFolder:
 
     page: ClassVar[str] = "subject.toml"
     kind: ClassVar[type[SubjectConfig]] = SubjectConfig
-    advice: ClassVar[str] = "`condgen audit --model package.module:factory --data NAME --out {path}` makes one."
+    advice: ClassVar[str] = (
+        "`condgen audit --model package.module:factory --data NAME --out {path}` makes one."
+    )
 
     @classmethod
     def create(cls, path: Path | str, config: SubjectConfig) -> Self:
@@ -75,7 +83,9 @@ class RecordFolder:
             CondgenError: If it cannot be written to.
         """
         if path.exists():
-            raise RunError(f"{path} exists already; choose another place, remove it, or continue with --resume.")
+            raise RunError(
+                f"{path} exists already; choose another place, remove it, or continue with --resume."
+            )
         check_writable(path)
 
     @classmethod
@@ -88,7 +98,9 @@ class RecordFolder:
         path = as_path(path)
         if not (path / cls.page).is_file():
             found = f"has no {cls.page}" if path.exists() else "does not exist"
-            raise RunError(f"{path} is not a run directory: it {found}. {cls.advice.format(path=path)}")
+            raise RunError(
+                f"{path} is not a run directory: it {found}. {cls.advice.format(path=path)}"
+            )
         check_unaltered(path / cls.page)
         return cls(path, load_config(path / cls.page, cls.kind))
 
@@ -143,8 +155,14 @@ class RecordFolder:
         """The model and which weights it has; see :meth:`classifier`."""
         images = images or self.config.images
         if images is None:
-            raise ConfigError(f"{self.path} has not noted what its images are like; open its data first.")
-        made = model if model is not None else build_classifier(self.config.model, images, self.config.seed)
+            raise ConfigError(
+                f"{self.path} has not noted what its images are like; open its data first."
+            )
+        made = (
+            model
+            if model is not None
+            else build_classifier(self.config.model, images, self.config.seed)
+        )
         classifier = made if isinstance(made, GenerativeClassifier) else GenerativeClassifier(made)
         weights, epoch = self._load_weights(classifier)
         return Restored(classifier.to(torch.device(device)).eval(), weights, epoch)
@@ -161,7 +179,9 @@ class RecordFolder:
         Raises:
             RunError: If none was kept for these settings and weights.
         """
-        detector = kept_detector(self.path, self.config.detector, self._detector_made_with(self.weights_sha256))
+        detector = kept_detector(
+            self.path, self.config.detector, self._detector_made_with(self.weights_sha256)
+        )
         if detector is None:
             raise RunError(
                 f"{self.path} keeps no detector that was fitted with these settings and weights; run"
@@ -251,10 +271,16 @@ class Run(RecordFolder):
     def snapshots(self) -> dict[int, Path]:
         """The weights that training kept, by step."""
         folder = self.path / "checkpoint" / SNAPSHOTS
-        found = sorted(path for path in folder.glob("*") if path.name.isdigit()) if folder.is_dir() else []
+        found = (
+            sorted(path for path in folder.glob("*") if path.name.isdigit())
+            if folder.is_dir()
+            else []
+        )
         return {int(path.name): path for path in found}
 
-    def at_snapshot(self, path: Path, device: torch.device | str, images: Images) -> GenerativeClassifier:
+    def at_snapshot(
+        self, path: Path, device: torch.device | str, images: Images
+    ) -> GenerativeClassifier:
         """The model with the weights of a snapshot, in evaluation mode."""
         classifier = build_classifier(self.config.model, images, self.config.seed)
         load_weights(classifier.density, Checkpoint.load(path).weights, path)

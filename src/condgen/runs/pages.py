@@ -39,7 +39,9 @@ def check_unaltered(page: Path) -> None:
     """
     first, _, text = page.read_text(errors="replace").partition("\n")
     if first.startswith(CHECKSUM[:8]) and f"{first}\n" != CHECKSUM.format(sha256=_sha256(text)):
-        raise RunError(f"{page} was altered (sha256 differs); restore it, or remove its first line to accept it as it is.")
+        raise RunError(
+            f"{page} was altered (sha256 differs); restore it, or remove its first line to accept it as it is."
+        )
 
 
 def _sha256(text: str) -> str:

@@ -41,8 +41,12 @@ def build_classifier(settings: ModelSettings, images: Images, seed: int) -> Gene
 
 def _with_prior(made: GenerativeClassifier, prior: Tensor, name: str) -> GenerativeClassifier:
     """The classifier of a factory with the class prior of the page, where it has no other."""
-    if made.class_prior != "uniform" and not torch.allclose(made.log_prior.cpu().double().exp(), prior, atol=1e-5):
-        raise ConfigError(f"{name} returns a classifier with another class prior, {made.class_prior}; drop model.class_prior.")
+    if made.class_prior != "uniform" and not torch.allclose(
+        made.log_prior.cpu().double().exp(), prior, atol=1e-5
+    ):
+        raise ConfigError(
+            f"{name} returns a classifier with another class prior, {made.class_prior}; drop model.class_prior."
+        )
     return GenerativeClassifier(made.density, prior)
 
 
@@ -61,7 +65,9 @@ def keep_detector(directory: Path, detector: Detector, made_with: dict[str, Any]
     return True
 
 
-def kept_detector(directory: Path, settings: DetectorSettings, made_with: dict[str, Any]) -> Detector | None:
+def kept_detector(
+    directory: Path, settings: DetectorSettings, made_with: dict[str, Any]
+) -> Detector | None:
     """The detector that :func:`keep_detector` saved, if it was made with the same.
 
     Raises:

@@ -102,7 +102,10 @@ class Estimates:
 def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[float, int]:
     """Seconds of a training step and steps of an epoch; the second step counts, since the first one initializes."""
     place, training = machine.prepare_device(device), config.training
-    changes = {"model": config.model.on(place.type), "training": training.model_copy(update={"compile": False})}
+    changes = {
+        "model": config.model.on(place.type),
+        "training": training.model_copy(update={"compile": False}),
+    }
     splits = experiments.open_data(config, data_dir)
     parts = experiments.build(config.model_copy(update=changes), splits, place)
     count = min(TIMED_IMAGES, training.batch_size)
@@ -118,4 +121,8 @@ def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[flo
 def _alike(config: Config, other: Config) -> bool:
     """Whether two trainings take the same time for a step, on the same machine."""
     same_model = config.model.as_begun(other.model) == other.model
-    return same_model and config.data == other.data and config.training.batch_size == other.training.batch_size
+    return (
+        same_model
+        and config.data == other.data
+        and config.training.batch_size == other.training.batch_size
+    )

@@ -47,7 +47,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.scheduler and self.jobs:
-            raise ConfigError(f"--jobs {self.jobs} is for local processes; a cluster has as many as its workers, leave it out.")
+            raise ConfigError(
+                f"--jobs {self.jobs} is for local processes; a cluster has as many as its workers, leave it out."
+            )
 
     @property
     def local_jobs(self) -> int:
@@ -79,11 +81,16 @@ class Result:
     @property
     def failed(self) -> dict[Step, Outcome]:
         """The steps that failed."""
-        return {step: outcome for step, outcome in self.outcomes.items() if outcome.ending == "failed"}
+        return {
+            step: outcome for step, outcome in self.outcomes.items() if outcome.ending == "failed"
+        }
 
 
 def run_study(
-    study: Study, folder: Path, options: Options = Options(), planned: Callable[[Plan, str], None] | None = None
+    study: Study,
+    folder: Path,
+    options: Options = Options(),
+    planned: Callable[[Plan, str], None] | None = None,
 ) -> Result:
     """Do what of a study is not done yet, and write its report.
 
@@ -102,7 +109,9 @@ def run_study(
     until = None if options.minutes is None else time.time() + 60 * options.minutes
     folder = folder.resolve()
     data_dir = options.data_dir and options.data_dir.resolve()
-    plan = make_plan(study, folder, data_dir, options.device, timed="" if options.scheduler else options.only)
+    plan = make_plan(
+        study, folder, data_dir, options.device, timed="" if options.scheduler else options.only
+    )
     steps = plan.pending(options.only)
     setting = Setting(folder, data_dir, options.device, options.threads_of_a_step, until)
     with _workers(options, len(steps)) as (executor, jobs):

@@ -18,7 +18,10 @@ from condgen.studies.steps import TRAINING, note
 from condgen.studies.study import source_of
 
 # over the epochs of a log; of other numbers, the last counts
-REDUCED: dict[str, Callable[[Sequence[float]], float]] = {"images_per_second": statistics.median, "gradient_norm": max}
+REDUCED: dict[str, Callable[[Sequence[float]], float]] = {
+    "images_per_second": statistics.median,
+    "gradient_norm": max,
+}
 
 OPTIONAL = {"peak_memory_mib"}  # where there is a GPU
 
@@ -49,11 +52,19 @@ class Numbers:
             ConfigError: If no record of the study has such a number.
         """
         source, key = source_of(metric, self.plan.study.audits)
-        summaries = {(run.run.case, run.run.config.seed): _summary(run, source) for run in self.plan.runs if run.has(source)}
+        summaries = {
+            (run.run.case, run.run.config.seed): _summary(run, source)
+            for run in self.plan.runs
+            if run.has(source)
+        }
         keys = {name for summary in summaries.values() for name in summary}
         if summaries and key not in keys and key not in OPTIONAL:
-            raise ConfigError(f"metric '{metric}' is in no record of the study; {nearest(key, keys)}")
-        found = {seed: _number(summary, key) for (of, seed), summary in summaries.items() if of == case}
+            raise ConfigError(
+                f"metric '{metric}' is in no record of the study; {nearest(key, keys)}"
+            )
+        found = {
+            seed: _number(summary, key) for (of, seed), summary in summaries.items() if of == case
+        }
         return {seed: value for seed, value in found.items() if value is not None}
 
     def statistic(self, metric: str, case: str, kind: str = "mean") -> Value | None:
@@ -72,7 +83,11 @@ class Numbers:
     def failed(self, case: str) -> list[int]:
         """The seeds of a case of which a step failed and was not done since."""
         runs = [run for run in self.plan.runs if run.run.case == case]
-        return [run.run.config.seed for run in runs if any(self._failed(planned) for planned in run.steps)]
+        return [
+            run.run.config.seed
+            for run in runs
+            if any(self._failed(planned) for planned in run.steps)
+        ]
 
     def _failed(self, planned: PlannedStep) -> bool:
         return planned.state != "done" and note(self.plan.folder, planned.step, "failed").exists()
@@ -93,7 +108,11 @@ def mean_of(numbers: Sequence[float]) -> Value:
     mean = statistics.fmean(numbers)
     if len(numbers) < 2:
         return Value(mean, n=len(numbers))
-    half = float(stats.t.ppf(0.975, len(numbers) - 1)) * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    half = (
+        float(stats.t.ppf(0.975, len(numbers) - 1))
+        * statistics.stdev(numbers)
+        / math.sqrt(len(numbers))
+    )
     return Value(mean, (mean - half, mean + half), len(numbers))
 
 

@@ -21,7 +21,14 @@ def plan_table(plan: Plan) -> Table:
         for planned in run.steps
     )
     caption = "Done steps with the version of condgen that made them; for the others, the estimated time (? if unknown)."
-    return Table("study", plan.study.page.title, caption, ("run", "seeds", TRAINING, *audits), tuple(rows), numbers)
+    return Table(
+        "study",
+        plan.study.page.title,
+        caption,
+        ("run", "seeds", TRAINING, *audits),
+        tuple(rows),
+        numbers,
+    )
 
 
 def _cell(runs: Sequence[PlannedRun], what: str) -> str:

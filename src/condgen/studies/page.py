@@ -70,7 +70,9 @@ class Difference(StudySection):
 
     title: Text
     columns: Columns
-    between: Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+    between: Annotated[
+        list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
+    ]
 
 
 class Page(StudySection):

@@ -69,21 +69,41 @@ class Plan:
         Raises:
             ConfigError: If the pattern matches no step of the study.
         """
-        matched = [(planned, run) for run in self.runs for planned in run.steps if _matches(planned.step, only)]
+        matched = [
+            (planned, run)
+            for run in self.runs
+            for planned in run.steps
+            if _matches(planned.step, only)
+        ]
         if not matched:
             labels = ", ".join(run.run.label for run in self.runs)
-            raise ConfigError(f"--only '{only}' matches no step; runs: {labels}; a step is RUN/{TRAINING} or RUN/AUDIT.")
+            raise ConfigError(
+                f"--only '{only}' matches no step; runs: {labels}; a step is RUN/{TRAINING} or RUN/AUDIT."
+            )
         wanted = {planned.step: None for planned, _ in matched if planned.state != "done"}
-        needed = {run.steps[0].step: None for planned, run in matched if planned.step in wanted and not run.trained}
+        needed = {
+            run.steps[0].step: None
+            for planned, run in matched
+            if planned.step in wanted and not run.trained
+        }
         return list(needed | wanted)
 
     def seconds(self, steps: Sequence[Step]) -> tuple[float, int]:
         """The time that steps take one after the other, and for how many of them it is not known."""
-        times = [planned.seconds for run in self.runs for planned in run.steps if planned.step in steps]
+        times = [
+            planned.seconds for run in self.runs for planned in run.steps if planned.step in steps
+        ]
         return sum(time for time in times if time is not None), sum(time is None for time in times)
 
 
-def make_plan(study: Study, folder: Path, data_dir: Path | None = None, device: str = "cpu", *, timed: str = "") -> Plan:
+def make_plan(
+    study: Study,
+    folder: Path,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    *,
+    timed: str = "",
+) -> Plan:
     """What is done of a study and what is to do.
 
     A training is done if a run under ``folder/runs`` has these settings, data and all steps, whatever its name; an
@@ -99,14 +119,22 @@ def make_plan(study: Study, folder: Path, data_dir: Path | None = None, device: 
     folders = _Folders(folder.resolve() / "runs", data_dir)
     places = [(run, folders.find(run)) for run in study.runs]
     estimates = Estimates(folders.existing.values(), data_dir, device)
-    runs = (_planned(run, path, folders.existing.get(path), estimates, timed) for run, path in places)
+    runs = (
+        _planned(run, path, folders.existing.get(path), estimates, timed) for run, path in places
+    )
     return Plan(study, folder.resolve(), tuple(runs))
 
 
-def _planned(run: StudyRun, path: Path, begun: Run | None, estimates: Estimates, timed: str) -> PlannedRun:
+def _planned(
+    run: StudyRun, path: Path, begun: Run | None, estimates: Estimates, timed: str
+) -> PlannedRun:
     config = at_its_place(run.config)
     training, *audits = (Step(run.label, config, path, what) for what in (TRAINING, *run.audits))
-    steps = [_training(training, begun, estimates, any(_matches(step, timed) for step in (training, *audits)))]
+    steps = [
+        _training(
+            training, begun, estimates, any(_matches(step, timed) for step in (training, *audits))
+        )
+    ]
     trained = begun if steps[0].state == "done" else None
     steps += [_audit(audit, trained, estimates) for audit in audits]
     return PlannedRun(run, path, tuple(steps))
@@ -136,13 +164,20 @@ class _Folders:
 
     def __init__(self, directory: Path, data_dir: Path | None):
         self.directory, self.data_dir = directory, data_dir
-        self.existing = {path.parent: run for path in sorted(directory.glob("*/config.toml")) if (run := _opened(path.parent))}
+        self.existing = {
+            path.parent: run
+            for path in sorted(directory.glob("*/config.toml"))
+            if (run := _opened(path.parent))
+        }
         self.taken: set[Path] = set()
         self.hashes: dict[str, dict[str, str]] = {}
 
     def find(self, run: StudyRun) -> Path:
         """The directory that holds this run already, else a new one."""
-        named = [self.directory / run.label, *(path for path in self.existing if path.name != run.label)]
+        named = [
+            self.directory / run.label,
+            *(path for path in self.existing if path.name != run.label),
+        ]
         for path in named:
             if path in self.existing and path not in self.taken and self._is_of(path, run.config):
                 self.taken.add(path)

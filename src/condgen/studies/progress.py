@@ -7,13 +7,25 @@ from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from condgen.studies.estimates import metrics_lines
 from condgen.studies.overview import duration
 from condgen.studies.steps import Outcome, Setting, Step, note
 
-WORDS = {"done": "done in", "stopped": "stopped in time, after", "failed": "[red]failed[/] after", "not run": "not run"}
+WORDS = {
+    "done": "done in",
+    "stopped": "stopped in time, after",
+    "failed": "[red]failed[/] after",
+    "not run": "not run",
+}
 
 
 class StudyProgress:
@@ -27,8 +39,15 @@ class StudyProgress:
 
     def __init__(self, total: int, setting: Setting, *, quiet: bool = False):
         self.setting = setting
-        columns = (TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
-        self.bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(12),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        self.bars = Progress(
+            *columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet
+        )
         self.all = self.bars.add_task("steps", total=total, words="")
         self.shown: dict[Step, TaskID] = {}
         self.told: set[Step] = set()
@@ -37,7 +56,12 @@ class StudyProgress:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.bars.stop()
 
     def __call__(self, submitted: Sequence[Step], ended: Mapping[Step, Outcome]) -> None:
@@ -48,7 +72,9 @@ class StudyProgress:
             if step not in self.told:
                 self._tell(step, outcome)
         waiting = len(submitted) - len(self.shown)
-        self.bars.update(self.all, completed=len(self.told), words=f"{waiting} waiting" if waiting > 0 else "")
+        self.bars.update(
+            self.all, completed=len(self.told), words=f"{waiting} waiting" if waiting > 0 else ""
+        )
 
     def _update(self, step: Step) -> None:
         """Show a step that a worker has begun: epochs of a training, time alone of an audit."""
@@ -61,7 +87,9 @@ class StudyProgress:
             self.bars.tasks[-1].start_time = self.bars.get_time() - (time.time() - begun)
         lines = metrics_lines(step.path) if step.is_training else []
         if lines:
-            self.bars.update(self.shown[step], completed=lines[-1]["epoch"], words=_words(lines[-1]))
+            self.bars.update(
+                self.shown[step], completed=lines[-1]["epoch"], words=_words(lines[-1])
+            )
 
     def _tell(self, step: Step, outcome: Outcome) -> None:
         self.told.add(step)
@@ -70,7 +98,9 @@ class StudyProgress:
         after = "" if outcome.ending == "not run" else f" {duration(outcome.seconds)}"
         error = f": {escape(outcome.error)}" if outcome.error else ""
         if not self.bars.disable:
-            self.bars.console.print(f"{escape(step.name)}: {WORDS[outcome.ending]}{after}{error}", highlight=False)
+            self.bars.console.print(
+                f"{escape(step.name)}: {WORDS[outcome.ending]}{after}{error}", highlight=False
+            )
 
 
 def _begun(setting: Setting, step: Step) -> float | None:

@@ -23,9 +23,7 @@ from condgen.studies.page import Comparison, Difference, SweepFigure, SweepTable
 from condgen.studies.plan import Plan, PlannedRun
 from condgen.studies.study import setting_of
 
-INTERVALS = (
-    "Brackets: 95 % intervals; of several seeds Student's interval of the mean over them, of one seed that of its record."
-)
+INTERVALS = "Brackets: 95 % intervals; of several seeds Student's interval of the mean over them, of one seed that of its record."
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,18 @@ class StudiedRun(Run):
 
     def record(self, audit: str) -> Record:
         if not self.has(audit):
-            raise RunError(f"{self.path} has no current record of the {audit} audit; continue the study.")
+            raise RunError(
+                f"{self.path} has no current record of the {audit} audit; continue the study."
+            )
         return super().record(audit)
 
 
 def write_study_report(plan: Plan, directory: Path) -> Path:
     """Write the page of a study from all records there are; see :func:`condgen.write_report`."""
     page = plan.study.page
-    return write_report(models_of(plan), directory, counterexample=page.counterexample, extra=list(sections(plan)))
+    return write_report(
+        models_of(plan), directory, counterexample=page.counterexample, extra=list(sections(plan))
+    )
 
 
 def models_of(plan: Plan) -> list[StudiedRun]:
@@ -79,24 +81,44 @@ def sections(plan: Plan) -> Iterator[PageSection]:
         yield PageSection("Beside the paper", comparison_table(numbers, page.compare))
     for place, figure in enumerate(page.figure, 1):
         words = f"{figure.y} against {figure.x}, one line for each preset. {INTERVALS.replace('Brackets', 'Bars')}"
-        yield PageSection(figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))])
+        yield PageSection(
+            figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))]
+        )
     for place, difference in enumerate(page.difference, 1):
-        yield PageSection(difference.title, difference_table(numbers, difference, f"difference-{place}"))
+        yield PageSection(
+            difference.title, difference_table(numbers, difference, f"difference-{place}")
+        )
 
 
 def sweep_table(numbers: Numbers, asked: SweepTable, name: str) -> Table:
     """A row for each case: a statistic of each metric over the seeds."""
     rows, values = [], []
     for case, runs in numbers.plan.study.cases.items():
-        found = {head: numbers.statistic(metric, case, asked.statistic) for head, metric in asked.columns.items()}
+        found = {
+            head: numbers.statistic(metric, case, asked.statistic)
+            for head, metric in asked.columns.items()
+        }
         failed = len(numbers.failed(case))
         n = max((value.n for value in found.values() if value), default=0)
         seeds = str(n) if n == len(runs) else f"{n} of {len(runs)}"
-        rows.append((case, *(cell(value, head) for head, value in found.items()), seeds, str(failed)))
+        rows.append(
+            (case, *(cell(value, head) for head, value in found.items()), seeds, str(failed))
+        )
         values.append({"run": case, **_json(found), "seeds": n, "failed": failed})
-    over = {"mean": INTERVALS, "max": "The maximum over the seeds.", "min": "The minimum over the seeds."}[asked.statistic]
+    over = {
+        "mean": INTERVALS,
+        "max": "The maximum over the seeds.",
+        "min": "The minimum over the seeds.",
+    }[asked.statistic]
     caption = f"{over} Failed: runs of which a step failed."
-    return Table(name, asked.title, caption, ("run", *asked.columns, "seeds", "failed"), tuple(rows), tuple(values))
+    return Table(
+        name,
+        asked.title,
+        caption,
+        ("run", *asked.columns, "seeds", "failed"),
+        tuple(rows),
+        tuple(values),
+    )
 
 
 def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
@@ -106,11 +128,27 @@ def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
         for label, paper in comparison.paper.items():
             ours = numbers.statistic(comparison.ours, numbers.plan.study.case_of(label))
             seeds = str(ours.n) if ours else "0"
-            rows.append((comparison.what, label, cell(ours, comparison.what), f"{paper:g}", seeds, comparison.claim))
-            values.append({"what": comparison.what, "run": label, **_json({"ours": ours}), "paper": paper})
+            rows.append(
+                (
+                    comparison.what,
+                    label,
+                    cell(ours, comparison.what),
+                    f"{paper:g}",
+                    seeds,
+                    comparison.claim,
+                )
+            )
+            values.append(
+                {"what": comparison.what, "run": label, **_json({"ours": ours}), "paper": paper}
+            )
     caption = f"The claim is the paper's. {INTERVALS}"
     return Table(
-        "paper", "Beside the paper", caption, ("what", "run", "ours", "paper", "seeds", "claim"), tuple(rows), tuple(values)
+        "paper",
+        "Beside the paper",
+        caption,
+        ("what", "run", "ours", "paper", "seeds", "claim"),
+        tuple(rows),
+        tuple(values),
     )
 
 
@@ -119,13 +157,25 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
     rows, values = [], []
     for labels in asked.between:
         first, second = map(numbers.plan.study.case_of, labels)
-        found = {head: numbers.difference(metric, first, second) for head, metric in asked.columns.items()}
+        found = {
+            head: numbers.difference(metric, first, second)
+            for head, metric in asked.columns.items()
+        }
         n = max((value.n for value in found.values() if value), default=0)
         words = " minus ".join(labels)
         rows.append((words, *(cell(value, head, "+") for head, value in found.items()), str(n)))
         values.append({"difference": words, **_json(found), "seeds": n})
-    caption = "Paired by seed. Brackets: Student's 95 % interval of the mean difference over the seeds."
-    return Table(name, asked.title, caption, ("difference", *asked.columns, "seeds"), tuple(rows), tuple(values))
+    caption = (
+        "Paired by seed. Brackets: Student's 95 % interval of the mean difference over the seeds."
+    )
+    return Table(
+        name,
+        asked.title,
+        caption,
+        ("difference", *asked.columns, "seeds"),
+        tuple(rows),
+        tuple(values),
+    )
 
 
 def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
@@ -136,14 +186,23 @@ def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
         for place, (line, cases) in enumerate(_lines(numbers).items()):
             color = CYCLE[place % len(CYCLE)]
             _draw(axes, numbers, asked, cases, color=color, label=plain(line))
-        axes.set(xlabel=plain(asked.x), ylabel=plain(asked.y), xscale="log" if asked.log else "linear")
+        axes.set(
+            xlabel=plain(asked.x), ylabel=plain(asked.y), xscale="log" if asked.log else "linear"
+        )
         axes.legend(fontsize=7)
         return figure
 
 
-def _draw(axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, Config], **look: str) -> None:
-    found = {float(setting_of(config, asked.x)): numbers.statistic(asked.y, case) for case, config in cases.items()}
-    points = [(x, value) for x, value in sorted(found.items(), key=lambda at: at[0]) if value is not None]
+def _draw(
+    axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, Config], **look: str
+) -> None:
+    found = {
+        float(setting_of(config, asked.x)): numbers.statistic(asked.y, case)
+        for case, config in cases.items()
+    }
+    points = [
+        (x, value) for x, value in sorted(found.items(), key=lambda at: at[0]) if value is not None
+    ]
     x, y = [place for place, _ in points], [value.value for _, value in points]
     ends = [value.interval or (value.value, value.value) for _, value in points]
     error = [

@@ -28,11 +28,15 @@ class _Queue:
         if self.setting.until is not None and time.time() >= self.setting.until:
             self.ended |= dict.fromkeys(self.waiting, TOO_LATE)
             self.waiting = []
-        trainings = {step.path: step for step in (*self.waiting, *self.running.values()) if step.is_training}
+        trainings = {
+            step.path: step for step in (*self.waiting, *self.running.values()) if step.is_training
+        }
         ready = [step for step in self.waiting if step.is_training or step.path not in trainings]
         self.waiting = [step for step in self.waiting if step not in ready]
         for step in ready:
-            note(self.setting.folder, step, "running").unlink(missing_ok=True)  # of a call that was killed
+            note(self.setting.folder, step, "running").unlink(
+                missing_ok=True
+            )  # of a call that was killed
             self.running[self.executor.submit(take, step, self.setting)] = step
 
     def end(self, step: Step, outcome: Outcome) -> None:
@@ -44,10 +48,14 @@ class _Queue:
             self.waiting = [audit for audit in self.waiting if audit not in dependent]
             words = {"failed": "the training failed", "stopped": "the training is not finished"}
             for audit in dependent:
-                self.ended[audit] = Outcome("not run", error=words.get(outcome.ending, outcome.error))
+                self.ended[audit] = Outcome(
+                    "not run", error=words.get(outcome.ending, outcome.error)
+                )
 
 
-def run_steps(steps: Sequence[Step], executor: Executor, setting: Setting, watch: Watch | None = None) -> dict[Step, Outcome]:
+def run_steps(
+    steps: Sequence[Step], executor: Executor, setting: Setting, watch: Watch | None = None
+) -> dict[Step, Outcome]:
     """Run steps to their end; a step that fails does not stop the others.
 
     Args:
@@ -87,6 +95,8 @@ def _keep_failure(step: Step, outcome: Outcome, setting: Setting) -> None:
     path = note(setting.folder, step, "failed")
     if outcome.ending == "failed":
         with written_whole(path) as work:
-            work.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {outcome.error}\n\n{outcome.details}")
+            work.write_text(
+                f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {outcome.error}\n\n{outcome.details}"
+            )
     elif outcome.ending == "done":
         path.unlink(missing_ok=True)

@@ -102,8 +102,14 @@ def take(step: Step, setting: Setting) -> Outcome:
                 ending = _train(step, setting) if step.is_training else _audit(step, setting)
             return Outcome(ending, time.monotonic() - start)
         except Exception as error:
-            words = str(error) if isinstance(error, CondgenError) else f"{type(error).__name__}: {error}"
-            return Outcome("failed", time.monotonic() - start, " ".join(words.split()), traceback.format_exc())
+            words = (
+                str(error)
+                if isinstance(error, CondgenError)
+                else f"{type(error).__name__}: {error}"
+            )
+            return Outcome(
+                "failed", time.monotonic() - start, " ".join(words.split()), traceback.format_exc()
+            )
 
 
 def _train(step: Step, setting: Setting) -> Ending:
@@ -143,7 +149,9 @@ def _prepare(threads: int | None) -> None:
 def _noted(path: Path) -> Iterator[None]:
     """A note of who runs the step, while the block runs; one that a killed worker left is replaced by the next worker's."""
     with written_whole(path) as work:
-        work.write_text(json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}) + "\n")
+        work.write_text(
+            json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}) + "\n"
+        )
     try:
         yield
     finally:

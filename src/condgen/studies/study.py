@@ -94,19 +94,35 @@ class Study:
         """
         if label in self.cases:
             return label
-        meant = [case for case, (run, *_) in self.cases.items() if label in (run.variation, run.line)]
+        meant = [
+            case for case, (run, *_) in self.cases.items() if label in (run.variation, run.line)
+        ]
         if len(meant) > 1:
-            raise ConfigError(f"study '{self.name}': '{label}' is a label of {' and of '.join(meant)}; write one of these.")
+            raise ConfigError(
+                f"study '{self.name}': '{label}' is a label of {' and of '.join(meant)}; write one of these."
+            )
         if not meant:
-            known = [word for case, (run, *_) in self.cases.items() for word in (case, run.variation) if word]
-            raise ConfigError(f"study '{self.name}': '{label}' is no run of the study; {nearest(label, known)}")
+            known = [
+                word
+                for case, (run, *_) in self.cases.items()
+                for word in (case, run.variation)
+                if word
+            ]
+            raise ConfigError(
+                f"study '{self.name}': '{label}' is no run of the study; {nearest(label, known)}"
+            )
         return meant[0]
 
     def _check_page(self) -> None:
         """Refuse labels and metrics that no run can have."""
         for label in (label for comparison in self.page.compare for label in comparison.paper):
             self.case_of(label)
-        for label in (label for difference in self.page.difference for pair in difference.between for label in pair):
+        for label in (
+            label
+            for difference in self.page.difference
+            for pair in difference.between
+            for label in pair
+        ):
             self.case_of(label)
         for metric in metrics_of(self.page):
             source_of(metric, self.audits)
@@ -118,7 +134,10 @@ class Study:
 def metrics_of(page: Page) -> Iterator[str]:
     """Every metric that a page names."""
     yield from (comparison.ours for comparison in page.compare)
-    for columns in (*(table.columns for table in page.table), *(each.columns for each in page.difference)):
+    for columns in (
+        *(table.columns for table in page.table),
+        *(each.columns for each in page.difference),
+    ):
         yield from columns.values()
     yield from (figure.y for figure in page.figure)
 
@@ -137,7 +156,9 @@ def source_of(metric: str, audits: Iterable[str]) -> tuple[str, str]:
     for source in sources:
         if metric.startswith(f"{source}.") and metric != f"{source}.":
             return source, metric.removeprefix(f"{source}.")
-    raise ConfigError(f"metric '{metric}' is of no audit of the study; write AUDIT.NUMBER with one of {', '.join(sources)}.")
+    raise ConfigError(
+        f"metric '{metric}' is of no audit of the study; write AUDIT.NUMBER with one of {', '.join(sources)}."
+    )
 
 
 def setting_of(config: Config, key: str) -> Any:
@@ -150,13 +171,17 @@ def setting_of(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"x = '{key}' is no number of {config.preset}; give a setting that every run has as a number.")
+        raise ConfigError(
+            f"x = '{key}' is no number of {config.preset}; give a setting that every run has as a number."
+        )
     return value
 
 
 def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[StudyRun]:
     if block.name and len(block.presets) > 1:
-        raise ConfigError(f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out the name.")
+        raise ConfigError(
+            f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out the name."
+        )
     for audit in block.audits or ():
         AUDITS.get(audit)  # refuses one that is not known
     for preset in block.presets:
@@ -168,7 +193,9 @@ def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[
             given = {**flat(block.common), **settings}
             lines = (f"{key}={toml_of(value)}" for key, value in given.items())
             config = load_preset(path, (*lines, *overrides))
-            audits = _audits_of(config) if block.audits is None else tuple(dict.fromkeys(block.audits))
+            audits = (
+                _audits_of(config) if block.audits is None else tuple(dict.fromkeys(block.audits))
+            )
             for seed in block.seeds:
                 case = file_name("-".join(filter(None, (line, settings_words))))
                 seeded = config.model_copy(update={"seed": seed})
@@ -186,5 +213,13 @@ def _joined(before: StudyRun | None, run: StudyRun) -> StudyRun:
     if before is None:
         return run
     if before.config != run.config:
-        raise ConfigError(f"two runs of the study with different settings have the label '{run.label}'; give one a name.")
-    return StudyRun(run.case, run.variation, run.line, run.config, tuple(dict.fromkeys((*before.audits, *run.audits))))
+        raise ConfigError(
+            f"two runs of the study with different settings have the label '{run.label}'; give one a name."
+        )
+    return StudyRun(
+        run.case,
+        run.variation,
+        run.line,
+        run.config,
+        tuple(dict.fromkeys((*before.audits, *run.audits))),
+    )

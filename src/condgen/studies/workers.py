@@ -43,7 +43,9 @@ class LocalWorkers(Executor):
         for worker in self._all:
             self._idle.put(worker)
 
-    def submit(self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
+    def submit(
+        self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> Future[Result]:
         """Run ``fn`` in one of the processes; it must be a function of a module, and its arguments picklable.
 
         The future raises :class:`WorkerDied` if two processes die of it.
@@ -101,7 +103,9 @@ class _Worker:
 
     def _start(self) -> None:
         self.connection, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_serve, args=(theirs, self.begin, self.number), name=f"condgen-{self.number}")
+        self.process = SPAWN.Process(
+            target=_serve, args=(theirs, self.begin, self.number), name=f"condgen-{self.number}"
+        )
         self.process.start()
         theirs.close()  # so that the end of the process is the end of the connection
 
@@ -119,7 +123,9 @@ class _Worker:
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def _serve(connection: "Connection[Any, Any]", begin: Callable[[int], None] | None, number: int) -> None:
+def _serve(
+    connection: "Connection[Any, Any]", begin: Callable[[int], None] | None, number: int
+) -> None:
     """Do what comes over the connection until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -156,7 +162,9 @@ def dask_workers(address: str, seconds: float = 30) -> Iterator[tuple[Executor, 
     try:
         from distributed import Client
     except ImportError as error:
-        raise ConfigError("--scheduler needs Dask, which is not installed; run `pip install condgen[dask]`.") from error
+        raise ConfigError(
+            "--scheduler needs Dask, which is not installed; run `pip install condgen[dask]`."
+        ) from error
     try:
         client = Client(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -7,4 +7,11 @@ from condgen.theory.conditions import Condition, conditions
 from condgen.theory.counterexample import Counterexample, counterexample, smallest_dimension
 from condgen.theory.summary import summary
 
-__all__ = ["Condition", "Counterexample", "conditions", "counterexample", "smallest_dimension", "summary"]
+__all__ = [
+    "Condition",
+    "Counterexample",
+    "conditions",
+    "counterexample",
+    "smallest_dimension",
+    "summary",
+]

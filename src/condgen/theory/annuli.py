@@ -52,29 +52,45 @@ class Annuli(ClassConditionalDensity):
     outer: Tensor
 
     def __init__(
-        self, dims: int, annuli: list[tuple[float, float]], log_weight: Tensor, edge_width: float | None = None
+        self,
+        dims: int,
+        annuli: list[tuple[float, float]],
+        log_weight: Tensor,
+        edge_width: float | None = None,
     ) -> None:
         super().__init__()
         if edge_width is not None and not 0 < edge_width < math.inf:
-            raise CondgenError(f"edge_width is {edge_width}, expected a positive length such as 0.1, or None.")
+            raise CondgenError(
+                f"edge_width is {edge_width}, expected a positive length such as 0.1, or None."
+            )
         self.num_classes, self.event_shape, self.edge_width = len(log_weight), (dims,), edge_width
         widest = max(outer for _, outer in annuli)
         self.bounds = (-widest, widest)
-        volumes = [log_ball_volume(dims) + log_power_gap(inner, outer, dims) for inner, outer in annuli]
+        volumes = [
+            log_ball_volume(dims) + log_power_gap(inner, outer, dims) for inner, outer in annuli
+        ]
         inner, outer = torch.tensor(annuli, dtype=torch.float64).T
         self.register_buffer("inner", inner)
         self.register_buffer("outer", outer)
         self.register_buffer("log_density", -torch.tensor(volumes, dtype=torch.float64))
         self.register_buffer("log_weight", log_weight)
         present = log_weight + self.log_density
-        self.empty = min(present[present.isfinite()].min().item(), -dims * math.log(2 * widest)) - EMPTY
+        self.empty = (
+            min(present[present.isfinite()].min().item(), -dims * math.log(2 * widest)) - EMPTY
+        )
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         """Nats, shape ``(N, C)``, in the module's precision: float64 unless it was moved."""
         radius = torch.linalg.vector_norm(x.to(self.outer.dtype), dim=1, keepdim=True)
         inside = (radius >= self.inner) & (radius <= self.outer)
-        exact = torch.logaddexp(self._mixed(inside.to(radius.dtype).log()), radius.new_tensor(self.empty))
-        slope = 0 * radius if self.edge_width is None else self._mixed(self._faded(radius, self.edge_width))
+        exact = torch.logaddexp(
+            self._mixed(inside.to(radius.dtype).log()), radius.new_tensor(self.empty)
+        )
+        slope = (
+            0 * radius
+            if self.edge_width is None
+            else self._mixed(self._faded(radius, self.edge_width))
+        )
         return exact.detach() + (slope - slope.detach())
 
     def _mixed(self, log_inside: Tensor) -> Tensor:
@@ -86,7 +102,9 @@ class Annuli(ClassConditionalDensity):
         inner = self.inner.masked_fill(self.inner == 0, -math.inf)
         return logsigmoid((self.outer - radius) / width) + logsigmoid((radius - inner) / width)
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """One exact draw for each label, shape ``(N, d)``: a part, a direction, and a radius by its inverse distribution.
 
         Raises:
@@ -94,7 +112,9 @@ class Annuli(ClassConditionalDensity):
         """
         check_labels(label, self.num_classes)
         if temperature != 1:
-            raise CondgenError(f"temperature is {temperature}; samples of annuli are exact, leave it at 1.")
+            raise CondgenError(
+                f"temperature is {temperature}; samples of annuli are exact, leave it at 1."
+            )
         part = torch.multinomial(self.log_weight.exp()[label], 1, generator=generator)
         inner, outer = self.inner[part], self.outer[part]
         uniform = torch.rand(part.shape, generator=generator, dtype=self.outer.dtype)
@@ -123,8 +143,13 @@ def model_density(example: Counterexample, edge_width: float | None = None) -> A
     """q(x|y) of eq. (3): a near-perfect model of it. ``edge_width`` as in :class:`Annuli`."""
     log_weight = torch.full((2, 3), -math.inf, dtype=torch.float64)
     log_weight[0, 1] = 0.0
-    log_weight[1, 0], log_weight[1, 2] = example.log_lambda_2, log_one_minus_exp(example.log_lambda_2)
-    return Annuli(example.dimension, [(0, 1), (0, 1 + example.radius), (INNER, OUTER)], log_weight, edge_width)
+    log_weight[1, 0], log_weight[1, 2] = (
+        example.log_lambda_2,
+        log_one_minus_exp(example.log_lambda_2),
+    )
+    return Annuli(
+        example.dimension, [(0, 1), (0, 1 + example.radius), (INNER, OUTER)], log_weight, edge_width
+    )
 
 
 def move_into_ball(x: Tensor, radius: float) -> Tensor:

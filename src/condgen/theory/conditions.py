@@ -149,7 +149,10 @@ def log_ball_probability_bound(example: Counterexample) -> float:
     d, ball = example.dimension, example.dimension * math.log(example.radius)
     parts = (
         (log_add(example.log_lambda_1, example.log_lambda_2), 0.0),
-        (log_one_minus_exp(example.log_lambda_1), example.log_growth + log_one_minus_exp(-example.log_growth)),
+        (
+            log_one_minus_exp(example.log_lambda_1),
+            example.log_growth + log_one_minus_exp(-example.log_growth),
+        ),
         (log_one_minus_exp(example.log_lambda_2), log_power_gap(INNER, OUTER, d)),
     )
     total = -math.inf
@@ -181,7 +184,13 @@ def total_variation(example: Counterexample) -> float:
     """The jumps of p(x) at the radii 1, 1 + radius, 2 and 3, times the surfaces of the spheres there."""
     in_ball, growth = example.lambda_1 + example.lambda_2, example.log_growth
     edge_to_ball = math.exp(-growth)
-    at_edge = (1 - example.lambda_1) / -math.expm1(-growth)  # of the density there, in units of one over its ball
+    at_edge = (1 - example.lambda_1) / -math.expm1(
+        -growth
+    )  # of the density there, in units of one over its ball
     shrink = (INNER / OUTER) ** example.dimension
     at_outer = (1 - example.lambda_2) / (1 - shrink) * (1 / OUTER + shrink / INNER)
-    return example.dimension / 2 * (abs(in_ball - edge_to_ball * at_edge) + at_edge / (1 + example.radius) + at_outer)
+    return (
+        example.dimension
+        / 2
+        * (abs(in_ball - edge_to_ball * at_edge) + at_edge / (1 + example.radius) + at_outer)
+    )

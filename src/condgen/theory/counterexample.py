@@ -73,7 +73,9 @@ class Counterexample:
     def kl_p_q(self) -> float:
         """KL(p(x, y) || q(x, y)), exact: half of eqs. (16) and (17)'s integrals."""
         gain = log_one_minus_exp(self.log_lambda_1) - log_one_minus_exp(-self.log_growth)
-        return 0.5 * (self.lambda_1 * (self.log_lambda_1 + self.log_growth) + (1 - self.lambda_1) * gain)
+        return 0.5 * (
+            self.lambda_1 * (self.log_lambda_1 + self.log_growth) + (1 - self.lambda_1) * gain
+        )
 
     @property
     def kl_p_q_bound(self) -> float:
@@ -121,7 +123,9 @@ class Counterexample:
         With :math:`s = d \log(1 + \Delta)`, :math:`(d + 1)(1 + \Delta - E|x|) = 1 + \Delta - \Delta d / (e^s - 1)`.
         """
         inside = math.exp(-self.log_growth) / -math.expm1(-self.log_growth)
-        return (1 + self.radius - self.radius * self.dimension * inside) / (2 * (self.dimension + 1))
+        return (1 + self.radius - self.radius * self.dimension * inside) / (
+            2 * (self.dimension + 1)
+        )
 
     @property
     def log_unit(self) -> float:
@@ -176,7 +180,9 @@ class Counterexample:
         return sum(share for density, share in self.regions if density >= self.regions[0][0])
 
 
-def counterexample(epsilon: float, delta: float, radius: float, dimension: int | None = None) -> Counterexample:
+def counterexample(
+    epsilon: float, delta: float, radius: float, dimension: int | None = None
+) -> Counterexample:
     r"""The counterexample for the asked values, in the smallest dimension or in a given larger one.
 
     ``lambda_1`` is the middle of its admissible interval, and ``lambda_2`` is :math:`\frac{\delta}{1 - \delta} \lambda_1`
@@ -204,12 +210,18 @@ def counterexample(epsilon: float, delta: float, radius: float, dimension: int |
     smallest = smallest_dimension(epsilon, delta, radius)
     dimension = smallest if dimension is None else dimension
     if not smallest <= dimension <= MOST_DIMENSIONS:
-        fault, advice = ("small", f"{smallest} or more") if dimension < smallest else ("large", "at most 2**1000")
+        fault, advice = (
+            ("small", f"{smallest} or more")
+            if dimension < smallest
+            else ("large", "at most 2**1000")
+        )
         asked = f"epsilon {epsilon:g}, delta {delta:g} and radius {radius:g}"
         raise CondgenError(f"dimension {dimension} is too {fault} for {asked}; give {advice}.")
     low, high = log_lambda_1_range(epsilon, delta, dimension * math.log1p(radius))
     log_lambda_1 = log_add(low, high) - math.log(2)
-    return Counterexample(epsilon, delta, radius, dimension, log_lambda_1, log_lambda_1 - log_odds(delta))
+    return Counterexample(
+        epsilon, delta, radius, dimension, log_lambda_1, log_lambda_1 - log_odds(delta)
+    )
 
 
 def smallest_dimension(epsilon: float, delta: float, radius: float) -> int:
@@ -233,7 +245,9 @@ def smallest_dimension(epsilon: float, delta: float, radius: float) -> int:
     while not works(above):
         above *= 2
         if above > MOST_DIMENSIONS:
-            raise CondgenError(f"radius {radius:g} needs more than 2**1000 dimensions; give a larger one.")
+            raise CondgenError(
+                f"radius {radius:g} needs more than 2**1000 dimensions; give a larger one."
+            )
     below = above // 2  # does not work, or is 0
     while above - below > 1:
         middle = (above + below) // 2
@@ -268,9 +282,13 @@ def logistic(value: float) -> float:
 
 def _check_ranges(epsilon: float, delta: float, radius: float) -> None:
     if not 0 < epsilon < math.inf:
-        raise CondgenError(f"epsilon is {epsilon:g}, expected a positive number of nats; 0.1 is a near-perfect model.")
+        raise CondgenError(
+            f"epsilon is {epsilon:g}, expected a positive number of nats; 0.1 is a near-perfect model."
+        )
     if not 0 < delta < 0.5:
-        raise CondgenError(f"delta is {delta:g}, expected a number between 0 and 0.5; 0.01 makes mistakes 99 % sure.")
+        raise CondgenError(
+            f"delta is {delta:g}, expected a number between 0 and 0.5; 0.01 makes mistakes 99 % sure."
+        )
     if not 0 < radius < 1:
         raise CondgenError(
             f"radius is {radius:g}, expected a number between 0 and 1, so that the annulus from 1 to 1 + radius stays clear"

@@ -39,7 +39,9 @@ def summary(example: Counterexample) -> dict[str, Any]:
         **asked,
         "dimension": example.dimension,
         "smallest_dimension": smallest_dimension(**asked),
-        "log_lambda_1_range": log_lambda_1_range(example.epsilon, example.delta, example.log_growth),
+        "log_lambda_1_range": log_lambda_1_range(
+            example.epsilon, example.delta, example.log_growth
+        ),
         **{name: getattr(example, name) for name in names},
         "conditions": [line.summary() for line in conditions(example)],
     }

@@ -20,7 +20,14 @@ from condgen.files import digest_of, tidy, written_whole
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
 SNAPSHOTS = "snapshots"  # a folder of checkpoints that hold weights alone, named after their steps
 OLDER_OPTIMIZER = "optimiser.safetensors"  # held the moments alone, without a prefix
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)  # what damaged bytes end in
+UNREADABLE = (
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)  # what damaged bytes end in
 MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # of the names of tensors beside the weights
 
 
@@ -80,27 +87,34 @@ class Checkpoint:
         if not path.is_dir():
             tidy(path.parent)  # a kill while it was saved has put it aside
         if not path.is_dir():
-            raise RunError(f"{path} does not exist; train the run first, or again in another --run if it was lost.")
+            raise RunError(
+                f"{path} does not exist; train the run first, or again in another --run if it was lost."
+            )
         try:
             return cls._read(path, monitor)
         except (*UNREADABLE, SafetensorError) as error:
             if isinstance(error, RunError):
                 raise
-            raise RunError(f"{path} is damaged ({error}); train the run again or restore the file.") from error
+            raise RunError(
+                f"{path} is damaged ({error}); train the run again or restore the file."
+            ) from error
 
     @classmethod
     def _read(cls, path: Path, monitor: str) -> "Checkpoint":
         state = _state(path)
         older = OLDER_OPTIMIZER in state["sha256"]
         weights, training = (
-            load(_checked(path, name, state["sha256"][name])) for name in (WEIGHTS, OLDER_OPTIMIZER if older else OPTIMIZER)
+            load(_checked(path, name, state["sha256"][name]))
+            for name in (WEIGHTS, OLDER_OPTIMIZER if older else OPTIMIZER)
         )
         metrics = {name: float(value) for name, value in state["metrics"].items()}
         if monitor and monitor not in metrics:
             raise ValueError(f"no metric '{monitor}'")
         return cls(
             weights,
-            {f"{STATE_PREFIX}{name}": moment for name, moment in training.items()} if older else training,
+            {f"{STATE_PREFIX}{name}": moment for name, moment in training.items()}
+            if older
+            else training,
             _count(state["epoch"]),
             _count(state["step"]),
             metrics,
@@ -127,7 +141,9 @@ def _state(path: Path) -> dict[str, Any]:
 def _checked(path: Path, name: str, sha256: str) -> bytes:
     content = (path / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise RunError(f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file.")
+        raise RunError(
+            f"{path} is damaged ({name}: sha256 differs); train the run again or restore the file."
+        )
     return content
 
 
@@ -140,9 +156,9 @@ def _count(value: object) -> int:
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies as safetensors needs them: on the CPU, contiguous, without shared memory."""
     return {
-        name: torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format, requires_grad=False).copy_(
-            tensor.detach()
-        )
+        name: torch.empty_like(
+            tensor, device="cpu", memory_format=torch.contiguous_format, requires_grad=False
+        ).copy_(tensor.detach())
         for name, tensor in tensors.items()
     }
 

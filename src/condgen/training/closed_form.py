@@ -90,7 +90,9 @@ class ClosedFormSettings(ObjectiveSettings):
 
     name: Literal["closed-form"] = "closed-form"
 
-    def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> ClosedForm:
+    def step(
+        self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int
+    ) -> ClosedForm:
         if training.epochs > 1:
             raise ConfigError(
                 f"objective 'closed-form' needs one epoch, not {training.epochs}: more would count"

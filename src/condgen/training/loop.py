@@ -84,7 +84,9 @@ def fit_step(
 
 def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
     if not len(validation):
-        raise DataError(f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one.")
+        raise DataError(
+            f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one."
+        )
     for data in (train, validation):
         check_fits(data, step.classifier.density)
 
@@ -110,11 +112,15 @@ class _Run:
     def begin(self, resume: bool) -> dict[str, float]:
         """Restore what there is; returns the metrics of the best checkpoint so far."""
         best = {self.step.monitor: math.inf}
-        if self.step.classifier.device.type == "cuda":  # its peak is that of all epochs: a CUDA graph allocates in the first
+        if (
+            self.step.classifier.device.type == "cuda"
+        ):  # its peak is that of all epochs: a CUDA graph allocates in the first
             torch.cuda.reset_peak_memory_stats(self.step.classifier.device)
         if checkpoints.begun(self.checkpoints):
             if not resume:
-                raise RunError(f"{self.directory} holds checkpoints of another training; use resume=True or another directory.")
+                raise RunError(
+                    f"{self.directory} holds checkpoints of another training; use resume=True or another directory."
+                )
             best = resuming.restore(self.step, self.checkpoints, self.made_with)
         _truncate(self.directory / "metrics.jsonl", self.step.taken // len(self.loader))
         return best
@@ -143,7 +149,9 @@ class _Run:
         }
         if device.type == "cuda":
             line["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-        _append(self.directory / "metrics.jsonl", line)  # a line without a checkpoint is dropped later
+        _append(
+            self.directory / "metrics.jsonl", line
+        )  # a line without a checkpoint is dropped later
         return metrics
 
     def _steps(self, epoch: int, end: int, progress: Progress) -> None:
@@ -152,8 +160,14 @@ class _Run:
         for number, (x, label) in enumerate(batches, first):
             noise = stream(self.loader.seed, "noise", epoch, number)
             progress.advance(self.step.step(x, label, noise), len(label))
-            if is_due(self.step.taken, steps_in_all(len(self.loader), self.settings), self.settings.snapshots):
-                state = Checkpoint(dict(self.step.weights()), {}, epoch + 1, self.step.taken, {}, self.made_with)
+            if is_due(
+                self.step.taken,
+                steps_in_all(len(self.loader), self.settings),
+                self.settings.snapshots,
+            ):
+                state = Checkpoint(
+                    dict(self.step.weights()), {}, epoch + 1, self.step.taken, {}, self.made_with
+                )
                 state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
 
     def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
@@ -163,7 +177,11 @@ class _Run:
 
     def _kept(self) -> str:
         _, kept, _ = checkpoints.progress_of(self.checkpoints)
-        return f"The checkpoint of step {kept} is kept." if kept else "No checkpoint had been written yet."
+        return (
+            f"The checkpoint of step {kept} is kept."
+            if kept
+            else "No checkpoint had been written yet."
+        )
 
 
 def is_due(taken: int, steps: int, times: int) -> bool:

@@ -106,7 +106,8 @@ class MaximumLikelihood(TrainingStep):
         images, labels = (all_.tensor_split(self.parts) for all_ in (x, label.to(device)))
         with seeded(generator, device), self.classifier.density.fresh_noise(generator):
             parts = [
-                self._backward(part, part_label, len(part) / len(x)) for part, part_label in zip(images, labels, strict=True)
+                self._backward(part, part_label, len(part) / len(x))
+                for part, part_label in zip(images, labels, strict=True)
             ]
         figures = torch.stack(parts).sum(0)
         norm = self.optimizer.update(figures[0])
@@ -142,7 +143,9 @@ class MaximumLikelihood(TrainingStep):
 
 
 @torch.no_grad()
-def evaluate(classifier: GenerativeClassifier, objective: Objective, data: ImageDataset, seed: int) -> dict[str, float]:
+def evaluate(
+    classifier: GenerativeClassifier, objective: Objective, data: ImageDataset, seed: int
+) -> dict[str, float]:
     """Means of the objective ("loss"), bits/dim under the true class and accuracy.
 
     The noise depends on the seed alone. Leaves the classifier in evaluation mode.
@@ -170,7 +173,9 @@ class MaximumLikelihoodSettings(ObjectiveSettings, abc.ABC):
     def objective(self) -> Objective:
         """The loss per image."""
 
-    def step(self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int) -> MaximumLikelihood:
+    def step(
+        self, classifier: GenerativeClassifier, training: Training, steps_per_epoch: int
+    ) -> MaximumLikelihood:
         return MaximumLikelihood(classifier, self.objective(), training, steps_per_epoch)
 
 

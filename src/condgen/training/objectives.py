@@ -88,7 +88,9 @@ class Ramp:
 
     def at(self, done: float) -> Reweight | Split:
         """The objective when a share ``done`` of training is done."""
-        return dataclasses.replace(self.objective, alpha=self.objective.alpha * min(1.0, done / self.over))
+        return dataclasses.replace(
+            self.objective, alpha=self.objective.alpha * min(1.0, done / self.over)
+        )
 
 
 def check_objective(objective: Objective, density: ClassConditionalDensity) -> None:

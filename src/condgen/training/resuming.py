@@ -31,7 +31,11 @@ def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
     None where what a step does depends on the length: the learning rate, the weight of a ``ramped`` objective, or
     when snapshots are kept.
     """
-    return LENGTH if isinstance(settings.decay, StepDecay) and not (ramped or settings.snapshots) else ()
+    return (
+        LENGTH
+        if isinstance(settings.decay, StepDecay) and not (ramped or settings.snapshots)
+        else ()
+    )
 
 
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
@@ -47,7 +51,9 @@ def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[st
     }
 
 
-def snapshot(step: TrainingStep, epoch: int, metrics: dict[str, float], found: dict[str, Any]) -> Checkpoint:
+def snapshot(
+    step: TrainingStep, epoch: int, metrics: dict[str, float], found: dict[str, Any]
+) -> Checkpoint:
     """The step as a checkpoint after ``epoch`` epochs, made with ``found``.
 
     Tensors of modules that equal the weights of the same name are not kept twice.
@@ -101,7 +107,9 @@ def check_same_training(state: Checkpoint, now: Mapping[str, Any], directory: Pa
     else:
         before = {**dict(_flat("training", Training().model_dump())), **state.made_with}
     changes = [
-        f"{name} was {before[name]}, now {value}" for name, value in now.items() if name in before and before[name] != value
+        f"{name} was {before[name]}, now {value}"
+        for name, value in now.items()
+        if name in before and before[name] != value
     ]
     if changes:
         raise RunError(
@@ -120,4 +128,8 @@ def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those whose names begin with ``prefix``, by the rest of their names."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

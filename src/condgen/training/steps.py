@@ -10,7 +10,9 @@ from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.errors import TrainingError
 
-REPORTED_AS_MAXIMUM = frozenset({"gradient_norm"})  # of an epoch; other metrics are reported as means
+REPORTED_AS_MAXIMUM = frozenset(
+    {"gradient_norm"}
+)  # of an epoch; other metrics are reported as means
 
 
 class NonFiniteLoss(TrainingError):

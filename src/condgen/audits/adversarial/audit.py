@@ -43,9 +43,27 @@ from condgen.validation import check_count, is_number
 
 GALLERY = 3  # images of each cell that the record itself keeps, for the eye
 IMAGES = ("perturbed", "rounded")
-SEEN = ("reached", "score", "predicted", "bits_per_dim", "fooled", "flagged", "l2", "linf")  # of both images of a row
+SEEN = (
+    "reached",
+    "score",
+    "predicted",
+    "bits_per_dim",
+    "fooled",
+    "flagged",
+    "l2",
+    "linf",
+)  # of both images of a row
 COLUMNS = (
-    *("attack", "knows_detector", "index", "label", "target", "seed", "bits_per_dim_before", "score_before"),
+    *(
+        "attack",
+        "knows_detector",
+        "index",
+        "label",
+        "target",
+        "seed",
+        "bits_per_dim_before",
+        "score_before",
+    ),
     *SEEN,
     *(f"{name}_rounded" for name in SEEN),
     *(*IMAGES, "forward", "backward", "status"),
@@ -95,24 +113,52 @@ def adversarial(
     check_count("seed", seed, 0)
     _check(epsilon, images, attacks)
     spending = named(budget)
-    scene = draw(classifier, data, starts, detector, spending.images if images is None else images, targeted, seed)
+    scene = draw(
+        classifier,
+        data,
+        starts,
+        detector,
+        spending.images if images is None else images,
+        targeted,
+        seed,
+    )
     attacks = spending.attacks(Starts(scene.pool)) if attacks is None else attacks
     checks = before_attacks(scene, attacks)
     _warn(checks, quiet)
-    runnable = {name: attack for name, attack in attacks.items() if scene.gradients or not attack.needs_gradient}
+    runnable = {
+        name: attack
+        for name, attack in attacks.items()
+        if scene.gradients or not attack.needs_gradient
+    }
     if not runnable:
-        raise CondgenError("the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do not.")
-    plan = {**scene.plan(), "attacks": {name: fingerprint(attack) for name, attack in runnable.items()}, "columns": COLUMNS}
+        raise CondgenError(
+            "the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do not."
+        )
+    plan = {
+        **scene.plan(),
+        "attacks": {name: fingerprint(attack) for name, attack in runnable.items()},
+        "columns": COLUMNS,
+    }
     shards = Shards(None if directory is None else as_path(directory), plan)
     pieces = _attack(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     checks += after_attacks(scene, runnable, arrays, spending.examined, epsilon)
     summary = summarize(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
-    summary |= {"budget": budget, "threshold": float(detector.threshold), "seed": seed, "targeted": targeted}
-    summary |= {"detector": summary_of(detector, classifier.density), "class_prior": classifier.class_prior}
+    summary |= {
+        "budget": budget,
+        "threshold": float(detector.threshold),
+        "seed": seed,
+        "targeted": targeted,
+    }
+    summary |= {
+        "detector": summary_of(detector, classifier.density),
+        "class_prior": classifier.class_prior,
+    }
     summary |= {"drawn": scene.drawn, "correct": scene.correct, "accepted": scene.accepted}
     summary |= {"left_out": [name for name in attacks if name not in runnable]}
-    return Record("adversarial", as_json(summary), _for_record(scene, arrays, keep_all=directory is None))
+    return Record(
+        "adversarial", as_json(summary), _for_record(scene, arrays, keep_all=directory is None)
+    )
 
 
 class AdversarialSettings(AuditSettings):
@@ -144,41 +190,58 @@ def make(subject: Subject, settings: AdversarialSettings) -> Record:
     )
 
 
-AUDIT = AUDITS.register("adversarial")(Audit("adversarial", AdversarialSettings, make, uses_detector=True))
+AUDIT = AUDITS.register("adversarial")(
+    Audit("adversarial", AdversarialSettings, make, uses_detector=True)
+)
 
 
 def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | None) -> None:
     if not is_number(epsilon) or epsilon <= 0:
-        raise CondgenError(f"epsilon is {epsilon!r}, expected a positive L2 distance; the paper has 1.5 for MNIST.")
+        raise CondgenError(
+            f"epsilon is {epsilon!r}, expected a positive L2 distance; the paper has 1.5 for MNIST."
+        )
     if images is not None:
         check_count("images", images)
     if attacks is None:
         return
     if not isinstance(attacks, Mapping) or not attacks:
-        raise CondgenError(f'attacks is {attacks!r}; name them, as in {{"mine": Mine()}}, or leave them to the budget.')
+        raise CondgenError(
+            f'attacks is {attacks!r}; name them, as in {{"mine": Mine()}}, or leave them to the budget.'
+        )
     for name, attack in attacks.items():
         if not isinstance(attack, Attack):
-            raise CondgenError(f"the attack '{name}' is {attack!r}, expected an object such as CarliniWagner().")
+            raise CondgenError(
+                f"the attack '{name}' is {attack!r}, expected an object such as CarliniWagner()."
+            )
 
 
 def _warn(checks: list[Check], quiet: bool) -> None:
     """Before hours are spent: what is wrong with the model."""
     for check in () if quiet else checks:
         if check.outcome == FAIL:
-            Console(stderr=True).print(f"{check.name}: {check.outcome} ({check.found}). {check.advice}", style="yellow")
+            Console(stderr=True).print(
+                f"{check.name}: {check.outcome} ({check.found}). {check.advice}", style="yellow"
+            )
 
 
-def _attack(scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: bool) -> list[Arrays]:
+def _attack(
+    scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: bool
+) -> list[Arrays]:
     """Every attack on every goal, in pieces of at most :data:`SHARD` images."""
     pieces, parts = [], np.array_split(np.arange(len(scene.x)), math.ceil(len(scene.x) / SHARD))
     cells = [(knows, place, name) for knows in (False, True) for place, name in enumerate(attacks)]
     with _progress(quiet) as bars:
         for knows, place, name in cells:
             aim = "classifier and detector" if knows else "classifier"
-            task, hits = bars.add_task(f"{name} on {aim}", total=len(scene.x), success=""), np.empty(0)
+            task, hits = (
+                bars.add_task(f"{name} on {aim}", total=len(scene.x), success=""),
+                np.empty(0),
+            )
             for number, part in enumerate(parts):
                 file = f"{place:02d}-{_slug(name)}-{'detector' if knows else 'classifier'}-{number:03d}"
-                rows = partial(_rows, scene, attacks[name], name, knows, torch.from_numpy(part), number)
+                rows = partial(
+                    _rows, scene, attacks[name], name, knows, torch.from_numpy(part), number
+                )
                 pieces.append(shards.get(file, rows, COLUMNS, len(part)))
                 hits = np.append(hits, pieces[-1]["reached"])
                 bars.update(task, completed=len(hits), success=f"{hits.mean():.0%} succeed")
@@ -190,11 +253,18 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:40]
 
 
-def _rows(scene: Scene, attack: Attack, name: str, knows: bool, rows: Tensor, number: int) -> Arrays:
+def _rows(
+    scene: Scene, attack: Attack, name: str, knows: bool, rows: Tensor, number: int
+) -> Arrays:
     """One piece: an attack on some images, a row each."""
     x, label, goal = scene.x[rows], scene.label[rows], scene.goal(knows)[rows]
     before = predict(scene.classifier, x)
-    result = attack(scene.classifier, x, goal, generator=stream(scene.seed, "adversarial", name, int(knows), number))
+    result = attack(
+        scene.classifier,
+        x,
+        goal,
+        generator=stream(scene.seed, "adversarial", name, int(knows), number),
+    )
     target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
     arrays = {
         "attack": np.array([name] * len(rows)),
@@ -223,7 +293,9 @@ def _spent(result: AttackResult) -> Arrays:
     }
 
 
-def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str) -> Arrays:
+def _seen(
+    scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str
+) -> Arrays:
     """Predictions and scores of each image by itself; a success that they do not confirm is not counted."""
     prediction = predict(scene.classifier, images, batch=1)
     shift = (images - x).flatten(1)
@@ -241,20 +313,37 @@ def _seen(scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tenso
 
 def _for_record(scene: Scene, arrays: Arrays, keep_all: bool) -> Arrays:
     """The nearest successes of each attack as a gallery, and all images only where nothing else keeps them."""
-    cells = dict.fromkeys(zip(arrays["attack"].tolist(), arrays["knows_detector"].tolist(), strict=True))
+    cells = dict.fromkeys(
+        zip(arrays["attack"].tolist(), arrays["knows_detector"].tolist(), strict=True)
+    )
     shown = [np.empty(0, np.int64)]
     for name, knows in cells:
-        hit = np.flatnonzero((arrays["attack"] == name) & (arrays["knows_detector"] == knows) & arrays["reached"])
+        hit = np.flatnonzero(
+            (arrays["attack"] == name) & (arrays["knows_detector"] == knows) & arrays["reached"]
+        )
         shown.append(hit[np.argsort(arrays["l2"][hit])][:GALLERY])
     rows = np.concatenate(shown)
     place = [int(np.flatnonzero(scene.index == i)[0]) for i in arrays["index"][rows]]
-    kept = arrays if keep_all else {key: values for key, values in arrays.items() if key not in IMAGES}
-    gallery = {"row": rows, "original": scene.x[place].numpy(), "perturbed": arrays["perturbed"][rows]}
+    kept = (
+        arrays if keep_all else {key: values for key, values in arrays.items() if key not in IMAGES}
+    )
+    gallery = {
+        "row": rows,
+        "original": scene.x[place].numpy(),
+        "perturbed": arrays["perturbed"][rows],
+    }
     return {**kept, **{f"gallery_{key}": values for key, values in gallery.items()}}
 
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Progress]:
-    columns = (TextColumn("{task.description:<44}"), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[success]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet) as bars:
+    columns = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[success]}"),
+    )
+    with Progress(
+        *columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet
+    ) as bars:
         yield bars

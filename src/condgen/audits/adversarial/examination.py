@@ -37,10 +37,18 @@ AIMS = {False: "classifier", True: "classifier and detector"}
 
 def before_attacks(scene: Scene, attacks: Mapping[str, Attack]) -> list[Check]:
     """What can be said of the model before anything is spent."""
-    return [_clean(scene), _deterministic(scene), _nonzero_gradients(scene), _true_gradients(scene), _shift(scene, attacks)]
+    return [
+        _clean(scene),
+        _deterministic(scene),
+        _nonzero_gradients(scene),
+        _true_gradients(scene),
+        _shift(scene, attacks),
+    ]
 
 
-def after_attacks(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, examined: int, epsilon: float) -> list[Check]:
+def after_attacks(
+    scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, examined: int, epsilon: float
+) -> list[Check]:
     """What the results say of the attacks."""
     few = torch.arange(min(examined, len(scene.x)))
     return [
@@ -56,27 +64,46 @@ def after_attacks(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, e
 
 
 def _clean(scene: Scene) -> Check:
-    found = f"{scene.correct} of {scene.drawn} correct, {scene.accepted} accepted, {len(scene.x)} both"
+    found = (
+        f"{scene.correct} of {scene.drawn} correct, {scene.accepted} accepted, {len(scene.x)} both"
+    )
     advice = "Train longer or raise the detector's threshold: robustness of images that are wrong or refused means nothing."
-    return Check("clean images are correct and accepted", len(scene.x) >= scene.drawn / 2, found, advice, FEW_IMAGES)
+    return Check(
+        "clean images are correct and accepted",
+        len(scene.x) >= scene.drawn / 2,
+        found,
+        advice,
+        FEW_IMAGES,
+    )
 
 
 def _deterministic(scene: Scene) -> Check:
     first, again = (predict(scene.classifier, scene.x).class_log_prob for _ in range(2))
     same = torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).all(1)
-    advice = "Fix the noise in eval(), or attack the expectation over it: success by luck is no success."
+    advice = (
+        "Fix the noise in eval(), or attack the expectation over it: success by luck is no success."
+    )
     found = f"{int((~same).sum())} of {len(same)} images get another answer the second time"
     return Check("the same image gets the same answer", bool(same.all()), found, advice, LUCK)
 
 
 def _nonzero_gradients(scene: Scene) -> Check:
-    name, advice = "no gradient is zero or NaN", "Trust only the attacks without gradients, or attack a smooth stand-in."
+    name, advice = (
+        "no gradient is zero or NaN",
+        "Trust only the attacks without gradients, or attack a smooth stand-in.",
+    )
     if scene.gradients is None:
         return Check(name, False, "the model gives no gradient at all", advice, WEAK)
     silent = [int((gradient.flatten(1).norm(dim=1) == 0).sum()) for gradient in scene.gradients]
     broken = int(scene.broken.sum())
     found = f"of {len(scene.x)} images {silent[0]} have none of the class margin, {silent[1]} none of the detector's"
-    return Check(name, not any((*silent, broken)), f"{found}; {broken} have one that is not finite", advice, WEAK)
+    return Check(
+        name,
+        not any((*silent, broken)),
+        f"{found}; {broken} have one that is not finite",
+        advice,
+        WEAK,
+    )
 
 
 def _true_gradients(scene: Scene) -> Check:
@@ -94,7 +121,9 @@ def _true_gradients(scene: Scene) -> Check:
 def _change(scene: Scene, gradient: Tensor, margin: int) -> Tensor:
     bounds, goal = scene.classifier.bounds, scene.goal(knows_detector=True)
     ahead, behind = ((scene.x + sign * STEP * normed(gradient)).clamp(*bounds) for sign in (1, -1))
-    there, back = (goal.margins(predict(scene.classifier, images))[:, margin] for images in (ahead, behind))
+    there, back = (
+        goal.margins(predict(scene.classifier, images))[:, margin] for images in (ahead, behind)
+    )
     foretold = dot(gradient, ahead - behind).flatten()
     return (there - back) / foretold.clamp_min(torch.finfo(foretold.dtype).tiny)
 
@@ -102,23 +131,36 @@ def _change(scene: Scene, gradient: Tensor, margin: int) -> Tensor:
 def _shift(scene: Scene, attacks: Mapping[str, Attack]) -> Check:
     """The first attack on a few images, on columns as they are and on shifted ones."""
     name = "a constant on all columns changes nothing"
-    attack = next((attack for attack in attacks.values() if scene.gradients or not attack.needs_gradient), None)
+    attack = next(
+        (attack for attack in attacks.values() if scene.gradients or not attack.needs_gradient),
+        None,
+    )
     if attack is None:
         return Check(name, None, "no attack can be run", "")
-    shifted = GenerativeClassifier(Shifted(scene.classifier.density, SHIFT), scene.classifier.log_prior.exp())
+    shifted = GenerativeClassifier(
+        Shifted(scene.classifier.density, SHIFT), scene.classifier.log_prior.exp()
+    )
     few = torch.arange(min(AGAIN, len(scene.x)))
     x, goal = scene.x[few], scene.goal(knows_detector=False)[few]
-    found = [attack(model, x, goal, generator=stream(scene.seed, "shift")).l2 for model in (scene.classifier, shifted)]
+    found = [
+        attack(model, x, goal, generator=stream(scene.seed, "shift")).l2
+        for model in (scene.classifier, shifted)
+    ]
     plain, moved = (float(np.quantile(l2.numpy(), 0.5, method="higher")) for l2 in found)
     if np.isinf(plain) and np.isinf(moved):
         return Check(name, None, f"the first attack turns fewer than half of {len(few)} images", "")
     same = plain == moved or abs(moved - plain) < 0.1 * plain
     advice = "The attack compares columns with something else than each other; use differences of log-likelihoods."
-    return Check(name, same, f"median L2 {plain:.3f}, shifted by {SHIFT:g} nats {moved:.3f}", advice, WEAK)
+    return Check(
+        name, same, f"median L2 {plain:.3f}, shifted by {SHIFT:g} nats {moved:.3f}", advice, WEAK
+    )
 
 
 def _vanished(arrays: Arrays) -> Check:
-    name, vanished = "successes are still there when asked again", int((arrays["status"] == VANISHED).sum())
+    name, vanished = (
+        "successes are still there when asked again",
+        int((arrays["status"] == VANISHED).sum()),
+    )
     if not vanished and not arrays["reached"].any():
         return Check(name, None, "no attack succeeded", "")
     advice = "The model's answers are not repeatable; see above."
@@ -147,7 +189,9 @@ def _all_find(attacks: Mapping[str, Attack], arrays: Arrays) -> Check:
     if not shares or not there.any():
         return Check(name, None, "nothing to compare", "")
     found = ", ".join(f"{one} {int(hit.sum())} of {len(hit)}" for one, hit in shares.items())
-    advice = "Do not read a failing attack as a resisting model: trust the worst case, and spend more."
+    advice = (
+        "Do not read a failing attack as a resisting model: trust the worst case, and spend more."
+    )
     return Check(name, all(hit.mean() >= FOUND for hit in shares.values()), found, advice, WEAK)
 
 
@@ -170,7 +214,10 @@ def _gradient_free(attacks: Mapping[str, Attack], arrays: Arrays, knows: bool) -
     without = [one for one in attacks if one not in using]
     if not using or not without:
         return Check(name, None, "only one kind of attack was run", "")
-    based, free = (_nearest(arrays, names, knows, "unnoticed" if knows else "any") for names in (using, without))
+    based, free = (
+        _nearest(arrays, names, knows, "unnoticed" if knows else "any")
+        for names in (using, without)
+    )
     if not np.isfinite(free).any():
         return Check(name, None, "no gradient-free attack succeeded", "")
     beaten = int((free < NEARER * based).sum())
@@ -181,16 +228,31 @@ def _gradient_free(attacks: Mapping[str, Attack], arrays: Arrays, knows: bool) -
 def _noise(scene: Scene, arrays: Arrays) -> Check:
     """Random directions, of each image's nearest success on the classifier alone, within bounds."""
     order = np.argsort(scene.index)
-    nearest = torch.from_numpy(_nearest(arrays, dict.fromkeys(arrays["attack"].tolist()), False, "any"))
+    nearest = torch.from_numpy(
+        _nearest(arrays, dict.fromkeys(arrays["attack"].tolist()), False, "any")
+    )
     rows = torch.from_numpy(order)[torch.isfinite(nearest)]
-    name, advice = "random noise of the same length is weaker", "The attacks find nothing that chance would not."
+    name, advice = (
+        "random noise of the same length is weaker",
+        "The attacks find nothing that chance would not.",
+    )
     if not len(rows):
         return Check(name, None, "no attack succeeded", "")
     x, length = scene.x[rows], nearest[torch.isfinite(nearest)].to(scene.x)
-    noise = normed(torch.randn(x.shape, generator=stream(scene.seed, "noise of the same length"), dtype=x.dtype))
+    noise = normed(
+        torch.randn(
+            x.shape, generator=stream(scene.seed, "noise of the same length"), dtype=x.dtype
+        )
+    )
     moved = _of_length(x, noise, length, scene.classifier.bounds)
     share = (predict(scene.classifier, moved).label != scene.label[rows]).double().mean().item()
-    return Check(name, share <= BY_CHANCE, f"noise turns {share:.0%} of {len(rows)} images that attacks turn", advice, LUCK)
+    return Check(
+        name,
+        share <= BY_CHANCE,
+        f"noise turns {share:.0%} of {len(rows)} images that attacks turn",
+        advice,
+        LUCK,
+    )
 
 
 def _of_length(x: Tensor, noise: Tensor, length: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -204,28 +266,38 @@ def _of_length(x: Tensor, noise: Tensor, length: Tensor, bounds: tuple[float, fl
     return (x + spread(high, x) * noise).clamp(*bounds)
 
 
-def _twice_the_steps(scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, few: Tensor, epsilon: float) -> list[Check]:
+def _twice_the_steps(
+    scene: Scene, attacks: Mapping[str, Attack], arrays: Arrays, few: Tensor, epsilon: float
+) -> list[Check]:
     """The gradient-based attacks once more on a few images, with twice the steps."""
-    names = ("twice the steps change less than 2 points", "twice the steps bring it less than 2 % nearer")
+    names = (
+        "twice the steps change less than 2 points",
+        "twice the steps bring it less than 2 % nearer",
+    )
     doubled = [attack.doubled() for attack in attacks.values() if attack.needs_gradient]
     harder = [attack for attack in doubled if attack is not None]
     if not harder:
         return [Check(name, None, "no gradient-based attack was run", "") for name in names]
     turned, gains = [], []
     for knows in AIMS:
-        before = _nearest(arrays, _with_gradient(attacks), knows, "any")[np.argsort(np.argsort(scene.index))][few.numpy()]
+        before = _nearest(arrays, _with_gradient(attacks), knows, "any")[
+            np.argsort(np.argsort(scene.index))
+        ][few.numpy()]
         generator = stream(scene.seed, "twice the steps", int(knows))
-        results = [attack(scene.classifier, scene.x[few], scene.goal(knows)[few], generator=generator) for attack in harder]
+        results = [
+            attack(scene.classifier, scene.x[few], scene.goal(knows)[few], generator=generator)
+            for attack in harder
+        ]
         after = np.minimum(before, np.min([result.l2.numpy() for result in results], axis=0))
         turned.append((after <= epsilon) & ~(before <= epsilon))
         gains.append(_gain(before, after))
     advice = "The attacks' last word is not spoken; audit again with a larger budget."
     most = intervals.share(turned[1])[1][1]
-    found = (
-        f"{turned[0].sum()} and {turned[1].sum()} more of {len(few)} images, without and with the detector (at most {most:.0%})"
-    )
+    found = f"{turned[0].sum()} and {turned[1].sum()} more of {len(few)} images, without and with the detector (at most {most:.0%})"
     measured = [gain for gain in gains if gain is not None]
-    nearer = " and ".join("not measured" if gain is None else f"median {gain:.1f} % nearer" for gain in gains)
+    nearer = " and ".join(
+        "not measured" if gain is None else f"median {gain:.1f} % nearer" for gain in gains
+    )
     moved = max(measured) < 2 if measured else None
     return [
         Check(names[0], bool(max(hits.mean() for hits in turned) < 0.02), found, advice, WEAK),
@@ -242,7 +314,10 @@ def _gain(before: NDArray[np.float64], after: NDArray[np.float64]) -> float | No
 
 
 def _stored(scene: Scene, arrays: Arrays) -> Check:
-    name, advice = "successes survive being stored", "The perturbations are finer than the data's levels; count stored ones."
+    name, advice = (
+        "successes survive being stored",
+        "The perturbations are finer than the data's levels; count stored ones.",
+    )
     reached = arrays["reached"]
     if scene.classifier.density.pixel_levels is None or not reached.any():
         return Check(name, None, "continuous data" if reached.any() else "no attack succeeded", "")
@@ -258,5 +333,7 @@ def _with_gradient(attacks: Mapping[str, Attack]) -> list[str]:
 
 def _nearest(arrays: Arrays, names: Iterable[str], knows: bool, kind: str) -> NDArray[np.float64]:
     """For each image, in the order of their indices, its nearest success over attacks; infinite where there is none."""
-    nearest: NDArray[np.float64] = np.min([distances(rows_of(arrays, name, knows))[kind] for name in names], axis=0)
+    nearest: NDArray[np.float64] = np.min(
+        [distances(rows_of(arrays, name, knows))[kind] for name in names], axis=0
+    )
     return nearest

@@ -50,7 +50,9 @@ class Scene:
 
     def goal(self, knows_detector: bool) -> Goal:
         """One goal per image, detector-aware or not."""
-        goal: Goal = Misclassify(self.label) if self.target is None else Target(self.target, self.label)
+        goal: Goal = (
+            Misclassify(self.label) if self.target is None else Target(self.target, self.label)
+        )
         return Evade(goal, self.detector) if knows_detector else goal
 
     @property
@@ -61,7 +63,9 @@ class Scene:
     @property
     def broken(self) -> Tensor:
         """Which images have a gradient with a part that is not finite, shape ``(n,)``."""
-        return torch.zeros(len(self.x), dtype=torch.bool) if self._slopes is None else self._slopes[1]
+        return (
+            torch.zeros(len(self.x), dtype=torch.bool) if self._slopes is None else self._slopes[1]
+        )
 
     @cached_property
     def _slopes(self) -> tuple[tuple[Tensor, ...], Tensor] | None:
@@ -71,7 +75,9 @@ class Scene:
                 search = Search(self.classifier, self.x[part], self.goal(knows_detector=True)[part])
                 search.margins(search.x, search.everyone)
                 try:
-                    found.append(search.gradients(search.x, search.everyone, *search.each_margin)[1:])
+                    found.append(
+                        search.gradients(search.x, search.everyone, *search.each_margin)[1:]
+                    )
                 except CondgenError:
                     return None
                 broken.append(search.broken)
@@ -121,11 +127,23 @@ def draw(
             f"of {len(x)} test images {int(correct.sum())} are correct and {int(accepted.sum())} accepted, none both: nothing"
             f" to attack. Raise the detector's threshold, now {float(detector.threshold):g}, or train longer."
         )
-    held, held_label = starts.batch(numpy_stream(seed, "adversarial starts").permutation(len(starts))[:POOL])
+    held, held_label = starts.batch(
+        numpy_stream(seed, "adversarial starts").permutation(len(starts))[:POOL]
+    )
     fit = torch.stack(_correct_and_accepted(classifier, detector, held, held_label)).all(0)
     target = _targets(label[usable], classifier.density.num_classes, seed) if targeted else None
     counts = len(x), int(correct.sum()), int(accepted.sum())
-    return Scene(classifier, detector, x[usable], label[usable], index[usable.numpy()], target, held[fit], *counts, seed)
+    return Scene(
+        classifier,
+        detector,
+        x[usable],
+        label[usable],
+        index[usable.numpy()],
+        target,
+        held[fit],
+        *counts,
+        seed,
+    )
 
 
 def _correct_and_accepted(

@@ -26,12 +26,16 @@ class Shards:
 
     def __init__(self, directory: Path | str | None, plan: dict[str, Any]):
         text = json.dumps(plan, indent=1, sort_keys=True)
-        self.folder = Path(directory) / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
+        self.folder = (
+            Path(directory) / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
+        )
         if self.folder and not (self.folder / "plan.json").exists():
             with written_whole(self.folder / "plan.json") as path:
                 path.write_text(text + "\n")
 
-    def get(self, name: str, compute: Callable[[], Arrays], columns: Sequence[str], rows: int) -> Arrays:
+    def get(
+        self, name: str, compute: Callable[[], Arrays], columns: Sequence[str], rows: int
+    ) -> Arrays:
         """The piece ``name``: read if an earlier run has written it, else computed and written whole.
 
         One that has not exactly these columns, each with so many rows, is made again, as one that is damaged.
@@ -47,7 +51,10 @@ class Shards:
                 return piece
             except Exception as error:  # on damaged bytes the reader may raise anything
                 Console(stderr=True).print(
-                    f"{path} is damaged ({error}); it is made again.", markup=False, style="yellow", soft_wrap=True
+                    f"{path} is damaged ({error}); it is made again.",
+                    markup=False,
+                    style="yellow",
+                    soft_wrap=True,
                 )
         made = compute()
         with written_whole(path) as work, work.open("wb") as written:

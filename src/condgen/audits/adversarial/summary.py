@@ -24,14 +24,21 @@ def distances(rows: Arrays) -> Distances:
         "unnoticed": (rows["reached"] & ~rows["flagged"], rows["l2"]),
         "stored": (rows["reached_rounded"] & ~rows["flagged_rounded"], rows["l2_rounded"]),
     }
-    return {kind: np.where(hit, length, np.inf).astype(np.float64) for kind, (hit, length) in hits.items()}
+    return {
+        kind: np.where(hit, length, np.inf).astype(np.float64)
+        for kind, (hit, length) in hits.items()
+    }
 
 
 def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
     """The rows of one attack on one goal, in the order of the images."""
     chosen = np.flatnonzero((arrays["attack"] == attack) & (arrays["knows_detector"] == knows))
     chosen = chosen[np.argsort(arrays["index"][chosen], kind="stable")]
-    return {key: values[chosen] for key, values in arrays.items() if len(values) == len(arrays["attack"])}
+    return {
+        key: values[chosen]
+        for key, values in arrays.items()
+        if len(values) == len(arrays["attack"])
+    }
 
 
 def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
@@ -52,7 +59,12 @@ def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
 def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
     """Shares for every attack and for the worst of all, on the classifier and on classifier and detector."""
     cells = [
-        {"attack": name, "knows_detector": knows, **cell(found, epsilon), **_spent(arrays, name, knows)}
+        {
+            "attack": name,
+            "knows_detector": knows,
+            **cell(found, epsilon),
+            **_spent(arrays, name, knows),
+        }
         for knows in (False, True)
         for name, found in by_attack(arrays, knows).items()
     ]

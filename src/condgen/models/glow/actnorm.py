@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from condgen.models.glow.bijections import Bijection, Map
 
-SMALLEST_STD = 1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
+SMALLEST_STD = (
+    1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
+)
 
 
 class ActNorm(Bijection):
@@ -37,7 +39,9 @@ class ActNorm(Bijection):
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialised", torch.tensor(False))
-        self.settled = False  # whether the buffer has been read: on a GPU that waits for all that is under way
+        self.settled = (
+            False  # whether the buffer has been read: on a GPU that waits for all that is under way
+        )
         self.register_load_state_dict_post_hook(_unsettle)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

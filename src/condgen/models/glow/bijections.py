@@ -111,7 +111,9 @@ class _Recomputed(torch.autograd.Function):
     """The steps of a :class:`Compose`, keeping only their common output for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, composed: Compose, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, composed: Compose, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
         z, log_det = one_after_the_other(composed.steps, x)
         ctx.composed = composed
         ctx.save_for_backward(z, *parameters)  # so that weights changed in between are an error
@@ -127,7 +129,11 @@ class _Recomputed(torch.autograd.Function):
             with own_precision(z.device):
                 x, again, log_det = step.reconstruct(z.detach())
                 # a step's log-determinant may depend on its parameters alone, or (in Squeeze) on nothing
-                outputs = [(output, to) for output, to in ((again, to_z), (log_det, to_log_det)) if output.requires_grad]
+                outputs = [
+                    (output, to)
+                    for output, to in ((again, to_z), (log_det, to_log_det))
+                    if output.requires_grad
+                ]
                 graph, incoming = zip(*outputs, strict=True)
                 gradients = torch.autograd.grad(graph, [*x, *own], incoming)
             to_z, z = (images_first(torch.cat(groups)) for groups in (gradients[: len(x)], x))
@@ -141,9 +147,16 @@ def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
 
     Small ones kept between large ones that come and go would leave memory in holes, more of them the deeper the model.
     """
-    memory = parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters)) if parameters else torch.empty(0)
+    memory = (
+        parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters))
+        if parameters
+        else torch.empty(0)
+    )
     pieces = memory.split([parameter.numel() for parameter in parameters])
-    return {parameter: piece.view_as(parameter) for parameter, piece in zip(parameters, pieces, strict=True)}
+    return {
+        parameter: piece.view_as(parameter)
+        for parameter, piece in zip(parameters, pieces, strict=True)
+    }
 
 
 class Squeeze(Bijection):
@@ -155,13 +168,25 @@ class Squeeze(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         number, channels, height, width = x.shape
-        windows = channels_first(x).reshape(channels, height // 2, 2, width // 2, 2, number).permute(0, 2, 4, 1, 3, 5)
-        return images_first(windows.reshape(4 * channels, height // 2, width // 2, number)), x.new_zeros(number)
+        windows = (
+            channels_first(x)
+            .reshape(channels, height // 2, 2, width // 2, 2, number)
+            .permute(0, 2, 4, 1, 3, 5)
+        )
+        return images_first(
+            windows.reshape(4 * channels, height // 2, width // 2, number)
+        ), x.new_zeros(number)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         number, channels, height, width = z.shape
-        pixels = channels_first(z).reshape(channels // 4, 2, 2, height, width, number).permute(0, 3, 1, 4, 2, 5)
-        return images_first(pixels.reshape(channels // 4, 2 * height, 2 * width, number)), z.new_zeros(number)
+        pixels = (
+            channels_first(z)
+            .reshape(channels // 4, 2, 2, height, width, number)
+            .permute(0, 3, 1, 4, 2, 5)
+        )
+        return images_first(
+            pixels.reshape(channels // 4, 2 * height, 2 * width, number)
+        ), z.new_zeros(number)
 
 
 class MultiScale(Bijection):
@@ -183,7 +208,9 @@ class MultiScale(Bijection):
         self.levels = cast(Sequence[Bijection], nn.ModuleList(levels))
         check_levels(event_shape, len(self.levels))
         if len(self.levels) > 1 and event_shape[0] % 2:
-            raise ConfigError(f"half of the channels leave a level and there are {event_shape[0]}; use {event_shape[0] + 1}.")
+            raise ConfigError(
+                f"half of the channels leave a level and there are {event_shape[0]}; use {event_shape[0] + 1}."
+            )
         self.shapes = level_shapes(event_shape, len(self.levels))
         self.squeeze = Squeeze()
 

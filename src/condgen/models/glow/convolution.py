@@ -26,7 +26,9 @@ class Invertible1x1Convolution(Bijection):
 
     def __init__(self, channels: int, generator: torch.Generator | None = None):
         super().__init__()
-        rotation, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64))
+        rotation, _ = torch.linalg.qr(
+            torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+        )
         permutation, lower, upper = torch.linalg.lu(rotation)
         scale = upper.diagonal()
         self.lower = nn.Parameter(lower.tril(-1).float())
@@ -57,7 +59,9 @@ class Invertible1x1Convolution(Bijection):
 
     def _triangles(self) -> tuple[Tensor, Tensor]:
         """L less its diagonal of ones, and U with that of the scales."""
-        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(self.sign * self.log_scale.exp())
+        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(
+            self.sign * self.log_scale.exp()
+        )
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))

@@ -63,10 +63,14 @@ class AffineCoupling(Bijection):
 def _coupled(network: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     kept, changed = channels_first(x).chunk(2)
     shift, log_scale = _shift_and_log_scale(network, kept)
-    return images_first(torch.cat([kept, (changed + shift) * log_scale.exp()])), _of_each_image(log_scale)
+    return images_first(torch.cat([kept, (changed + shift) * log_scale.exp()])), _of_each_image(
+        log_scale
+    )
 
 
-def _shift_and_log_scale(network: Callable[[Tensor], Tensor], kept: Tensor) -> tuple[Tensor, Tensor]:
+def _shift_and_log_scale(
+    network: Callable[[Tensor], Tensor], kept: Tensor
+) -> tuple[Tensor, Tensor]:
     """Each ``(C, H, W, N)``, as is ``kept``."""
     shift, raw = channels_first(network(images_first(kept))).chunk(2)
     return shift, logsigmoid(raw + OPEN)

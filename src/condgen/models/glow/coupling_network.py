@@ -23,7 +23,9 @@ from condgen.errors import ConfigError
 from condgen.models.glow.bijections import channels_first, images_first
 
 BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that gain from the blocked path
-BLOCK_BYTES = 1 << 22  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
+BLOCK_BYTES = (
+    1 << 22
+)  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
 SMALLEST_BLOCK = 2048  # pixels; fewer are not divided among threads
 
 GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
@@ -61,10 +63,14 @@ class CouplingNetwork(nn.Module):
         ConfigError: If the width is not positive.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None):
+    def __init__(
+        self, channels_in: int, channels_out: int, width: int, precision: torch.dtype | None = None
+    ):
         super().__init__()
         if width < 1:
-            raise ConfigError(f"a coupling network of width {width} has no channels between; use a width of 1 or more.")
+            raise ConfigError(
+                f"a coupling network of width {width} has no channels between; use a width of 1 or more."
+            )
         self.precision = precision
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)
@@ -83,7 +89,9 @@ class CouplingNetwork(nn.Module):
         else:
             first = _for_parts(parameters[0], precision or x.dtype)
             tensors = (torch.cat(_in_parts(x, precision or x.dtype), 1), first, *parameters[1:])
-            out = convolutions(*(_channels_last(tensor, precision or x.dtype) for tensor in tensors)).to(x.dtype)
+            out = convolutions(
+                *(_channels_last(tensor, precision or x.dtype) for tensor in tensors)
+            ).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 
     def frozen(self) -> Callable[[Tensor], Tensor]:
@@ -92,22 +100,36 @@ class CouplingNetwork(nn.Module):
             return self.forward
         gain = (GAIN * self.log_gain).exp()
         w1, b1, w2, b2, w3, b3 = self._convolved
-        matrices = _matrices(w1, b1, w2, b2, w3 * gain[:, None], (self.precision if self.training else None) or gain.dtype)
+        matrices = _matrices(
+            w1,
+            b1,
+            w2,
+            b2,
+            w3 * gain[:, None],
+            (self.precision if self.training else None) or gain.dtype,
+        )
         bias = b3[:, None, None] * gain
         return lambda x: _through(x, matrices, keep=False)[0] + bias
 
     @property
     def _convolved(self) -> list[Tensor]:
         first, middle, last = self.first, self.middle, self.last
-        return cast(list[Tensor], [first.weight, first.bias, middle.weight, middle.bias, last.weight, last.bias])
+        return cast(
+            list[Tensor],
+            [first.weight, first.bias, middle.weight, middle.bias, last.weight, last.bias],
+        )
 
 
 def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
     """What a GPU's convolutions are fastest with; biases have no such order."""
-    return tensor.to(precision, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format)
+    return tensor.to(
+        precision, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    )
 
 
-def convolutions(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor) -> Tensor:
+def convolutions(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor
+) -> Tensor:
     """The same function as three library calls: the path for other devices, and the reference in tests."""
     hidden = relu(conv2d(x, w1, b1, padding=1))
     return conv2d(relu(conv2d(hidden, w2, b2)), w3, b3, padding=1)
@@ -147,7 +169,9 @@ class _Blocked(torch.autograd.Function):
         to_out = channels_first(gradient)
         from_out = _neighbours(to_out, w1.dtype)
         to_columns = _thin(w1.shape[1], columns.shape[1], columns)
-        trained = any(ctx.needs_input_grad[1:7])  # an attack asks for the gradient of the image alone
+        trained = any(
+            ctx.needs_input_grad[1:7]
+        )  # an attack asks for the gradient of the image alone
         blocks = _blocks(columns, len(w1))
 
         def fill(number: int) -> tuple[Tensor, ...]:
@@ -167,18 +191,37 @@ class _Blocked(torch.autograd.Function):
         to_x = images_first(_scatter(to_columns, (ctx.channels, *to_out.shape[1:]), gradient.dtype))
         if not trained:
             return to_x, *[None] * 8
-        of_first, to_w2, to_b2, to_w3 = (torch.stack(parts).sum(0, dtype=to_x.dtype) for parts in zip(*shares, strict=True))
-        to_w1, to_b1 = of_first[: len(to_columns)].t().unflatten(1, (ctx.channels, 3, 3)), of_first[-1]
-        return to_x, to_w1, to_b1, to_w2[:, :, None, None], to_b2, _last_weight(to_w3), gradient.sum((0, 2, 3)), None, None
+        of_first, to_w2, to_b2, to_w3 = (
+            torch.stack(parts).sum(0, dtype=to_x.dtype) for parts in zip(*shares, strict=True)
+        )
+        to_w1, to_b1 = (
+            of_first[: len(to_columns)].t().unflatten(1, (ctx.channels, 3, 3)),
+            of_first[-1],
+        )
+        return (
+            to_x,
+            to_w1,
+            to_b1,
+            to_w2[:, :, None, None],
+            to_b2,
+            _last_weight(to_w3),
+            gradient.sum((0, 2, 3)),
+            None,
+            None,
+        )
 
 
-def _matrices(w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
+def _matrices(
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, precision: torch.dtype
+) -> tuple[Tensor, ...]:
     """What the blocks are multiplied by: the first layer with its bias, the second, its bias, and the last."""
     first = torch.cat((_for_parts(w1.flatten(1), precision), b1[:, None]), 1)
     return tuple(matrix.to(precision) for matrix in (first, w2.flatten(1), b2, _last_matrix(w3)))
 
 
-def _through(x: Tensor, matrices: tuple[Tensor, ...], keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:
+def _through(
+    x: Tensor, matrices: tuple[Tensor, ...], keep: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """The output less its bias; for a backward pass also what the first layer saw and, if kept, the second's outputs."""
     w1_and_b1, w2, b2, w3 = matrices
     parts = torch.cat(_in_parts(channels_first(x), w2.dtype))
@@ -192,7 +235,11 @@ def _through(x: Tensor, matrices: tuple[Tensor, ...], keep: bool) -> tuple[Tenso
 
     kept = machine.spread(fill, _blocks(columns, len(w2)))
     out = _scatter(to_out, (len(w3) // 9, *parts.shape[1:]), x.dtype)
-    return images_first(out), columns if keep else parts, [second for second in kept if second is not None]
+    return (
+        images_first(out),
+        columns if keep else parts,
+        [second for second in kept if second is not None],
+    )
 
 
 def _in_parts(x: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
@@ -215,18 +262,27 @@ def _for_parts(w1: Tensor, precision: torch.dtype) -> Tensor:
 def _blocks(columns: Tensor, width: int) -> list[slice]:
     """At least two where there is work for two threads; whatever the threads, the same."""
     pixels = columns.shape[1]
-    size = max(1, min(BLOCK_BYTES // (width * columns.dtype.itemsize), max(SMALLEST_BLOCK, -(-pixels // 2))))
+    size = max(
+        1,
+        min(BLOCK_BYTES // (width * columns.dtype.itemsize), max(SMALLEST_BLOCK, -(-pixels // 2))),
+    )
     return [slice(start, start + size) for start in range(0, max(1, pixels), size)]
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
     if rows.dtype == torch.bfloat16 and _has_bfloat16():
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise(rows.contiguous(), weight, bias, "relu", [], "")
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows.contiguous(), weight, bias, "relu", [], ""
+        )
         return fused
     if rows.dtype == torch.bfloat16:
-        return _linear_relu(rows.float(), weight.float(), None if bias is None else bias.float()).bfloat16()
-    return (torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())).relu_()
+        return _linear_relu(
+            rows.float(), weight.float(), None if bias is None else bias.float()
+        ).bfloat16()
+    return (
+        torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
+    ).relu_()
 
 
 def _product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -242,14 +298,18 @@ def _where_positive(gradient: Tensor, activation: Tensor) -> Tensor:
     if gradient.dtype == torch.bfloat16:
         _where_positive(gradient.view(torch.int16), activation.view(torch.int16))
         return gradient
-    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient)
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(
+        gradient, activation, 0, grad_input=gradient
+    )
     return masked
 
 
 @cache
 def _has_bfloat16() -> bool:
     """Whether oneDNN multiplies in bfloat16; on CPUs without AVX-512 its calls exist and fail, and PyTorch's own crawl."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(
+        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
@@ -261,7 +321,9 @@ def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
     padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
     padded[:, 1:-1, 1:-1] = x
     channel, row, column, _ = padded.stride()
-    windows = padded.as_strided((channels, 3, 3, height, width * number), (channel, row, column, row, 1))
+    windows = padded.as_strided(
+        (channels, 3, 3, height, width * number), (channel, row, column, row, 1)
+    )
     columns = _thin(9 * channels + ones, height * width * number, padded)
     columns[: 9 * channels].view(windows.shape).copy_(windows)
     columns[9 * channels :].fill_(1)
@@ -276,9 +338,13 @@ def _scatter(columns: Tensor, shape: tuple[int, ...], precision: torch.dtype) ->
     channels, height, width, number = shape
     padded = columns.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
     channel, row, column, _ = padded.stride()
-    places = padded.as_strided((3, 3, channels, height, width * number), (row, column, channel, row, 1))
+    places = padded.as_strided(
+        (3, 3, channels, height, width * number), (row, column, channel, row, 1)
+    )
     windows = columns.view(channels, 9, height, width * number)
-    torch._foreach_add_([place for line in places.unbind() for place in line.unbind()], windows.unbind(1))
+    torch._foreach_add_(
+        [place for line in places.unbind() for place in line.unbind()], windows.unbind(1)
+    )
     return padded[:, 1:-1, 1:-1]
 
 

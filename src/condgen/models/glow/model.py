@@ -12,7 +12,13 @@ from condgen import machine
 from condgen.density import ClassConditionalDensity, own_precision
 from condgen.errors import ConfigError
 from condgen.models.glow.actnorm import ActNorm
-from condgen.models.glow.bijections import Bijection, Compose, MultiScale, check_levels, level_shapes
+from condgen.models.glow.bijections import (
+    Bijection,
+    Compose,
+    MultiScale,
+    check_levels,
+    level_shapes,
+)
 from condgen.models.glow.convolution import Invertible1x1Convolution
 from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
@@ -24,7 +30,9 @@ DRAWS = 100  # of a sample whose image is not finite
 DECODED_AT_ONCE = 250  # images
 
 
-def block(channels: int, width: int, precision: torch.dtype | None, generator: torch.Generator) -> list[Bijection]:
+def block(
+    channels: int, width: int, precision: torch.dtype | None, generator: torch.Generator
+) -> list[Bijection]:
     """One step of the flow: actnorm, 1x1 convolution, affine coupling."""
     convolution = Invertible1x1Convolution(channels, generator)
     return [ActNorm(channels), convolution, AffineCoupling(channels, width, precision)]
@@ -80,7 +88,11 @@ class Glow(ClassConditionalDensity):
             raise ConfigError(f"a level of {blocks} blocks cannot be; use 0 or more.")
         generator = generator or torch.Generator().manual_seed(0)
         channels, height, columns = event_shape
-        self.num_classes, self.event_shape, self.pixel_levels = prior.num_classes, event_shape, pixel_levels
+        self.num_classes, self.event_shape, self.pixel_levels = (
+            prior.num_classes,
+            event_shape,
+            pixel_levels,
+        )
         self.class_subspace = isinstance(prior, SplitPrior)
         self.blocks, self.width = blocks, width
         self.noisy = NoisyImages(event_shape, pixel_levels)
@@ -88,7 +100,11 @@ class Glow(ClassConditionalDensity):
         self.flow = MultiScale(
             [
                 Compose(
-                    [step for _ in range(blocks) for step in block(shape[0], width, precision, generator)],
+                    [
+                        step
+                        for _ in range(blocks)
+                        for step in block(shape[0], width, precision, generator)
+                    ],
                     constant_memory,
                 )
                 for shape in level_shapes(noisy_shape, levels)
@@ -117,7 +133,10 @@ class Glow(ClassConditionalDensity):
 
     def parts(self) -> list[tuple[str, str]]:
         shapes = [
-            (f"level {depth}", f"{channels} x {height} x {width}, {self.blocks} blocks of width {self.width}")
+            (
+                f"level {depth}",
+                f"{channels} x {height} x {width}, {self.blocks} blocks of width {self.width}",
+            )
             for depth, (channels, height, width) in enumerate(self.flow.shapes, start=1)
         ]
         return [*shapes, ("latent vector", f"{self.prior.dims} numbers")]
@@ -165,7 +184,9 @@ class Glow(ClassConditionalDensity):
         return self.noisy.images(machine.by_pieces(self.flow.inverse, z)[0])
 
     @torch.no_grad()
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``.
 
         Far in the tails of a prior the inverse of a flow may exceed what a float holds; such a z is drawn again.
@@ -175,7 +196,9 @@ class Glow(ClassConditionalDensity):
             ImageError: If a label is not a class of the model.
         """
         if not 0 <= temperature < math.inf:
-            raise ConfigError(f"a temperature of {temperature:g} draws nothing; use a number from 0 on, such as 0.8.")
+            raise ConfigError(
+                f"a temperature of {temperature:g} draws nothing; use a number from 0 on, such as 0.8."
+            )
         check_labels(label, self.num_classes)
         x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
         left = torch.arange(len(label))
@@ -185,7 +208,9 @@ class Glow(ClassConditionalDensity):
                 x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
             left = torch.nonzero(~torch.isfinite(x).flatten(1).all(1)).flatten().cpu()
             if not len(left):
-                return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (self.noisy.pixel_levels - 1)
+                return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (
+                    self.noisy.pixel_levels - 1
+                )
         raise ConfigError(
             f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a temperature below {temperature:g}."
         )
@@ -196,4 +221,6 @@ class Glow(ClassConditionalDensity):
 
     @property
     def _recomputing(self) -> list[Compose]:
-        return [step for step in self.modules() if isinstance(step, Compose) and step.constant_memory]
+        return [
+            step for step in self.modules() if isinstance(step, Compose) and step.constant_memory
+        ]

@@ -30,7 +30,9 @@ class NoisyImages(nn.Module):
     def __init__(self, event_shape: tuple[int, int, int], pixel_levels: int):
         super().__init__()
         self.pixel_levels = pixel_levels
-        self.log_volume = math.prod(event_shape) * (math.log(2 / pixel_levels) - math.log(pixel_levels))
+        self.log_volume = math.prod(event_shape) * (
+            math.log(2 / pixel_levels) - math.log(pixel_levels)
+        )
         offset, noise = torch.rand((2, *event_shape), generator=torch.Generator().manual_seed(0))
         self.register_buffer("fixed_offset", offset)
         self.register_buffer("fixed_noise", noise * 2 / pixel_levels)
@@ -41,9 +43,14 @@ class NoisyImages(nn.Module):
             offset, noise = self.fixed_offset.to(x.dtype), self.fixed_noise.to(x.dtype).expand_as(x)
         else:
             # drawn where the generator lives, so that a seed means the same noise on every device
-            first, second = (torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device) for _ in range(2))
+            first, second = (
+                torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
+                for _ in range(2)
+            )
             offset, noise = first.to(x.device), second.to(x.device) * 2 / self.pixel_levels
-        return torch.cat([(x * (self.pixel_levels - 1) + offset) / self.pixel_levels - 0.5, noise], dim=1)
+        return torch.cat(
+            [(x * (self.pixel_levels - 1) + offset) / self.pixel_levels - 0.5, noise], dim=1
+        )
 
     def images(self, v: Tensor) -> Tensor:
         """The images whose noisy version is ``v`` under the fixed offset; the noise channels are dropped."""

@@ -47,12 +47,16 @@ class Prior(nn.Module, abc.ABC):
         label_smoothing: :math:`\epsilon`, the probability that a latent cluster is not that of the label (C.2).
     """
 
-    def __init__(self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0):
+    def __init__(
+        self, num_classes: int, dims: int, family: str = "gaussian", label_smoothing: float = 0.0
+    ):
         super().__init__()
         if family not in FAMILIES:
             raise ConfigError(f"family '{family}' is not known; {nearest(family, FAMILIES)}")
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1.")
+            raise ConfigError(
+                f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1."
+            )
         if label_smoothing > 0 and num_classes < 2:
             raise ConfigError(
                 f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
@@ -68,7 +72,9 @@ class Prior(nn.Module, abc.ABC):
         r""":math:`\log p(z \mid k)` of every cluster and, where there is a class subspace, :math:`\log p(z_s \mid k)`."""
 
     @abc.abstractmethod
-    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    def sample_cluster(
+        self, cluster: Tensor, temperature: float, generator: torch.Generator
+    ) -> Tensor:
         """One ``z`` for each cluster, shape ``(N, dims)``; ``temperature`` multiplies the scales."""
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -79,9 +85,13 @@ class Prior(nn.Module, abc.ABC):
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         """One ``z`` for each label, shape ``(N, dims)``; all is drawn where the generator lives and then moved."""
         label = label.to(generator.device)
-        other = (label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)) % self.num_classes
+        other = (
+            label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)
+        ) % self.num_classes
         swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
-        return self.sample_cluster(torch.where(swapped, other, label).to(self.device), temperature, generator)
+        return self.sample_cluster(
+            torch.where(swapped, other, label).to(self.device), temperature, generator
+        )
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +103,12 @@ class Prior(nn.Module, abc.ABC):
         if self.label_smoothing == 0:
             return of_cluster
         others = self.label_smoothing / (self.num_classes - 1)
-        weights = torch.full((self.num_classes, self.num_classes), others, dtype=of_cluster.dtype, device=of_cluster.device)
+        weights = torch.full(
+            (self.num_classes, self.num_classes),
+            others,
+            dtype=of_cluster.dtype,
+            device=of_cluster.device,
+        )
         weights.fill_diagonal_(1 - self.label_smoothing)
         return torch.logsumexp(of_cluster[:, None] + weights.log(), dim=-1)
 
@@ -129,7 +144,9 @@ class ClassMixture(Prior):
         super().__init__(num_classes, dims, family, label_smoothing)
         self.class_dims = dims if class_dims is None else class_dims
         if not 0 < self.class_dims <= dims:
-            raise ConfigError(f"model.prior.class_dims is {class_dims}, but z has {dims} numbers; use 1 to {dims}.")
+            raise ConfigError(
+                f"model.prior.class_dims is {class_dims}, but z has {dims} numbers; use 1 to {dims}."
+            )
         self.classes = ClassParameters(num_classes, self.class_dims)
 
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, None]:
@@ -137,7 +154,9 @@ class ClassMixture(Prior):
         found = class_log_prob(self.family, of_class, self.classes.mean, self.classes.log_scale)
         return found + self.family.log_prob(rest).sum(1, keepdim=True), None
 
-    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    def sample_cluster(
+        self, cluster: Tensor, temperature: float, generator: torch.Generator
+    ) -> Tensor:
         noise = temperature * self.family.draw((len(cluster), self.dims), generator).to(self.device)
         rest, of_class = noise.split([self.dims - self.class_dims, self.class_dims], dim=1)
         shifted = self.classes.mean[cluster] + self.classes.log_scale[cluster].exp() * of_class
@@ -178,7 +197,9 @@ class SplitPrior(Prior):
                 f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
             )
         if not 0 < scale < math.inf:
-            raise ConfigError(f"the class subspace has a positive scale and not {scale:g}; use one such as 0.3.")
+            raise ConfigError(
+                f"the class subspace has a positive scale and not {scale:g}; use one such as 0.3."
+            )
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
         self.classes = ClassParameters(num_classes, self.rest)
@@ -191,12 +212,16 @@ class SplitPrior(Prior):
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor]:
         rest, subspace = z.split([self.rest, self.num_classes], dim=1)
         corners = torch.eye(self.num_classes, dtype=z.dtype, device=z.device)
-        of_subspace = class_log_prob(GAUSSIAN, subspace, corners, torch.full_like(corners, self.log_subspace_scale))
+        of_subspace = class_log_prob(
+            GAUSSIAN, subspace, corners, torch.full_like(corners, self.log_subspace_scale)
+        )
         every_class = torch.arange(self.num_classes, device=z.device)
         mean, log_scale = self.mean_and_log_scale(subspace[:, None], every_class)
         return of_subspace + log_prob(self.family, rest[:, None], mean, log_scale), of_subspace
 
-    def sample_cluster(self, cluster: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    def sample_cluster(
+        self, cluster: Tensor, temperature: float, generator: torch.Generator
+    ) -> Tensor:
         corner = nn.functional.one_hot(cluster, self.num_classes).to(self.classes.raw_mean.dtype)
         noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator).to(self.device)
         subspace = corner + temperature * math.exp(self.log_subspace_scale) * noise
@@ -208,5 +233,7 @@ class SplitPrior(Prior):
     def mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         r"""Of :math:`p(z_n \mid z_s, y)`, shape ``(..., dims - C)``; ``subspace`` and ``label`` broadcast."""
         hidden = torch.relu(self.of_class(label) + self.of_subspace(subspace))
-        mean, log_scale = (self.classes.gain * part for part in self.network(hidden).chunk(2, dim=-1))
+        mean, log_scale = (
+            self.classes.gain * part for part in self.network(hidden).chunk(2, dim=-1)
+        )
         return self.classes.mean[label] + mean, self.classes.log_scale[label] + log_scale

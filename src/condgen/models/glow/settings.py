@@ -49,8 +49,12 @@ class GlowSettings(ModelSettings):
     width: Annotated[int, Field(gt=0, le=8192)] = 128
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
-    prior: Annotated[ClassMixtureSettings | SplitPriorSettings, Named, Field(discriminator="name")] = ClassMixtureSettings()
-    family: Literal["gaussian", "laplace", "cauchy", "gaussian-laplace", "gaussian-cauchy"] = "gaussian"
+    prior: Annotated[
+        ClassMixtureSettings | SplitPriorSettings, Named, Field(discriminator="name")
+    ] = ClassMixtureSettings()
+    family: Literal["gaussian", "laplace", "cauchy", "gaussian-laplace", "gaussian-cauchy"] = (
+        "gaussian"
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @classmethod
@@ -99,5 +103,9 @@ class GlowSettings(ModelSettings):
 
     def _prior(self, num_classes: int, dims: int) -> Prior:
         if isinstance(self.prior, SplitPriorSettings):
-            return SplitPrior(num_classes, dims, self.prior.scale, self.family, self.label_smoothing)
-        return ClassMixture(num_classes, dims, self.family, self.label_smoothing, self.prior.class_dims)
+            return SplitPrior(
+                num_classes, dims, self.prior.scale, self.family, self.label_smoothing
+            )
+        return ClassMixture(
+            num_classes, dims, self.family, self.label_smoothing, self.prior.class_dims
+        )

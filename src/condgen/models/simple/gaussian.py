@@ -54,7 +54,9 @@ class Gaussian(SimpleDensity):
         self.register_buffer("count", torch.zeros(groups, dtype=double), persistent=False)
         self.register_buffer("shift", torch.zeros(dims), persistent=False)
         self.register_buffer("first", torch.zeros(groups, dims, dtype=double), persistent=False)
-        self.register_buffer("second", torch.zeros(groups, dims, dims, dtype=double), persistent=False)
+        self.register_buffer(
+            "second", torch.zeros(groups, dims, dims, dtype=double), persistent=False
+        )
         self.register_buffer("mean", torch.zeros(groups, dims))
         self.register_buffer("whitening", torch.eye(dims).expand(groups, -1, -1).clone())
         self.register_buffer("offset", torch.zeros(groups))
@@ -63,7 +65,9 @@ class Gaussian(SimpleDensity):
         value = self.stored(x)
         squares = [
             ((value - mean) @ whitening.T).square().sum(1)
-            for mean, whitening in zip(self.mean.to(x.dtype), self.whitening.to(x.dtype), strict=True)
+            for mean, whitening in zip(
+                self.mean.to(x.dtype), self.whitening.to(x.dtype), strict=True
+            )
         ]
         return self.of_classes(self.offset.to(x.dtype) - 0.5 * torch.stack(squares, dim=1))
 
@@ -98,16 +102,25 @@ class Gaussian(SimpleDensity):
             self.offset[group] = -log_det - 0.5 * dims * math.log(2 * math.pi) - spread
 
     def statistics(self) -> dict[str, Tensor]:
-        return {"count": self.count, "shift": self.shift, "first": self.first, "second": self.second}
+        return {
+            "count": self.count,
+            "shift": self.shift,
+            "first": self.first,
+            "second": self.second,
+        }
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """Draws of the Gaussian, rounded down to a stored value and clipped to [0, 1]."""
         group = label.cpu() if self.per_class else torch.zeros_like(label.cpu())
         noise = torch.randn(len(label), self.dims, generator=generator).to(self.mean)
         value = torch.empty_like(noise)
         for y in group.unique().tolist():
             members = group == y
-            deviation = torch.linalg.solve_triangular(self.whitening[y], noise[members].T, upper=False).T
+            deviation = torch.linalg.solve_triangular(
+                self.whitening[y], noise[members].T, upper=False
+            ).T
             value[members] = self.mean[y] + 0.5 + temperature * deviation
         most = self.pixel_levels - 1
         return (value.floor().clamp(0, most) / most).view(len(label), *self.event_shape)

@@ -89,11 +89,15 @@ class IndependentPixels(SimpleDensity):
     def statistics(self) -> dict[str, Tensor]:
         return {"counts": self.counts}
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """Independent draws for each pixel; log-probabilities are divided by the temperature."""
         group = label if self.per_class else torch.zeros_like(label)
         table = (self.log_table.cpu() / max(temperature, 1e-6)).softmax(-1)
-        value = torch.stack([torch.multinomial(table[y], 1, generator=generator)[:, 0] for y in group.tolist()])
+        value = torch.stack(
+            [torch.multinomial(table[y], 1, generator=generator)[:, 0] for y in group.tolist()]
+        )
         return (value / (self.pixel_levels - 1)).view(len(label), *self.event_shape)
 
 

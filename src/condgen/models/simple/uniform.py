@@ -30,7 +30,9 @@ class Uniform(SimpleDensity):
     def statistics(self) -> dict[str, Tensor]:
         return {}
 
-    def sample(self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
         """Uniform noise; a temperature changes nothing."""
         most = self.pixel_levels - 1
         shape = (len(label), *self.event_shape)

@@ -56,7 +56,11 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
         f" image.{notes_on(summaries)}",
         ("model", "attack", "ε", *detector, *PLAIN, *AWARE, "n"),
         rows,
-        tuple({"model": model, "epsilon": s["epsilon"], **cell} for model, s in summaries.items() for cell in s["cells"]),
+        tuple(
+            {"model": model, "epsilon": s["epsilon"], **cell}
+            for model, s in summaries.items()
+            for cell in s["cells"]
+        ),
     )
 
 
@@ -139,7 +143,9 @@ def _label_distances(axes: Any, ends: list[float]) -> None:
 def attack_gallery(model: Audited) -> Figure:
     """Original, perturbed image and difference: the nearest success of each attack on each goal."""
     arrays = model.record(AUDIT).arrays
-    cells = [(arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]]
+    cells = [
+        (arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]
+    ]
     shown = [place for place, cell in enumerate(cells) if cell not in cells[:place]]
     width, height = 6.4, 0.95 * max(1, len(shown)) + 0.3
     figure = Figure(figsize=(width, height))
@@ -206,7 +212,9 @@ def _left_out(summary: Summary) -> str:
 
 def _checked(summary: Summary) -> str:
     """Which checks of the evaluation failed or were not run."""
-    failed, not_run = ([c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None))
+    failed, not_run = (
+        [c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None)
+    )
     said = (
         f"Read these numbers with care: the evaluation fails these checks: {'; '.join(failed)}"
         if failed
@@ -230,7 +238,10 @@ def _doubts(name: str, summary: Summary) -> list[str]:
     for check in (Check(**noted) for noted in summary["checks"]):
         if check.outcome == FAIL:
             failed.setdefault(check.doubt, []).append(check.name)
-    return [f"{_doubt(kind, name, summary)} (failed: {', '.join(names)})" for kind, names in failed.items()]
+    return [
+        f"{_doubt(kind, name, summary)} (failed: {', '.join(names)})"
+        for kind, names in failed.items()
+    ]
 
 
 def _doubt(kind: str, name: str, summary: Summary) -> str:
@@ -238,7 +249,11 @@ def _doubt(kind: str, name: str, summary: Summary) -> str:
     stored = percent(aware["stored_within"], aware["stored_within_ci"])
     return {
         WEAK: f"the attacks on {name} may be too weak, so that "
-        + ("distances may be smaller" if aware["unnoticed"] == 1 else "more images may fall, at smaller distances"),
+        + (
+            "distances may be smaller"
+            if aware["unnoticed"] == 1
+            else "more images may fall, at smaller distances"
+        ),
         LUCK: f"successes on {name} may be chance",
         FEW: f"only {summary['n']} of {summary['drawn']} test images of {name} could be attacked",
         STORAGE: f"stored as pixel values, images of {name} evade within L2 {summary['epsilon']:.3g} on {stored} %",

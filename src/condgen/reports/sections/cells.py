@@ -12,7 +12,9 @@ from condgen.reports.tables import MISSING, Summary, Table, number, percent, sum
 INFINITE = "∞"  # JSON has no infinity; a record has null
 
 
-def bits(value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3) -> str:
+def bits(
+    value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3
+) -> str:
     """Bits/dim; of images with likelihood 0 the mean is infinite.
 
     >>> bits(1.5, (1.0, 2.0)), bits(1.5, digits=2), bits(None, (None, None))
@@ -41,16 +43,27 @@ def share(value: float | None, interval: Sequence[float] | None) -> str:
 
 def notes_on(summaries: Mapping[str, Summary]) -> str:
     """Sentences for the caption of a table: the class prior, and what is wrong with a likelihood or a detector."""
-    priors = {name: _prior(summary["class_prior"]) for name, summary in summaries.items() if "class_prior" in summary}
+    priors = {
+        name: _prior(summary["class_prior"])
+        for name, summary in summaries.items()
+        if "class_prior" in summary
+    }
     said = [f"Class prior: {_together(priors)}."] if priors else []
-    said += [f"{name}: {warning}" for name, summary in summaries.items() for warning in warnings_of(summary)]
+    said += [
+        f"{name}: {warning}"
+        for name, summary in summaries.items()
+        for warning in warnings_of(summary)
+    ]
     return "".join(f" {sentence}" for sentence in said)
 
 
 def warnings_of(summary: Summary) -> list[str]:
     """The warnings that a summary holds, on the likelihood and on the detector."""
     detector = summary.get("detector")
-    noted = [summary.get("warnings"), detector.get("warnings") if isinstance(detector, Mapping) else None]
+    noted = [
+        summary.get("warnings"),
+        detector.get("warnings") if isinstance(detector, Mapping) else None,
+    ]
     return [str(warning) for found in noted if isinstance(found, list) for warning in found]
 
 
@@ -79,19 +92,32 @@ def _prior(prior: Any) -> str:
 def _together(priors: Mapping[str, str]) -> str:
     """Once, where all models have the same."""
     found = list(dict.fromkeys(priors.values()))
-    return found[0] if len(found) == 1 else "; ".join(f"{prior} for {name}" for name, prior in priors.items())
+    return (
+        found[0]
+        if len(found) == 1
+        else "; ".join(f"{prior} for {name}" for name, prior in priors.items())
+    )
 
 
-def checks_of(models: Sequence[Audited], audit: str, title: str, caption: str, name: str = "checks") -> Table:
+def checks_of(
+    models: Sequence[Audited], audit: str, title: str, caption: str, name: str = "checks"
+) -> Table:
     """The checks that the records of an audit hold, failed or not."""
     found = [
-        (model, Check(**check)) for model, summary in summaries_of(models, audit).items() for check in summary.get("checks", [])
+        (model, Check(**check))
+        for model, summary in summaries_of(models, audit).items()
+        for check in summary.get("checks", [])
     ]
     return Table(
         name,
         title,
         caption,
         ("model", "check", "", "found", "what to do"),
-        tuple((model, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "") for model, c in found),
-        tuple({"model": model, "outcome": check.outcome, **asdict(check)} for model, check in found),
+        tuple(
+            (model, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "")
+            for model, c in found
+        ),
+        tuple(
+            {"model": model, "outcome": check.outcome, **asdict(check)} for model, check in found
+        ),
     )

@@ -10,13 +10,22 @@ from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, threshold_columns
 from condgen.reports.figures import BLUE, GREY, RED, plain
-from condgen.reports.sections.cells import bits, checks_of, estimate, first_warnings, notes_on, share
+from condgen.reports.sections.cells import (
+    bits,
+    checks_of,
+    estimate,
+    first_warnings,
+    notes_on,
+    share,
+)
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, model_table, percent
 from condgen.reports.under_trained import MARK, is_under_trained
 
 AUDIT = "classification"
-SIMPLE = "uniform, independent pixels and full-covariance Gaussian, shared by all classes and per class"
+SIMPLE = (
+    "uniform, independent pixels and full-covariance Gaussian, shared by all classes and per class"
+)
 POINTS = 400  # of a curve
 NEEDED = ("predicted", "label", "accepted", "bits_per_dim_deployed")  # arrays of a record
 
@@ -38,7 +47,9 @@ def classification_table(models: Sequence[Audited]) -> Table:
             "bits/dim": lambda s: bits(s["bits_per_dim"], s["bits_per_dim_ci"]),
             "best simple density": _simple,
             "given class": lambda s: bits(s["bits_per_dim_given_class"]),
-            "as deployed": lambda s: bits(s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]),
+            "as deployed": lambda s: bits(
+                s["bits_per_dim_deployed"], s["bits_per_dim_deployed_ci"]
+            ),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
             **threshold_columns(summaries.values()),
             "n": lambda s: str(s["n"]),
@@ -59,9 +70,15 @@ def rejection_table(models: Sequence[Audited]) -> Table:
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "accepted %": lambda s: percent(s["accepted"], s["accepted_ci"]),
-            "accuracy among accepted %": lambda s: share(s.get("accuracy_accepted"), s.get("accuracy_accepted_ci")),
-            "among rejected %": lambda s: share(s.get("accuracy_rejected"), s.get("accuracy_rejected_ci")),
-            "AUROC of errors": lambda s: estimate(s.get("auroc_misclassified"), s.get("auroc_misclassified_ci")),
+            "accuracy among accepted %": lambda s: share(
+                s.get("accuracy_accepted"), s.get("accuracy_accepted_ci")
+            ),
+            "among rejected %": lambda s: share(
+                s.get("accuracy_rejected"), s.get("accuracy_rejected_ci")
+            ),
+            "AUROC of errors": lambda s: estimate(
+                s.get("auroc_misclassified"), s.get("auroc_misclassified_ci")
+            ),
             "n": lambda s: str(s["n"]),
         },
     )
@@ -100,14 +117,32 @@ def risk_coverage(model: Audited) -> Figure:
     axes = figure.subplots()
     overall, share_correct = 100 * float(np.mean(~correct)), float(np.mean(correct))
     axes.plot(
-        100 * coverage[shown], 100 * risk[shown], color=BLUE, drawstyle="steps-post", label=plain(f"by {detector.name} score")
+        100 * coverage[shown],
+        100 * risk[shown],
+        color=BLUE,
+        drawstyle="steps-post",
+        label=plain(f"by {detector.name} score"),
     )
     axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label="at random")
     ideal = np.linspace(max(share_correct, 1e-9), 1, 50)
-    axes.plot([0, *(100 * ideal)], [0, *(100 * (1 - share_correct / ideal))], color=GREY, linestyle=":", label="errors first")
+    axes.plot(
+        [0, *(100 * ideal)],
+        [0, *(100 * (1 - share_correct / ideal))],
+        color=GREY,
+        linestyle=":",
+        label="errors first",
+    )
     if accepted.any():
-        axes.plot(100 * accepted.mean(), 100 * np.mean(~correct[accepted]), "o", color=RED, label="detector's threshold")
-    axes.set(xlabel="accepted, % of test images", ylabel="errors, % of accepted images", xlim=(0, 102))
+        axes.plot(
+            100 * accepted.mean(),
+            100 * np.mean(~correct[accepted]),
+            "o",
+            color=RED,
+            label="detector's threshold",
+        )
+    axes.set(
+        xlabel="accepted, % of test images", ylabel="errors, % of accepted images", xlim=(0, 102)
+    )
     axes.set_title(plain(model.name))
     axes.set_ylim(bottom=0)
     axes.margins(y=0.25)
@@ -167,9 +202,7 @@ def verdict(models: Sequence[Audited]) -> str:
     said = ""
     if under:
         some = f"{', '.join(under)} {'are' if len(under) > 1 else 'is'} no better than a simple density"
-        said = (
-            f"Under-trained ({MARK}): {some}, so that conclusions about {'them' if len(under) > 1 else 'it'} are preliminary."
-        )
+        said = f"Under-trained ({MARK}): {some}, so that conclusions about {'them' if len(under) > 1 else 'it'} are preliminary."
     return f"{said}{first_warnings(models, AUDIT)}".strip()
 
 

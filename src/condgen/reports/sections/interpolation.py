@@ -34,7 +34,9 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
             "ends": lambda s: bits(s["bits_per_dim_ends"], digits=2),
             "middle": lambda s: bits(s["bits_per_dim_middle"], digits=2),
             "middle - ends": lambda s: estimate(s["middle_minus_ends"], s["middle_minus_ends_ci"]),
-            "accepted at every step %": lambda s: percent(s["accepted_all_along"], s["accepted_all_along_ci"]),
+            "accepted at every step %": lambda s: percent(
+                s["accepted_all_along"], s["accepted_all_along_ci"]
+            ),
             **threshold_columns(summaries.values()),
             "paths": lambda s: str(s["pairs"]),
         },
@@ -114,13 +116,17 @@ def _band(axes: Any, alpha: Any, means: Any, spans: Any) -> None:
     """A curve with its intervals; ``None`` and infinities have no place on it."""
     means, spans = (np.asarray(values, np.float64) for values in (means, spans))
     low, high = np.where(np.isfinite(spans), spans, np.nan).T
-    axes.plot(alpha, np.where(np.isfinite(means), means, np.nan), color=BLUE, label="mean, 95 % interval")
+    axes.plot(
+        alpha, np.where(np.isfinite(means), means, np.nan), color=BLUE, label="mean, 95 % interval"
+    )
     axes.fill_between(alpha, low, high, color=BLUE, alpha=0.2, linewidth=0)
 
 
 def _draw_posteriors(axes: Any, summary: Summary) -> None:
     for end, color in ((0, BLUE), (1, ORANGE)):
-        axes.plot(summary["alpha"], summary[f"posterior_{end}"], color=color, label=f"class at α = {end}")
+        axes.plot(
+            summary["alpha"], summary[f"posterior_{end}"], color=color, label=f"class at α = {end}"
+        )
     axes.set(xlabel="interpolation α", ylabel="mean p(y | x)", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title("class posteriors")
     axes.legend(fontsize=7, loc="upper center")
@@ -159,7 +165,10 @@ def _decides(fewest: float, most: float) -> str:
 
 def verdict(models: Sequence[Audited]) -> str:
     """Which models' detectors reject most paths between classes."""
-    spans = {name: summary["accepted_all_along_ci"] for name, summary in summaries_of(models, AUDIT).items()}
+    spans = {
+        name: summary["accepted_all_along_ci"]
+        for name, summary in summaries_of(models, AUDIT).items()
+    }
     rejected = [name for name, (_, most) in spans.items() if most < 0.5]
     accepted = [name for name, (fewest, _) in spans.items() if fewest > 0.5]
     unclear = [name for name in spans if name not in (*rejected, *accepted)]

@@ -39,7 +39,9 @@ def membership_histogram(model: Audited) -> Figure:
     """Fig. 3: bits/dim under the right class and under the likeliest wrong class."""
     record = model.record(AUDIT)
     right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
-    right, wrong = (values[np.isfinite(values)] for values in (right, wrong))  # an image of likelihood 0 has no place
+    right, wrong = (
+        values[np.isfinite(values)] for values in (right, wrong)
+    )  # an image of likelihood 0 has no place
     both = np.concatenate([right, wrong])
     low, high = np.quantile(both, [0.002, 0.998]) if len(both) else (0, 1)
     bins = np.linspace(low, high, 40).tolist()

@@ -24,7 +24,16 @@ def snapshots_table(models: Sequence[Audited]) -> Table:
         "Paths between classes during training",
         "Each row is the model at a step of its training, with a detector fitted at that step. Bits/dim of log p(x)."
         " Brackets: 95 % intervals.",
-        ("model", "step", "accuracy %", "bits/dim", "middle - ends", "accepted at every step %", "n", "paths"),
+        (
+            "model",
+            "step",
+            "accuracy %",
+            "bits/dim",
+            "middle - ends",
+            "accepted at every step %",
+            "n",
+            "paths",
+        ),
         tuple((name, *_cells(s, line)) for name, s, line in lines),
         tuple({"model": name, **line} for name, _, line in lines),
     )
@@ -54,14 +63,22 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
             _curve(left, summary, "middle_minus_ends", 1.0, color, name)
             _curve(right, summary, "accepted_all_along", 100.0, color, name)
         left.axhline(0, color=GREY, linewidth=0.8)
-        simple: dict[str, float] = next((s["simple_densities"] for s in own.values() if s["simple_densities"]), {})
+        simple: dict[str, float] = next(
+            (s["simple_densities"] for s in own.values() if s["simple_densities"]), {}
+        )
         for axes in (left, right):
             axes.set_title(plain(data))
             axes.set_xlabel("bits/dim (training proceeds to the right)")
             axes.invert_xaxis()
             if simple:
                 best = min(simple, key=lambda name: simple[name])
-                axes.axvline(simple[best], color=GREY, linestyle="--", linewidth=1, label=f"{best}, {simple[best]:.2f}")
+                axes.axvline(
+                    simple[best],
+                    color=GREY,
+                    linestyle="--",
+                    linewidth=1,
+                    label=f"{best}, {simple[best]:.2f}",
+                )
         left.set_ylabel("middle - ends, bits/dim")
         right.set(ylabel="paths accepted, %", ylim=(-3, 103))
         left.legend(fontsize=7)
@@ -69,13 +86,26 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
 
 
 def _curve(axes: Any, summary: Summary, key: str, times: float, color: str, label: str) -> None:
-    lines = [line for line in summary["snapshots"] if line.get(key) is not None and line["bits_per_dim"] is not None]
+    lines = [
+        line
+        for line in summary["snapshots"]
+        if line.get(key) is not None and line["bits_per_dim"] is not None
+    ]
     if not lines:
         return
     x, y = (np.array([line[name] for line in lines], np.float64) for name in ("bits_per_dim", key))
     spans = np.array([line[f"{key}_ci"] for line in lines], np.float64).T
     error = np.clip(np.stack([y - spans[0], spans[1] - y]), 0, None)
-    axes.errorbar(x, times * y, times * error, color=color, marker="o", markersize=3.5, linewidth=1.2, label=plain(label))
+    axes.errorbar(
+        x,
+        times * y,
+        times * error,
+        color=color,
+        marker="o",
+        markersize=3.5,
+        linewidth=1.2,
+        label=plain(label),
+    )
 
 
 def words(name: str, summary: Summary) -> str:
