@@ -76,13 +76,13 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float | None]:
-        fooled, stored = self.l2.isfinite(), self.l2_stored.isfinite()
-        share = (fooled & stored).double().sum() / fooled.double().sum().clamp_min(1)
+        misclassified, stored = self.l2.isfinite(), self.l2_stored.isfinite()
+        share = (misclassified & stored).double().sum() / misclassified.double().sum().clamp_min(1)
         return {
             "seconds": round(self.seconds, 3),
             "median_l2": _finite(self.l2.median().item()),
             "median_l2_stored": _finite(self.l2_stored.median().item()),
-            "success": round(fooled.double().mean().item(), 4),
+            "success": round(misclassified.double().mean().item(), 4),
             "success_after_rounding": round(share.item(), 4),
         }
 
@@ -133,15 +133,15 @@ def unpadded(data: ImageDataset, index: slice | np.ndarray) -> tuple[Tensor, Ten
 
 def train_cnn(data: ImageDataset, epochs: int = 2) -> GenerativeClassifier:
     classifier = GenerativeClassifier(Cnn())
-    optimiser = torch.optim.Adam(classifier.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3)
     random = np.random.default_rng(0)
     for _ in range(epochs):
         for index in np.array_split(random.permutation(len(data)), len(data) // 128):
             x, label = unpadded(data, index)
             loss = cross_entropy(classifier.density.class_log_prob(x), label)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
     return classifier.eval()
 
 
@@ -227,7 +227,7 @@ def _finite(value: float) -> float | None:
 def ours(classifier: GenerativeClassifier, attack: Attack) -> Callable[[Tensor, Tensor], Images]:
     def run(x: Tensor, label: Tensor) -> Images:
         result = attack(classifier, x, Misclassify(label))
-        return result.perturbed, result.rounded
+        return result.perturbed, result.quantized
 
     return run
 
@@ -273,11 +273,13 @@ def timed(
     perturbed, rounded = attack(x, label)
     seconds = time.process_time() - before
     with torch.no_grad():
-        fooled = classifier(perturbed).label != label
+        misclassified = classifier(perturbed).label != label
         stored = classifier(rounded).label != label
     distance, far = ((images - x).flatten(1).norm(dim=1) for images in (perturbed, rounded))
     return Outcome(
-        seconds, distance.masked_fill(~fooled, torch.inf), far.masked_fill(~stored, torch.inf)
+        seconds,
+        distance.masked_fill(~misclassified, torch.inf),
+        far.masked_fill(~stored, torch.inf),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from condgen.files import written_whole
+from condgen.files import atomic_write
 from condgen.runs import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,7 +46,7 @@ def cpu() -> str:
 
 def keep(path: Path, results: dict[str, Any]) -> None:
     """Write ``results`` as JSON, whole or not at all."""
-    with written_whole(path) as work:
+    with atomic_write(path) as work:
         work.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence import RESULTS
-from condgen.files import written_whole
+from condgen.files import atomic_write
 
 README = Path(__file__).parent.parent / "README.md"
 NAMES = {
@@ -155,7 +155,7 @@ def rewritten(text: str, contents: Mapping[str, str]) -> str:
 
 def main() -> None:
     text = rewritten(README.read_text(), sections())
-    with written_whole(README) as work:
+    with atomic_write(README) as work:
         work.write_text(text)
 
 

@@ -44,7 +44,7 @@ print(
     f"accuracy {table['accuracy']:.1%} at {table['bits_per_dim']:.2f} bits/dim on {table['n']} test images"
 )
 
-membership = audits.membership(classifier, splits.test)
+membership = audits.label_likelihood(classifier, splits.test)
 print(f"wrong labels are noticed with an AUROC of {membership.summary['auroc']:.2f}")
 
 interpolation = audits.interpolation(
@@ -52,7 +52,7 @@ interpolation = audits.interpolation(
 )
 ways = interpolation.summary
 print(
-    f"{ways['accepted_all_along']:.1%} of {ways['pairs']} ways between two classes pass the detector all along"
+    f"{ways['accepted_at_every_step']:.1%} of {ways['pairs']} ways between two classes pass the detector all along"
 )
 
 model = AuditedModel(

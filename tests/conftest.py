@@ -42,7 +42,7 @@ def seeded() -> None:
 
 @pytest.fixture
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For what :func:`condgen.machine.spread` hands out."""
+    """For what :func:`condgen.machine.parallel_map` hands out."""
     monkeypatch.setattr(machine, "_workers", None)
     monkeypatch.setattr(machine, "_helpers", 0)
     before = torch.get_num_threads()

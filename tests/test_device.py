@@ -104,7 +104,7 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(
         with glow.fresh_noise(torch.Generator().manual_seed(0)):
             return list(torch.autograd.grad(glow.class_log_prob(x).sum(), list(glow.parameters())))
 
-    gradients()  # the first step initialises actnorm
+    gradients()  # the first step initializes actnorm
     plain = gradients()
     glow.compile_for_training(backend="aot_eager", mode=None)
     for compiled, expected in zip(gradients(), plain, strict=True):

@@ -11,7 +11,7 @@ import pytest
 
 from condgen import files
 from condgen.errors import CondgenError, RunError
-from condgen.files import check_writable, locked, written_whole
+from condgen.files import atomic_write, check_writable, locked
 
 
 def dead_process() -> int:
@@ -26,7 +26,7 @@ def work_folder(parent: Path, pid: int, place: str = "") -> Path:
 
 
 def write_directory(path: Path, text: str) -> None:
-    with written_whole(path, replace_directory=True) as work:
+    with atomic_write(path, replace_directory=True) as work:
         work.mkdir()
         (work / "a").write_text(text)
 
@@ -66,7 +66,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     os.utime(old, (0, time.time() - 2 * files.OLD))
     own = tmp_path / ".condgen-notes"
     own.mkdir()
-    with written_whole(tmp_path / "file") as work:
+    with atomic_write(tmp_path / "file") as work:
         work.write_text("x")
     assert {path.name for path in tmp_path.iterdir()} == {
         "file",
@@ -79,13 +79,13 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from condgen.files import written_whole
+from condgen.files import atomic_write
 rename = Path.rename
 def killed(self, target):
     rename(self, target)
     os.kill(os.getpid(), signal.SIGKILL)
 Path.rename = killed
-with written_whole(Path(sys.argv[1]), replace_directory=True) as work:
+with atomic_write(Path(sys.argv[1]), replace_directory=True) as work:
     work.mkdir()
 """
 
@@ -114,7 +114,7 @@ def test_content_is_on_the_disk_before_it_is_renamed(
 
 def test_a_directory_that_another_process_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     def write() -> None:
-        with written_whole(tmp_path / "run") as work:
+        with atomic_write(tmp_path / "run") as work:
             work.mkdir()
             (tmp_path / "run").mkdir()
             (tmp_path / "run" / "config.toml").write_text("theirs")
@@ -135,7 +135,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_and_left_as_it_is(tmp_
     with pytest.raises(CondgenError, match="a folder of that name"):
         check_writable(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CondgenError, match="a device or a pipe"), written_whole(tmp_path / "pipe"):
+    with pytest.raises(CondgenError, match="a device or a pipe"), atomic_write(tmp_path / "pipe"):
         pass
 
 

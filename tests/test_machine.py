@@ -54,21 +54,22 @@ def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) ->
     meeting = Barrier(2, timeout=10)
     machine.prepare(threads=2)
     assert (
-        len(machine.spread(lambda _: meeting.wait(), range(2))) == 2
+        len(machine.parallel_map(lambda _: meeting.wait(), range(2))) == 2
     )  # one thread alone would wait in vain
     assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
     machine.prepare(threads=1)
-    assert machine.spread(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
+    assert machine.parallel_map(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
     torch.set_num_threads(before)
 
 
 def test_work_that_is_spread_records_no_graph_and_keeps_errors() -> None:
     weight = torch.ones(1, requires_grad=True)
     assert not any(
-        result.requires_grad for result in machine.spread(lambda item: item * weight, range(3))
+        result.requires_grad
+        for result in machine.parallel_map(lambda item: item * weight, range(3))
     )
     with pytest.raises(ZeroDivisionError):
-        machine.spread(lambda item: 1 // item, range(3))
+        machine.parallel_map(lambda item: 1 // item, range(3))
 
 
 @pytest.mark.parametrize("failing", ["helper", "caller"])
@@ -85,7 +86,7 @@ def test_an_error_of_any_thread_arrives_when_all_have_ended(
         ended.append(item)
 
     with pytest.raises(ZeroDivisionError):
-        machine.spread(work, range(2))
+        machine.parallel_map(work, range(2))
     assert len(ended) == 1
 
 
@@ -94,15 +95,15 @@ def test_work_that_is_spread_keeps_its_own_parts_on_its_thread(two_threads: None
 
     def work(_: int) -> list[object]:
         meeting.wait()
-        return [current_thread(), *machine.spread(lambda _: current_thread(), range(3))]
+        return [current_thread(), *machine.parallel_map(lambda _: current_thread(), range(3))]
 
-    threads = machine.spread(work, range(2))
+    threads = machine.parallel_map(work, range(2))
     assert [len(set(of_one)) for of_one in threads] == [1, 1]
     assert threads[0][0] != threads[1][0]
     with pytest.raises(ZeroDivisionError):
-        machine.spread(lambda item: 1 // item, [0, 0])
+        machine.parallel_map(lambda item: 1 // item, [0, 0])
     assert (
-        len({of_one[0] for of_one in machine.spread(work, range(2))}) == 2
+        len({of_one[0] for of_one in machine.parallel_map(work, range(2))}) == 2
     )  # an error leaves no thread marked
 
 
@@ -121,16 +122,16 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
     batch = torch.arange(120.0).view(40, 3).requires_grad_()
     expected = work(batch)
     seen.clear()
-    for found, wanted in zip(machine.by_pieces(work, batch), expected, strict=True):
+    for found, wanted in zip(machine.map_chunks(work, batch), expected, strict=True):
         assert torch.equal(found, wanted)
         assert found.requires_grad
     assert seen == [(40, current_thread())]
     seen.clear()
     with torch.inference_mode():
-        for found, wanted in zip(machine.by_pieces(work, batch), expected, strict=True):
+        for found, wanted in zip(machine.map_chunks(work, batch), expected, strict=True):
             assert torch.equal(found, wanted)
-        assert len(machine.by_pieces(work, batch[:31])[0]) == 31  # no two pieces of 16
-        assert len(machine.by_pieces(lambda none: (none,), batch[:0])[0]) == 0
+        assert len(machine.map_chunks(work, batch[:31])[0]) == 31  # no two pieces of 16
+        assert len(machine.map_chunks(lambda none: (none,), batch[:0])[0]) == 0
     assert sorted(size for size, _ in seen) == [16, 24, 31]
     assert len({thread for _, thread in seen}) == 2
 
@@ -198,17 +199,17 @@ def test_threads_multiply_in_the_precision_that_the_caller_asked_for(two_threads
         meeting.wait()
         return (matrix @ matrix).dtype
 
-    assert machine.spread(work, range(2)) == 2 * [torch.float32]
+    assert machine.parallel_map(work, range(2)) == 2 * [torch.float32]
     with torch.autocast("cpu", torch.bfloat16):
-        assert machine.spread(work, range(2)) == 2 * [torch.bfloat16]
+        assert machine.parallel_map(work, range(2)) == 2 * [torch.bfloat16]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have(two_threads: None) -> None:
-    assert machine.spread(lambda item: item, range(4)) == [0, 1, 2, 3]
+    assert machine.parallel_map(lambda item: item, range(4)) == [0, 1, 2, 3]
     child = os.fork()
     if child == 0:  # only the exit status leaves the child
-        os._exit(machine.spread(lambda item: 2 * item, range(4)) != [0, 2, 4, 6])
+        os._exit(machine.parallel_map(lambda item: 2 * item, range(4)) != [0, 2, 4, 6])
     for _ in range(100):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:

@@ -243,7 +243,7 @@ def test_a_model_from_elsewhere_is_audited_from_the_command_line(
     folder = open_folder(out)
     assert type(folder) is RecordFolder
     assert folder.audits_made() == ["classification", "interpolation"]
-    assert condgen("audit", out, "--only", "membership", "--threads", 1)[0] == 0
+    assert condgen("audit", out, "--only", "label-likelihood", "--threads", 1)[0] == 0
     status, _, error = condgen("report", trained.path, out, "--out", tmp_path / "report")
     assert status == 0, error
     text = (tmp_path / "report" / "index.html").read_text()

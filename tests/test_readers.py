@@ -346,7 +346,7 @@ def test_a_run_of_any_name_is_shown(
 ) -> None:
     path = tmp_path / os.fsdecode(name)
     run = Run.create(path, load_preset("digits-base", TINY))
-    for audit in ("classification", "membership", "interpolation", "samples"):
+    for audit in ("classification", "label-likelihood", "interpolation", "samples"):
         records[audit].save(run.records)
     Record("mine", {"n": 1}, {}).save(run.records)
     for out in (tmp_path / "report", path / "report"):

@@ -34,15 +34,15 @@ for number in range(30):
 
 def test_of_simultaneous_starts_one_makes_the_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", START, str(tmp_path)]
-    starts = [
+    starting_points = [
         subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)
         for number in range(2)
     ]
     while len(list(tmp_path.glob("ready*"))) < 2:
-        assert all(start.poll() is None for start in starts)
+        assert all(start.poll() is None for start in starting_points)
     (tmp_path / "go").write_text("")
-    made = [line for start in starts for line in start.communicate(timeout=120)[0].split()]
-    assert [start.returncode for start in starts] == [0, 0]
+    made = [line for start in starting_points for line in start.communicate(timeout=120)[0].split()]
+    assert [start.returncode for start in starting_points] == [0, 0]
     assert sorted(map(int, made)) == list(range(30))
     assert {path.name for path in tmp_path.iterdir() if path.name[0] == "."} == set()
 

@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_a_line_and_what_was_done_is_said(run: Run, tmp_p
     assert (a["error"], b["error"]) == ("", "")
     assert (
         b["changed"]
-        == "were resized and cropped to 8x8; color was converted to grey; rounded to 17 levels"
+        == "were resized and cropped to 8x8; color was converted to gray; rounded to 17 levels"
     )
     assert "not a readable image" in c["error"]
     assert "not a readable image" in t["error"]

@@ -117,7 +117,7 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
 
     @contextmanager
     def fresh_noise(self, generator: torch.Generator | None) -> Iterator[None]:
-        """Within this context a model that adds noise (dequantisation, noise channels) draws it from ``generator``.
+        """Within this context a model that adds noise (dequantization, noise channels) draws it from ``generator``.
 
         Outside of it such a model uses fixed noise in ``eval()``; a model without noise is free to ignore it.
         """

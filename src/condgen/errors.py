@@ -28,10 +28,10 @@ class TrainingError(CondgenError):
     """Training cannot go on; what it had saved is untouched."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint that closes an error about a name: the nearest known one, or all of them.
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The hint that closes an error about a name: the suggest known one, or all of them.
 
-    >>> nearest("mnist-rewieght", ["mnist-base", "mnist-reweight"])
+    >>> suggest("mnist-rewieght", ["mnist-base", "mnist-reweight"])
     "did you mean 'mnist-reweight'?"
     """
     known = sorted(known)

@@ -27,7 +27,7 @@ OLD = 24 * 3600  # seconds after which a work folder of another machine is nobod
 
 
 @contextmanager
-def written_whole(path: Path, *, replace_directory: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``, for a file or a directory; renamed to it when the block ends without an error.
 
     A file replaces a file. A directory replaces a directory only where the caller owns it and says so. Content is on the
@@ -60,7 +60,7 @@ def written_whole(path: Path, *, replace_directory: bool = False) -> Iterator[Pa
 
 
 def check_writable(path: Path, *, replace_directory: bool = False) -> None:
-    """Refuse, before the work, a place where :func:`written_whole` could not write; leaves nothing there.
+    """Refuse, before the work, a place where :func:`atomic_write` could not write; leaves nothing there.
 
     Raises:
         CondgenError: If the place cannot be written to, or something is in the way.

@@ -30,14 +30,14 @@ Result = TypeVar("Result")
 
 _workers: ThreadPoolExecutor | None = None
 _helpers = 0  # of the workers, beside the thread that hands out the work
-_here = local()  # whether this thread is one of those that :func:`spread` has work on
+_here = local()  # whether this thread is one of those that :func:`parallel_map` has work on
 
 
 def prepare(threads: int | None = None) -> None:
-    """Let :func:`spread` use ``threads`` threads (default: :func:`free_cores`), and keep freed memory.
+    """Let :func:`parallel_map` use ``threads`` threads (default: :func:`free_cores`), and keep freed memory.
 
     Each operation by itself stays on one thread. Threads that share every small operation wait for each other after each
-    of them, busily, so that two processes of two threads on two cores slow each other down by tens; :func:`spread` hands
+    of them, busily, so that two processes of two threads on two cores slow each other down by tens; :func:`parallel_map` hands
     out larger pieces, and its threads sleep when they wait.
 
     A training step allocates and frees the same large blocks again and again; by default glibc maps and unmaps each of
@@ -83,12 +83,12 @@ def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
         libc.free(start)
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """``work`` on each item, without recording a graph, on the threads that :func:`prepare` set, or on this one.
 
     Work that spreads its own parts keeps them on its thread.
 
-    >>> spread(lambda item: 2 * item, range(3))
+    >>> parallel_map(lambda item: 2 * item, range(3))
     [0, 2, 4]
     """
     if _workers is None or not _helpers or len(items) < 2 or getattr(_here, "busy", False):
@@ -123,13 +123,13 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result
     return results
 
 
-def by_pieces(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tuple[Tensor, ...]:
+def map_chunks(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tuple[Tensor, ...]:
     """``work``, which takes each example for itself, on a batch: on a CPU, a piece for each thread if no graph is recorded.
 
     So the small operations between the large ones are shared as well, at the price of one Python for all. Results are the same
     for any number of threads: pieces are multiples of :data:`PIECE`, and what is over goes with the last.
 
-    >>> by_pieces(lambda batch: (2 * batch, batch.sum(1)), torch.ones(3, 4))[1]
+    >>> map_chunks(lambda batch: (2 * batch, batch.sum(1)), torch.ones(3, 4))[1]
     tensor([4., 4., 4.])
     """
     whole = len(batch) // PIECE
@@ -140,13 +140,14 @@ def by_pieces(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tu
         PIECE * (whole * number // pieces) for number in range(1, pieces)
     ]  # what is over goes with the last
     return tuple(
-        torch.cat(parts) for parts in zip(*spread(work, batch.tensor_split(ends)), strict=True)
+        torch.cat(parts)
+        for parts in zip(*parallel_map(work, batch.tensor_split(ends)), strict=True)
     )
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let :func:`spread` stay on this thread, for what looks at the operations of one thread only."""
+    """Let :func:`parallel_map` stay on this thread, for what looks at the operations of one thread only."""
     global _helpers
     usual, _helpers = _helpers, 0
     try:

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 
 Member = TypeVar("Member")
 
@@ -21,6 +21,7 @@ class Registry(Generic[Member]):
         modules: The module of each member of condgen, in the order in which members are listed and run.
         outside: ``module:class`` that holds the settings of members outside of condgen, where they are no members of
             their own but functions.
+        renamed: Former names of members, which still work, and today's.
 
     Examples:
         >>> AUDITS.names()[0]
@@ -29,8 +30,15 @@ class Registry(Generic[Member]):
         'bits/dim'
     """
 
-    def __init__(self, kind: str, modules: Mapping[str, str], outside: str = ""):
+    def __init__(
+        self,
+        kind: str,
+        modules: Mapping[str, str],
+        outside: str = "",
+        renamed: Mapping[str, str] | None = None,
+    ):
         self.kind, self.outside = kind, outside
+        self.renamed: dict[str, str] = dict(renamed or {})
         self._modules = dict(modules)
         self._members: dict[str, Member] = {}
 
@@ -53,13 +61,14 @@ class Registry(Generic[Member]):
         Raises:
             ConfigError: If there is none; the closest name is suggested.
         """
+        name = self.renamed.get(name, name)
         if ":" in name:
             member: Member = imported(name, self.kind)
             return member
         if name not in self._members and name in self._modules:
             importlib.import_module(self._modules[name])
         if name not in self._members:
-            raise ConfigError(f"{self.kind} '{name}' is not known; {nearest(name, self.names())}")
+            raise ConfigError(f"{self.kind} '{name}' is not known; {suggest(name, self.names())}")
         return self._members[name]
 
 
@@ -103,10 +112,11 @@ AUDITS: Registry[Any] = Registry(
     "audit",
     {
         "classification": "condgen.audits.classification",
-        "membership": "condgen.audits.membership",
+        "label-likelihood": "condgen.audits.label_likelihood",
         "interpolation": "condgen.audits.interpolation",
         "samples": "condgen.audits.samples",
         "adversarial": "condgen.audits.adversarial",
         "snapshots": "condgen.audits.snapshots",
     },
+    renamed={"membership": "label-likelihood"},
 )

@@ -16,7 +16,7 @@ from condgen.attacks import (
     Evade,
     HopSkipJump,
     Misclassify,
-    Starts,
+    StartingPoints,
     Target,
 )
 from condgen.attacks import attack as base
@@ -52,10 +52,10 @@ def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: At
     classifier = two_gaussians()
     result = attack(classifier, x, Misclassify(label))
     assert torch.equal(result.reached, classifier(result.perturbed).label != label)
-    assert torch.equal(result.reached_rounded, classifier(result.rounded).label != label)
-    assert torch.allclose(result.rounded * 255, (result.rounded * 255).round(), atol=1e-4)
-    assert result.reached_rounded.all()
-    assert ((result.rounded - x).flatten(1).norm(dim=1) <= 1.06 * result.l2 + 1e-6).all()
+    assert torch.equal(result.reached_quantized, classifier(result.quantized).label != label)
+    assert torch.allclose(result.quantized * 255, (result.quantized * 255).round(), atol=1e-4)
+    assert result.reached_quantized.all()
+    assert ((result.quantized - x).flatten(1).norm(dim=1) <= 1.06 * result.l2 + 1e-6).all()
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.perturbed.min() >= 0
     assert result.perturbed.max() <= 1
@@ -113,9 +113,9 @@ def test_evading_a_detector_costs_the_exact_extra_distance(attack: Attack) -> No
     bits = classifier(classifier.density.mean[1][None] + 0.16).bits_per_dim.item()
     detector = LikelihoodThreshold(bits)
     goal = Evade(Misclassify(label), detector, weight=2 * math.log(2))
-    starts = Starts(classifier.density.mean[:, :, :, :])
+    starting_points = StartingPoints(classifier.density.mean[:, :, :, :])
     if not isinstance(attack, CarliniWagner):
-        attack = type(attack)(**{**vars(attack), "starts": starts})
+        attack = type(attack)(**{**vars(attack), "starting_points": starting_points})
     result = attack(classifier, x, goal)
     prediction = classifier(result.perturbed)
     assert result.reached.all()
@@ -152,7 +152,7 @@ def test_no_pass_takes_more_images_than_a_batch(attack: Attack) -> None:
     assert torch.equal(result.l2 > 0, torch.arange(7) != 3)
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.reached.all()
-    assert len(result.forward) == len(result.rounded) == 7
+    assert len(result.forward) == len(result.quantized) == 7
 
 
 def test_no_images_are_attacked_without_complaint() -> None:
@@ -220,7 +220,7 @@ def test_an_image_that_is_wrong_already_stays_as_it_is(attack: Attack) -> None:
 
 def test_one_bad_start_does_not_stop_the_batch() -> None:
     classifier, (x, label) = two_gaussians(), images(4)
-    only_ones = Starts(classifier.density.mean[1:])
+    only_ones = StartingPoints(classifier.density.mean[1:])
     result = Boundary(only_ones, queries=300)(classifier, x, Misclassify(label))
     assert result.reached.tolist() == [True, False, True, False]
     assert result.status[1] == base.NO_START
@@ -234,7 +234,7 @@ def test_flagged_start_images_are_skipped() -> None:
         Misclassify(label), LikelihoodThreshold(classifier(x).bits_per_dim.max().item() + 0.1)
     )
     result = Boundary(
-        Starts(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200
+        StartingPoints(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200
     )(classifier, x, goal)
     assert set(result.status) == {base.NO_START}
 
@@ -300,7 +300,7 @@ def test_parameters_do_not_pass_for_a_gradient_of_the_image() -> None:
         (lambda: DecoupledDirectionNorm(rate=0), "rate = 0"),
         (lambda: CarliniWagner(step_size=math.nan), "step_size = nan"),
         (lambda: HopSkipJump(probes=0), "probes = 0"),
-        (lambda: Starts(tries=0), "tries = 0"),
+        (lambda: StartingPoints(tries=0), "tries = 0"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(make, said: str) -> None:
@@ -316,7 +316,7 @@ def test_other_bounds_other_shapes_and_float64(attack: Attack) -> None:
     result = attack(classifier, x, Misclassify(torch.tensor([0, 1])))
     assert result.reached.all()
     assert result.l2.tolist() == pytest.approx([2.0, 1.0], rel=0.1)
-    assert torch.equal(result.rounded, result.perturbed)
+    assert torch.equal(result.quantized, result.perturbed)
     assert result.perturbed.dtype == torch.float64
 
 
@@ -414,7 +414,10 @@ def test_no_image_and_one_image(number: int) -> None:
 
 def test_no_start_images_at_all_is_a_status() -> None:
     x, label = images(2)
-    for attack in (Boundary(Starts(x[:0]), queries=50), HopSkipJump(Starts(x[:0]), queries=50)):
+    for attack in (
+        Boundary(StartingPoints(x[:0]), queries=50),
+        HopSkipJump(StartingPoints(x[:0]), queries=50),
+    ):
         assert set(attack(two_gaussians(), x, Misclassify(label)).status) == {base.NO_START}
 
 
@@ -531,8 +534,8 @@ def test_a_success_in_a_corner_is_handed_out_a_hair_further_inside() -> None:
 
 def test_a_stored_success_may_lie_where_the_line_does_not_lead() -> None:
     result = into_the_corner(17)
-    assert result.reached_rounded.all()
-    stored = 2 * result.rounded - 1
+    assert result.reached_quantized.all()
+    stored = 2 * result.quantized - 1
     assert torch.equal(stored * 8, (stored * 8).round())
     assert (stored - torch.tensor([0.125, 0.25])).abs().max() < 0.3
 
@@ -542,7 +545,7 @@ def test_success_cannot_be_claimed() -> None:
 
         class Boastful(Attack):
             def __call__(self, *arguments):  # type: ignore[override]
-                return "all fooled"
+                return "all misclassified"
 
             def perturb(self, search, index, generator):
                 return {}
@@ -597,7 +600,7 @@ class Lazy(Attack):
     def perturb(
         self, search: Search, index: torch.Tensor, generator: torch.Generator
     ) -> dict[int, str]:
-        Starts(tries=200).find(search, index, generator)
+        StartingPoints(tries=200).find(search, index, generator)
         return {}
 
 

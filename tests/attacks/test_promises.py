@@ -23,7 +23,7 @@ from condgen.attacks import (
     Evade,
     HopSkipJump,
     Misclassify,
-    Starts,
+    StartingPoints,
     Target,
 )
 from condgen.attacks import attack as base
@@ -71,7 +71,7 @@ def test_a_score_equal_to_the_threshold_is_accepted_by_goal_and_detector(
     mean = torch.tensor([[0.3, 0.3], [0.7, 0.7]])
     classifier, label = GenerativeClassifier(DiagonalGaussian(mean, 0.1)), torch.tensor([0])
     if not isinstance(attack, CarliniWagner):
-        attack = type(attack)(**{**vars(attack), "starts": Starts(mean[1:])})
+        attack = type(attack)(**{**vars(attack), "starting_points": StartingPoints(mean[1:])})
     found = []
     for detector in (kind(0.0), kind(0.5)):
         result = attack(classifier, mean[:1], Evade(Misclassify(label), detector))
@@ -187,7 +187,7 @@ def test_a_random_model_is_asked_once_and_not_until_it_gives_in(stored: bool) ->
         [status != base.NOT_REACHED and status != base.ALREADY for status in result.status]
     )
     assert met.sum() > 250
-    share = (result.reached_rounded if stored else result.reached)[met].double().mean()
+    share = (result.reached_quantized if stored else result.reached)[met].double().mean()
     assert share == pytest.approx(0.2 * (0.2 if stored else 1), abs=0.07)
 
 
@@ -218,8 +218,8 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         "steps = None, expected 1 or more, a whole number",
     ),
     "a text": (lambda: Boundary(first="far"), "first = 'far', expected 1e-06 to 1"),
-    "half a try": (lambda: Starts(tries=1.5), "tries = 1.5, expected 1 or more"),
-    "an array of starts": (lambda: Starts(images(2)[0].numpy()), "images: found a ndarray"),
+    "half a try": (lambda: StartingPoints(tries=1.5), "tries = 1.5, expected 1 or more"),
+    "an array of starts": (lambda: StartingPoints(images(2)[0].numpy()), "images: found a ndarray"),
     "no detector": (
         lambda: Evade(Misclassify(torch.tensor([0])), None),
         "the detector is None; expected an object",

@@ -29,7 +29,7 @@ from condgen.attacks import (
     DecoupledDirectionNorm,
     HopSkipJump,
     Misclassify,
-    Starts,
+    StartingPoints,
 )
 from condgen.audits import Record, adversarial
 from condgen.audits.adversarial.summary import WORST, by_attack, curve, summarize
@@ -49,7 +49,7 @@ def audited(
     classifier: GenerativeClassifier | None = None, threshold: float = 30.0, **settings
 ) -> Record:
     settings = {
-        "starts": dataset(seed=1),
+        "starting_points": dataset(seed=1),
         "attacks": ATTACKS,
         "budget": "smoke",
         "images": 8,
@@ -100,16 +100,16 @@ class BlindBoundary(Boundary):
 
 
 def test_attacks_that_fail_before_the_detector_are_not_a_model_that_resists() -> None:
-    """The paper's own Table 2: what goes unnoticed by luck, attacks that know the detector must find."""
+    """The paper's own Table 2: what goes undetected by luck, attacks that know the detector must find."""
     record = audited(
         attacks={
             "Carlini-Wagner": Blind(searches=2, steps=30),
             "Boundary": BlindBoundary(queries=150),
         }
     )
-    cells = {(cell["attack"], cell["knows_detector"]): cell for cell in record.summary["cells"]}
-    assert cells["Carlini-Wagner", True]["unnoticed"] == 0
-    assert cells[WORST, True]["unnoticed"] == 1
+    cells = {(cell["attack"], cell["detector_aware"]): cell for cell in record.summary["cells"]}
+    assert cells["Carlini-Wagner", True]["undetected"] == 0
+    assert cells[WORST, True]["undetected"] == 1
     assert outcome(record)["knowing the detector is no handicap"] is False
     assert (
         outcome(record)[
@@ -192,14 +192,14 @@ def test_an_attack_that_has_not_arrived_is_reported() -> None:
 def test_another_epsilon_needs_no_new_attack() -> None:
     arrays = audited().arrays
     shares = [
-        summarize(arrays, epsilon)["cells"][0]["unnoticed_within"]
+        summarize(arrays, epsilon)["cells"][0]["undetected_within"]
         for epsilon in (0.01, 0.25, 0.3, 0.4, 5.0)
     ]
     assert shares == sorted(shares)
     assert shares[0] == 0
     assert shares[-1] == 1
     found = by_attack(arrays, knows=False)["Carlini-Wagner"]
-    distance, share = curve(found["unnoticed"])
+    distance, share = curve(found["undetected"])
     assert share[np.searchsorted(distance, 0.3, side="right") - 1] == pytest.approx(shares[2])
 
 
@@ -208,14 +208,14 @@ def rows(attack: str, knows: bool, l2: list[float], flagged: list[bool]) -> dict
     far = np.array(l2, dtype=np.float32)
     return {
         "attack": np.array([attack] * number),
-        "knows_detector": np.full(number, knows),
+        "detector_aware": np.full(number, knows),
         "index": np.arange(number)[::-1].copy(),
         "reached": np.isfinite(far),
-        "reached_rounded": np.isfinite(far),
+        "reached_quantized": np.isfinite(far),
         "flagged": np.array(flagged),
-        "flagged_rounded": np.array(flagged),
+        "flagged_quantized": np.array(flagged),
         "l2": far,
-        "l2_rounded": far,
+        "l2_quantized": far,
         "forward": np.ones(number, int),
         "backward": np.ones(number, int),
         "status": np.array(["reached"] * number),
@@ -223,7 +223,7 @@ def rows(attack: str, knows: bool, l2: list[float], flagged: list[bool]) -> dict
 
 
 def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
-    """One attack is near and noticed, the other far and not; what goes unnoticed by luck counts with the detector too."""
+    """One attack is near and noticed, the other far and not; what goes undetected by luck counts with the detector too."""
     inf = math.inf
     parts = [
         rows("near", False, [1.0, 9.0, inf], [True, True, False]),
@@ -234,14 +234,14 @@ def test_the_worst_case_takes_the_nearest_of_each_kind() -> None:
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     worst = {knows: by_attack(arrays, knows)[WORST] for knows in (False, True)}
     assert worst[False]["any"].tolist() == [4.0, 1.0, 1.0]
-    assert worst[False]["unnoticed"].tolist() == [4.0, inf, 9.0]
-    assert worst[True]["unnoticed"].tolist() == [4.0, 7.0, 9.0]
+    assert worst[False]["undetected"].tolist() == [4.0, inf, 9.0]
+    assert worst[True]["undetected"].tolist() == [4.0, 7.0, 9.0]
     assert worst[True]["any"].tolist() == [4.0, 7.0, 9.0]
     cells = {
-        (cell["attack"], cell["knows_detector"]): cell for cell in summarize(arrays, 1.5)["cells"]
+        (cell["attack"], cell["detector_aware"]): cell for cell in summarize(arrays, 1.5)["cells"]
     }
-    assert cells[WORST, False]["fooled_within"] == pytest.approx(2 / 3)
-    assert cells["near", True]["median_l2_unnoticed"] is None
+    assert cells[WORST, False]["misclassified_within"] == pytest.approx(2 / 3)
+    assert cells["near", True]["median_l2_undetected"] is None
     assert cells["far", False]["median_l2"] == 4.0
 
 
@@ -249,7 +249,7 @@ def test_the_record_says_what_became_of_every_image() -> None:
     record = audited(threshold=9.5)
     arrays, classifier = record.arrays, two_gaussians()
     prediction = classifier(torch.from_numpy(arrays["perturbed"]))
-    assert np.array_equal(arrays["fooled"], (prediction.label.numpy() != arrays["label"]))
+    assert np.array_equal(arrays["misclassified"], (prediction.label.numpy() != arrays["label"]))
     assert np.allclose(arrays["bits_per_dim"], prediction.bits_per_dim.numpy(), atol=1e-5)
     assert np.array_equal(arrays["flagged"], prediction.bits_per_dim.numpy() > 9.5)
     x, label = dataset().batch(arrays["index"])
@@ -260,9 +260,9 @@ def test_the_record_says_what_became_of_every_image() -> None:
         (torch.from_numpy(arrays["perturbed"]) - x).flatten(1).norm(dim=1)[reached],
         atol=1e-6,
     )
-    assert not (arrays["reached"] & arrays["flagged"] & arrays["knows_detector"]).any()
+    assert not (arrays["reached"] & arrays["flagged"] & arrays["detector_aware"]).any()
     assert np.array_equal(
-        arrays["reached"], arrays["fooled"] & ~(arrays["flagged"] & arrays["knows_detector"])
+        arrays["reached"], arrays["misclassified"] & ~(arrays["flagged"] & arrays["detector_aware"])
     )
 
 
@@ -300,14 +300,14 @@ def test_pieces_are_reused_and_those_of_another_plan_are_not(tmp_path: Path) -> 
 
 
 def test_a_plan_is_what_results_depend_on(tmp_path: Path) -> None:
-    """Start images, a model's behaviour and settings make another plan; the same again does not."""
-    attacks = {"Boundary": Boundary(Starts(images(4)[0]), queries=60)}
+    """Start images, a model's behavior and settings make another plan; the same again does not."""
+    attacks = {"Boundary": Boundary(StartingPoints(images(4)[0]), queries=60)}
     plans = [
         {"attacks": attacks},
-        {"attacks": {"Boundary": Boundary(Starts(images(4)[0]), queries=60)}},
-        {"attacks": {"Boundary": Boundary(Starts(images(4, seed=5)[0]), queries=60)}},
+        {"attacks": {"Boundary": Boundary(StartingPoints(images(4)[0]), queries=60)}},
+        {"attacks": {"Boundary": Boundary(StartingPoints(images(4, seed=5)[0]), queries=60)}},
         {"attacks": attacks, "classifier": two_gaussians(distance=0.5)},
-        {"attacks": {"Boundary": Boundary(Starts(images(4)[0]), queries=61)}},
+        {"attacks": {"Boundary": Boundary(StartingPoints(images(4)[0]), queries=61)}},
     ]
     counts = []
     for plan in plans:
@@ -398,13 +398,15 @@ def test_attacks_that_all_need_a_gradient_are_refused_where_there_is_none() -> N
 
 
 def test_starts_that_are_no_data_set_are_refused() -> None:
-    with pytest.raises(CondgenError, match="starts is a Tensor and has to be an ImageDataset"):
-        audited(starts=torch.rand(3, 1, 4, 4))
+    with pytest.raises(
+        CondgenError, match="starting_points is a Tensor and has to be an ImageDataset"
+    ):
+        audited(starting_points=torch.rand(3, 1, 4, 4))
 
 
 def test_held_out_images_that_cannot_be_started_from_give_a_status() -> None:
     wrong = ImageDataset(dataset().images, 1 - dataset().labels, class_names=("0", "1"))
-    record = audited(starts=wrong, budget="smoke", attacks=None, images=4)
+    record = audited(starting_points=wrong, budget="smoke", attacks=None, images=4)
     boundary = record.arrays["attack"] == "Boundary"
     assert set(record.arrays["status"][boundary].tolist()) == {"no start image reaches the goal"}
 
@@ -493,7 +495,7 @@ def test_attacks_of_another_model_that_agrees_on_clean_images_are_not_reused(
     settings = {"attacks": {"DDN": DecoupledDirectionNorm(5)}}
     first = audited(plain, directory=tmp_path, **settings)
     reused = audited(other, directory=tmp_path, **settings)
-    assert first.summary["cells"][0]["fooled"] == 1
+    assert first.summary["cells"][0]["misclassified"] == 1
     assert (
         reused.summary["cells"]
         == audited(other, **settings).summary["cells"]
@@ -512,12 +514,12 @@ def test_attacks_before_another_detector_that_agrees_on_clean_images_are_not_reu
         "epsilon": 0.3,
         "quiet": True,
     }
-    common = {"starts": dataset(seed=1), "directory": tmp_path, **settings}
+    common = {"starting_points": dataset(seed=1), "directory": tmp_path, **settings}
     records = [
         adversarial(two_gaussians(), dataset(), detector=detector(), **common)
         for detector in (Accepting, Distant)
     ]
-    found = [record.summary["cells"][-1]["unnoticed"] for record in records]
+    found = [record.summary["cells"][-1]["undetected"] for record in records]
     assert found[0] == 1
     assert found[1] < 1
 
@@ -539,7 +541,7 @@ def test_a_model_of_chance_is_audited_and_called_so(seed: int) -> None:
     )
     assert outcome(record)["the same image gets the same answer"] is False
     assert (
-        record.summary["cells"][0]["fooled"] < 0.8
+        record.summary["cells"][0]["misclassified"] < 0.8
     )  # asked once, half; asked up to eight times, all
 
 
@@ -623,7 +625,7 @@ def test_the_mode_of_the_model_stays_as_it_was() -> None:
 
 def test_the_score_of_the_detector_is_kept() -> None:
     record = audited()
-    for when in ("", "_before", "_rounded"):
+    for when in ("", "_before", "_quantized"):
         assert np.array_equal(record.arrays[f"score{when}"], record.arrays[f"bits_per_dim{when}"])
     assert record.summary["class_prior"] == "uniform"
 

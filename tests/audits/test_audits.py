@@ -97,7 +97,7 @@ def test_classification_counts_what_is_wrong() -> None:
 
 def test_membership_of_well_separated_classes_is_noticed() -> None:
     classifier, data = two_classes()
-    summary = audits.membership(classifier, data).summary
+    summary = audits.label_likelihood(classifier, data).summary
     assert summary["auroc"] == 1
     distance = ((MEAN[0] - MEAN[1]) ** 2).sum().item() / (2 * 0.05**2)
     assert summary["gap_nats"] == pytest.approx(distance, rel=0.05)
@@ -114,7 +114,7 @@ class Indifferent(ClassConditionalDensity):
 
 def test_membership_under_an_indifferent_model_is_a_coin_toss() -> None:
     _, data = two_classes()
-    summary = audits.membership(GenerativeClassifier(Indifferent()), data).summary
+    summary = audits.label_likelihood(GenerativeClassifier(Indifferent()), data).summary
     assert summary["auroc"] == 0.5
     assert summary["gap_nats"] == 0
     assert summary["positive"] == "wrong label"
@@ -135,7 +135,7 @@ def test_interpolation_between_two_gaussians_follows_the_closed_form() -> None:
         )
         assert record.arrays["posterior"][row, 0, 0] == pytest.approx(1, abs=1e-3)
         assert record.arrays["posterior"][row, -1, 1] == pytest.approx(1, abs=1e-3)
-    assert record.summary["accepted_all_along"] == 1
+    assert record.summary["accepted_at_every_step"] == 1
     assert record.summary["bits_per_dim_middle"] > record.summary["bits_per_dim_ends"] + 1
 
 
@@ -147,7 +147,7 @@ def test_interpolation_starts_from_accepted_images_and_is_stopped_in_the_middle(
         classifier, data, detector=detector, pairs=30, alphas=11, quiet=True
     )
     assert record.arrays["accepted"][:, [0, -1]].all()
-    assert record.summary["accepted_all_along"] == 0
+    assert record.summary["accepted_at_every_step"] == 0
 
 
 def test_interpolation_without_usable_images_says_what_to_do() -> None:
@@ -157,21 +157,30 @@ def test_interpolation_without_usable_images_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "audit", [audits.classification, audits.membership, audits.interpolation, audits.adversarial]
+    "audit",
+    [audits.classification, audits.label_likelihood, audits.interpolation, audits.adversarial],
 )
 @pytest.mark.parametrize("number", [0, 1])
 def test_too_few_images_are_refused(audit, number: int) -> None:
     classifier, data = two_classes()
-    settings = {audits.membership: {}, audits.adversarial: {"detector": ACCEPT_ALL, "starts": data}}
+    settings = {
+        audits.label_likelihood: {},
+        audits.adversarial: {"detector": ACCEPT_ALL, "starting_points": data},
+    }
     few = data.take(np.arange(number))
     with pytest.raises(CondgenError, match="use 2 or more"):
         audit(classifier, few, **settings.get(audit, {"detector": ACCEPT_ALL}))
 
 
-@pytest.mark.parametrize("audit", [audits.membership, audits.interpolation, audits.adversarial])
+@pytest.mark.parametrize(
+    "audit", [audits.label_likelihood, audits.interpolation, audits.adversarial]
+)
 def test_a_model_of_one_class_has_no_wrong_label(audit) -> None:
     data = ImageDataset(np.zeros((5, 1, 4, 4), np.uint8), np.zeros(5, np.int64))
-    settings = {audits.membership: {}, audits.adversarial: {"detector": ACCEPT_ALL, "starts": data}}
+    settings = {
+        audits.label_likelihood: {},
+        audits.adversarial: {"detector": ACCEPT_ALL, "starting_points": data},
+    }
     with pytest.raises(CondgenError, match="the model knows 1 class"):
         audit(
             GenerativeClassifier(DiagonalGaussian(MEAN[:1])),
@@ -210,11 +219,11 @@ def test_what_is_no_classifier_and_no_data_set_is_refused() -> None:
         CondgenError,
         match=r"the classifier is a DiagonalGaussian; give GenerativeClassifier\(your model\)",
     ):
-        audits.membership(classifier.density, data)  # type: ignore[arg-type]
+        audits.label_likelihood(classifier.density, data)  # type: ignore[arg-type]
     with pytest.raises(
         CondgenError, match=r"the data is a tuple; give ImageDataset\(images, labels\)"
     ):
-        audits.membership(classifier, data.batch(slice(None)))  # type: ignore[arg-type]
+        audits.label_likelihood(classifier, data.batch(slice(None)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +384,7 @@ def test_a_likelihood_of_0_makes_no_nan_and_valid_json(tmp_path: Path) -> None:
     classifier = GenerativeClassifier(Answering(-math.inf, below=0.2))
     records = [
         audits.classification(classifier, data, detector=ACCEPT_ALL),
-        audits.membership(classifier, data),
+        audits.label_likelihood(classifier, data),
         audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=20, alphas=5, quiet=True),
     ]
     impossible = int((data.images[:, 0, 0, 0] <= 51).sum())
@@ -417,7 +426,7 @@ def test_negative_bits_per_dim_are_called_so_wherever_they_are_shown() -> None:
     wrong, right = GenerativeClassifier(OfTheUnitInterval()), two_classes()[0]
     for audit, settings in (
         (audits.classification, {"detector": ACCEPT_ALL}),
-        (audits.membership, {}),
+        (audits.label_likelihood, {}),
         (audits.interpolation, {"detector": ACCEPT_ALL, "pairs": 4, "quiet": True}),
     ):
         record = audit(wrong, data, **settings)
@@ -433,7 +442,7 @@ def test_every_audit_takes_a_classifier_and_data_and_leaves_the_mode() -> None:
     classifier, data = two_classes()
     classifier.train()
     audits.classification(classifier, data, detector=ACCEPT_ALL)
-    audits.membership(classifier, data)
+    audits.label_likelihood(classifier, data)
     audits.interpolation(classifier, data, detector=ACCEPT_ALL, pairs=4, quiet=True)
     assert classifier.training
     assert classifier.density.training
@@ -482,7 +491,7 @@ def test_the_class_prior_is_noted() -> None:
             audits.classification(classifier, data, detector=ACCEPT_ALL).summary["class_prior"]
             == noted
         )
-        assert audits.membership(classifier, data).summary["class_prior"] == noted
+        assert audits.label_likelihood(classifier, data).summary["class_prior"] == noted
 
 
 @pytest.mark.parametrize("audit", [audits.classification, audits.interpolation])

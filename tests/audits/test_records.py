@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from condgen.audits.records import Record, audit_lock, records_in
+from condgen.config.older import upgraded
 from condgen.errors import CondgenError, RunError
-from condgen.files import written_whole
+from condgen.files import atomic_write
+from condgen.registry import AUDITS
 
 SUMMARY = {
     "n": 4,
@@ -60,9 +62,9 @@ def test_a_kill_while_it_is_saved_leaves_the_record_of_before(
     def killed(path: Path, **options: bool):
         if path.suffix == ".json":
             raise KeyboardInterrupt
-        return written_whole(path, **options)
+        return atomic_write(path, **options)
 
-    monkeypatch.setattr("condgen.audits.records.written_whole", killed)
+    monkeypatch.setattr("condgen.audits.records.atomic_write", killed)
     with pytest.raises(KeyboardInterrupt):
         Record("classification", {"n": 5}, {"score": np.zeros(5)}).save(tmp_path)
     assert np.array_equal(
@@ -114,8 +116,8 @@ def test_one_process_at_a_time_makes_an_audit(tmp_path: Path) -> None:
         audit_lock(tmp_path, "classification"),
     ):
         pass
-    with audit_lock(tmp_path, "membership"):
-        Record("membership", {}, {}).save(tmp_path)  # its own lock is no obstacle
+    with audit_lock(tmp_path, "label-likelihood"):
+        Record("label-likelihood", {}, {}).save(tmp_path)  # its own lock is no obstacle
     done.set()
     other.join()
     with audit_lock(tmp_path, "classification"):
@@ -146,3 +148,26 @@ def test_what_cannot_be_saved_is_refused_when_the_record_is_made() -> None:
         Record("mine", {}, {"names": np.array(["a", None], object)})
     with pytest.raises(CondgenError, match="None is no path"):
         Record.load(None, "mine")  # type: ignore[arg-type]
+
+
+def test_a_record_under_a_former_name_with_former_keys_is_read_and_replaced(tmp_path: Path) -> None:
+    older = {"auroc": 0.5, "cells": [{"unnoticed": 0.25, "knows_detector": True}]}
+    (tmp_path / "membership.json").write_text(json.dumps(older))
+    np.savez(tmp_path / "membership.npz", reached_rounded=np.ones(2, bool), score=np.zeros(2))
+    assert records_in(tmp_path) == ["label-likelihood"]
+    record = Record.load(tmp_path, "label-likelihood")
+    assert record.audit == "label-likelihood"
+    assert record.summary == {
+        "auroc": 0.5,
+        "cells": [{"undetected": 0.25, "detector_aware": True}],
+    }
+    assert sorted(record.arrays) == ["reached_quantized", "score"]
+    record.save(tmp_path)
+    assert not list(tmp_path.glob("membership*"))
+    assert Record.load(tmp_path, "label-likelihood").summary == record.summary
+
+
+def test_former_names_of_audits_work_on_pages_and_in_commands() -> None:
+    assert AUDITS.get("membership") is AUDITS.get("label-likelihood")
+    assert "membership" not in AUDITS.names()
+    assert upgraded({"audit": {"membership": {}}}) == {"audit": {"label-likelihood": {}}}

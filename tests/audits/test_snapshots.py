@@ -105,8 +105,8 @@ def test_a_model_without_paths_is_shown_without_them(trained: Run, tmp_path: Pat
         for key in (
             "middle_minus_ends",
             "middle_minus_ends_ci",
-            "accepted_all_along",
-            "accepted_all_along_ci",
+            "accepted_at_every_step",
+            "accepted_at_every_step_ci",
         ):
             line.pop(key, None)
         line["no_paths"] = "only 1 image"

@@ -104,7 +104,7 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
     assert "torch = " in text
     summaries = {
         name: json.loads((trained.records / f"{name}.json").read_text())
-        for name in ("classification", "membership", "interpolation")
+        for name in ("classification", "label-likelihood", "interpolation")
     }
     assert summaries["classification"].keys() >= {
         "accuracy",
@@ -113,11 +113,15 @@ def test_a_run_directory_holds_what_the_contract_says(trained: Run) -> None:
         "n",
         "subspace_accuracy",
     }
-    assert summaries["membership"].keys() >= {"auroc", "bits_per_dim_right", "bits_per_dim_wrong"}
+    assert summaries["label-likelihood"].keys() >= {
+        "auroc",
+        "bits_per_dim_right",
+        "bits_per_dim_wrong",
+    }
     assert summaries["interpolation"].keys() >= {
         "alpha",
         "bits_per_dim",
-        "accepted_all_along",
+        "accepted_at_every_step",
         "pairs",
     }
     assert (
@@ -141,10 +145,10 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
 
 def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
     shutil.rmtree(copied.records)
-    assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
+    assert condgen("audit", copied.path, "--only", "label-likelihood", "--threads", 1)[0] == 0
     assert {
         path.name.split(".")[0] for path in copied.records.iterdir() if path.name[0] != "."
-    } == {"membership"}
+    } == {"label-likelihood"}
 
 
 @pytest.mark.parametrize(
@@ -441,7 +445,7 @@ def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> N
     assert "adversarial: of 30 test images" in error
     assert {path.stem for path in copied.records.glob("*.json")} == {
         "classification",
-        "membership",
+        "label-likelihood",
         "samples",
     }
     assert "accuracy" in out
@@ -467,7 +471,7 @@ def test_a_run_in_training_is_called_so(copied: Run, tmp_path: Path) -> None:
     edit(page, lambda text: text.replace("\nepochs = 2\n", "\nepochs = 150\n"))
     assert (
         "has 2 of 150 epochs so far"
-        in condgen("audit", copied.path, "--only", "membership", "--threads", 1)[2]
+        in condgen("audit", copied.path, "--only", "label-likelihood", "--threads", 1)[2]
     )
     assert condgen("report", copied.path, "--out", tmp_path / "report")[0] == 0
     assert "<td>2 of 150</td>" in (tmp_path / "report/index.html").read_text()
@@ -594,7 +598,7 @@ def test_a_report_of_missing_or_damaged_records_is_refused_and_not_begun(
     copied: Run, tmp_path: Path
 ) -> None:
     for text in ("{", "[]"):
-        (copied.records / "membership.json").write_text(text)
+        (copied.records / "label-likelihood.json").write_text(text)
         assert "damaged" in refused("report", copied.path, "--out", tmp_path / "report")
     shutil.rmtree(copied.records)
     assert "has no record; run `condgen audit" in refused(
@@ -732,17 +736,17 @@ def test_an_audit_that_another_process_makes_is_not_begun(copied: Run) -> None:
     ) as other:
         assert other.stdout.readline() == "held\n"
         assert "is being made by another process" in refused(
-            "audit", copied.path, "--only", "membership", "--threads", 1
+            "audit", copied.path, "--only", "label-likelihood", "--threads", 1
         )
         other.communicate("")
-    assert condgen("audit", copied.path, "--only", "membership", "--threads", 1)[0] == 0
+    assert condgen("audit", copied.path, "--only", "label-likelihood", "--threads", 1)[0] == 0
 
 
 HOLD = """
 import sys
 from pathlib import Path
 from condgen.audits.records import audit_lock
-with audit_lock(Path(sys.argv[1]), "membership"):
+with audit_lock(Path(sys.argv[1]), "label-likelihood"):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -203,11 +203,11 @@ def test_one_color_image_makes_all_parts_color(tmp_path: Path, where: str) -> No
     splits = open_dataset(f"folder:{tmp_path}", size=6)
     assert {part.event_shape for _, part in splits.items()} == {(3, 6, 6)}
     for part in ("train", "test"):
-        note = f"20 {part} images are grey and were given three equal channels, each of which counts in bits/dim"
+        note = f"20 {part} images are gray and were given three equal channels, each of which counts in bits/dim"
         assert note in splits.notes
 
 
-def test_grey_images_stored_in_color_are_noted(tmp_path: Path) -> None:
+def test_gray_images_stored_in_color_are_noted(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         for i, pixels in enumerate(pictures(20, seed=ord(name))):

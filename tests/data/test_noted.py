@@ -69,7 +69,7 @@ def test_a_composed_set_tells_the_notes_of_both(tmp_path: Path) -> None:
     notes = open_dataset(f"bg:folder:{front}/folder:{back}/0").notes
     assert "foreground: train: files were left out: 1 .txt" in notes
     assert "backgrounds: train: files were left out: 1 .gif" in notes
-    assert "backgrounds: color images were made grey" in notes
+    assert "backgrounds: color images were made gray" in notes
     np.savez(tmp_path / "small.npz", images=np.stack(pictures(40)) // 16, labels=np.arange(40) % 2)
     notes = open_dataset(f"bg:npz:{tmp_path}/small.npz/folder:{back}/0").notes
     assert "foreground: 16 levels were stretched to 256" in notes

@@ -92,7 +92,7 @@ def test_images_are_resized_and_cropped_to_the_size_asked_for(tmp_path: Path) ->
     assert splits.train.images[0, 0, 2, 1:3].min() == 200
 
 
-def test_grey_and_colour_together_become_colour(tmp_path: Path) -> None:
+def test_gray_and_color_together_become_color(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 10})
     write_folder(tmp_path / "more", {"b": 10}, (6, 6, 3))
     (tmp_path / "more" / "b").rename(tmp_path / "b")
@@ -248,7 +248,7 @@ BAD_IMAGES = {
     "empty": (b"", "not a readable image"),
     "claims to be large": (png_that_claims(9000, 9000), "9000x9000 pixels, more than"),
     "claims to be huge": (png_that_claims(60000, 60000), "exceeds limit"),
-    "16 bit": (encoded(np.zeros((4, 4), np.uint16)), "not 8-bit grey or RGB"),
+    "16 bit": (encoded(np.zeros((4, 4), np.uint16)), "not 8-bit gray or RGB"),
     "transparent": (encoded(np.zeros((4, 4, 4), np.uint8)), "transparent pixels"),
     "animated": (animated(), r"animated \(2 frames\)"),
     "another format": (encoded(np.zeros((4, 4), np.uint8), "GIF"), "not a readable image"),
@@ -567,10 +567,10 @@ def test_the_real_sets_have_the_known_means_and_sizes(tmp_path: Path) -> None:
         60000 * 28 * 28 * 255
     )
     assert padded == pytest.approx(0.13066, abs=1e-5)
-    colours = sum(
+    colors = sum(
         part.images.sum((0, 2, 3), dtype=np.int64) for part in (cifar.train, cifar.validation)
     ) / (50000 * 1024 * 255)
-    assert colours == pytest.approx([0.49140, 0.48216, 0.44653], abs=1e-5)
+    assert colors == pytest.approx([0.49140, 0.48216, 0.44653], abs=1e-5)
     composed = open_dataset("bg-mnist-1")
     ink = mnist.test.images > 0
     assert np.array_equal(composed.test.images[ink], mnist.test.images[ink])

@@ -115,7 +115,7 @@ USES: dict[str, Callable[[GenerativeClassifier, ImageDataset], object]] = {
     "classification": lambda classifier, data: audits.classification(
         classifier, data, detector=LikelihoodThreshold(1.0)
     ),
-    "membership": audits.membership,
+    "label-likelihood": audits.label_likelihood,
     "interpolation": lambda classifier, data: audits.interpolation(
         classifier, data, detector=LikelihoodThreshold(1.0)
     ),

@@ -68,7 +68,7 @@ def test_log_det_is_that_of_the_jacobian(name: str) -> None:
     )
 
 
-def test_actnorm_normalises_the_first_batch_once() -> None:
+def test_actnorm_normalizes_the_first_batch_once() -> None:
     actnorm = ActNorm(3).train()
     first = 5 + 2 * torch.randn(64, 3, 4, 4)
     z, _ = actnorm(first)
@@ -79,7 +79,7 @@ def test_actnorm_normalises_the_first_batch_once() -> None:
     assert torch.equal(actnorm.shift, before)
 
 
-def test_actnorm_does_not_initialise_again_after_loading() -> None:
+def test_actnorm_does_not_initialize_again_after_loading() -> None:
     actnorm, loaded = ActNorm(3).train(), ActNorm(3).train()
     actnorm(5 + torch.randn(64, 3, 4, 4))
     loaded.load_state_dict(actnorm.state_dict())
@@ -113,7 +113,7 @@ def test_convolution_inverts_float32_as_exactly_as_float64_with_spread_scales() 
 def test_a_frozen_map_is_forward_without_a_graph(name: str, number: int) -> None:
     bijection, x = make(name), torch.randn(number, *SHAPE, dtype=torch.float64)
     z, log_det = bijection(x)
-    frozen_z, frozen_log_det = bijection.frozen()(x)
+    frozen_z, frozen_log_det = bijection.precompute()(x)
     torch.testing.assert_close(frozen_z, z, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(frozen_log_det.expand(number), log_det, rtol=1e-12, atol=1e-12)
 
@@ -121,7 +121,7 @@ def test_a_frozen_map_is_forward_without_a_graph(name: str, number: int) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_a_frozen_map_leaves_its_input_and_the_next_call_alone(name: str) -> None:
     bijection, x = make(name), torch.randn(3, *SHAPE, dtype=torch.float64)
-    before, frozen = x.clone(), bijection.frozen()
+    before, frozen = x.clone(), bijection.precompute()
     first = frozen(x)[0].clone()
     assert torch.equal(x, before)
     assert torch.equal(frozen(x)[0], first)
@@ -132,4 +132,4 @@ def test_steps_keep_the_images_innermost() -> None:
     x = images_first(torch.randn(*SHAPE, 5, dtype=torch.float64))
     for name in NAMES[:-1]:
         assert channels_first(make(name)(x)[0]).is_contiguous(), name
-        assert channels_first(make(name).frozen()(x)[0]).is_contiguous(), name
+        assert channels_first(make(name).precompute()(x)[0]).is_contiguous(), name

@@ -65,12 +65,12 @@ def test_what_is_kept_does_not_grow_with_depth() -> None:
     assert saved_bytes(plain_deep) > 2 * saved_bytes(plain_shallow)
 
 
-def test_a_first_batch_initialises_actnorm_all_the_same() -> None:
+def test_a_first_batch_initializes_actnorm_all_the_same() -> None:
     models = pair(torch.float64)
     for model in models:
         for module in model.modules():
-            if hasattr(module, "initialised"):
-                module.initialised.fill_(False)
+            if hasattr(module, "initialized"):
+                module.initialized.fill_(False)
     x = torch.rand(8, 1, 8, 8, dtype=torch.float64)
     for model in models:
         model.train()

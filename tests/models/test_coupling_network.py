@@ -124,9 +124,9 @@ def test_frozen_weights_give_what_forward_gives(
     )
     with torch.no_grad():
         exact = network.eval()(x)
-        torch.testing.assert_close(network.frozen()(x), exact)
+        torch.testing.assert_close(network.precompute()(x), exact)
         usual = (network.train()(x) - exact).norm()  # rounded products in training mode only
-        assert (network.frozen()(x) - exact).norm() <= 1.5 * usual + 1e-6 * exact.norm()
+        assert (network.precompute()(x) - exact).norm() <= 1.5 * usual + 1e-6 * exact.norm()
 
 
 def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(

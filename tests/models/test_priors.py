@@ -60,7 +60,7 @@ def test_label_smoothing_is_a_mixture_over_latent_clusters() -> None:
 
 
 def test_label_smoothing_bounds_a_confident_mistake() -> None:
-    """C.2: near the centre of a wrong cluster the right class loses at most log((1 - e) (C - 1) / e)."""
+    """C.2: near the center of a wrong cluster the right class loses at most log((1 - e) (C - 1) / e)."""
     prior = ClassMixture(3, 4, label_smoothing=0.1)
     with torch.no_grad():
         prior.classes.raw_mean[1] += 50

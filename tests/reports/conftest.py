@@ -32,7 +32,7 @@ def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]
             detector=detector,
             simple_densities={"uniform": 4.09, "Gaussian": 2.95},
         ),
-        audits.membership(classifier, splits.test),
+        audits.label_likelihood(classifier, splits.test),
         audits.interpolation(classifier, splits.test, detector=detector, pairs=6, quiet=True),
         Record(
             "samples", {"per_class": 2}, {"images": x.numpy(), "label": np.repeat(range(10), 2)}
@@ -47,8 +47,13 @@ def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]
         )
     )
     if attacked:
-        starts = splits.validation
-        kept = {"detector": detector, "starts": starts, "budget": "smoke", "images": 12}
+        starting_points = splits.validation
+        kept = {
+            "detector": detector,
+            "starting_points": starting_points,
+            "budget": "smoke",
+            "images": 12,
+        }
         made.append(audits.adversarial(classifier, splits.test, **kept, quiet=True))
     return {record.audit: record for record in made}
 

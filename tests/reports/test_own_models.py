@@ -14,7 +14,7 @@ from condgen.runs import Run
 
 SECTIONS = {
     "classification": "<h2>Classification and likelihood</h2>",
-    "membership": "<h2>Label likelihood</h2>",
+    "label-likelihood": "<h2>Label likelihood</h2>",
     "interpolation": "<h2>Paths between classes</h2>",
     "adversarial": "<h2>Attacks</h2>",
     "samples": "<h2>Samples of each class</h2>",
@@ -24,9 +24,9 @@ SECTIONS = {
 @pytest.mark.parametrize(
     "made",
     [
-        ("membership",),
+        ("label-likelihood",),
         ("classification", "interpolation"),
-        ("classification", "membership", "interpolation"),
+        ("classification", "label-likelihood", "interpolation"),
     ],
 )
 def test_the_page_has_a_section_for_each_audit_that_was_made(
@@ -79,17 +79,17 @@ def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(
     with pytest.raises(
         CondgenError, match="cannot be part of a file name; name the model in letters"
     ):
-        AuditedModel(name, [records["membership"]])
+        AuditedModel(name, [records["label-likelihood"]])
 
 
 def test_what_is_no_list_of_records_is_refused(records: dict[str, Record]) -> None:
-    one = records["membership"]
+    one = records["label-likelihood"]
     for given, said in (
         ([], "mine has no record; give at least one of classification, "),
         (one, "expected a list of records; give what the audits returned"),
         ([one.summary], "expected a list of records; give what the audits returned"),
         (None, "expected a list of records; give what the audits returned"),
-        ([one, one], "two records of membership"),
+        ([one, one], "two records of label-likelihood"),
     ):
         with pytest.raises(CondgenError, match=said):
             AuditedModel("mine", given)
@@ -102,10 +102,10 @@ def test_audits_are_listed_in_the_order_of_the_page(records: dict[str, Record]) 
 
 def test_a_record_that_was_not_given_is_named(records: dict[str, Record]) -> None:
     with pytest.raises(RunError, match="mine has no record of the samples audit"):
-        AuditedModel("mine", [records["membership"]]).record("samples")
+        AuditedModel("mine", [records["label-likelihood"]]).record("samples")
 
 
-@pytest.mark.parametrize("given", ["run", Path("run"), Record("membership", {}, {})])
+@pytest.mark.parametrize("given", ["run", Path("run"), Record("label-likelihood", {}, {})])
 def test_what_is_no_audited_model_is_refused(given: object, tmp_path: Path) -> None:
     for models in (given, [given]):
         with pytest.raises(
@@ -117,9 +117,9 @@ def test_what_is_no_audited_model_is_refused(given: object, tmp_path: Path) -> N
 def test_folders_may_be_given_as_text(
     trained: Run, records: dict[str, Record], tmp_path: Path
 ) -> None:
-    one = records["membership"]
+    one = records["label-likelihood"]
     one.save(str(tmp_path / "records"))
-    again = Record.load(str(tmp_path / "records"), "membership")
+    again = Record.load(str(tmp_path / "records"), "label-likelihood")
     page = write_report(
         [Run.open(str(trained.path)), AuditedModel("mine", [again])], str(tmp_path / "report")
     )

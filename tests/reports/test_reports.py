@@ -189,12 +189,14 @@ def test_a_damaged_record_of_a_known_audit_is_refused(folder, tmp_path: Path) ->
 def test_a_record_that_lacks_a_number_is_one_sentence(
     records: dict[str, Record], tmp_path: Path
 ) -> None:
-    lacking = {key: value for key, value in records["membership"].summary.items() if key != "auroc"}
+    lacking = {
+        key: value for key, value in records["label-likelihood"].summary.items() if key != "auroc"
+    }
     with pytest.raises(
         CondgenError, match="a record has no 'auroc': it is damaged, or of another version"
     ):
         write_report(
-            [AuditedModel("m", [replace(records["membership"], summary=lacking)])],
+            [AuditedModel("m", [replace(records["label-likelihood"], summary=lacking)])],
             tmp_path / "report",
         )
     assert not (tmp_path / "report").exists()
@@ -218,7 +220,7 @@ def test_another_threshold_recomputes_what_records_allow(
     (path,) = numbers(tmp_path / "report", "interpolation")
     scores = records["interpolation"].arrays["score"]
     kept = scores[(scores[:, [0, -1]] <= 4.5).all(1)]
-    assert path["accepted_all_along"] == pytest.approx((kept <= 4.5).all(1).mean())
+    assert path["accepted_at_every_step"] == pytest.approx((kept <= 4.5).all(1).mean())
     assert not (tmp_path / "report" / "tables" / "table2.json").exists()
     gone, also = numbers(tmp_path / "report", "not-run")
     assert (gone["audits"], also["audits"]) == (["adversarial"], ["snapshots"])
@@ -226,7 +228,7 @@ def test_another_threshold_recomputes_what_records_allow(
         "made with the threshold 5.00 bits/dim; another one needs a new audit: condgen audit RUN"
         " --only adversarial --set detector.threshold=4.5"
     )
-    assert (tmp_path / "report" / "figures" / "membership-histogram-run.svg").exists()
+    assert (tmp_path / "report" / "figures" / "label-likelihood-histogram-run.svg").exists()
 
 
 def test_the_threshold_that_records_have_leaves_nothing_out(

@@ -19,7 +19,7 @@ from condgen.reports.sections import (
     adversarial,
     classification,
     interpolation,
-    membership,
+    label_likelihood,
     section_of,
 )
 from condgen.reports.sections.classification import words as classification_words
@@ -30,8 +30,8 @@ INTERPOLATION = {
     "bits_per_dim_middle": 3.0,
     "bits_per_dim_ends": 2.0,
     "pairs": 10,
-    "accepted_all_along": 0.5,
-    "accepted_all_along_ci": (0.4, 0.6),
+    "accepted_at_every_step": 0.5,
+    "accepted_at_every_step_ci": (0.4, 0.6),
     "middle_minus_ends": 1.0,
     "middle_minus_ends_ci": (0.9, 1.1),
 }
@@ -40,7 +40,7 @@ INTERPOLATION = {
 def with_spans(**spans: tuple[float, float]) -> list[AuditedModel]:
     """Models by name with an interval of the share of paths that are accepted."""
     return [
-        AuditedModel(name, [Record("interpolation", {"accepted_all_along_ci": span}, {})])
+        AuditedModel(name, [Record("interpolation", {"accepted_at_every_step_ci": span}, {})])
         for name, span in spans.items()
     ]
 
@@ -81,7 +81,7 @@ def test_any_other_audit_has_the_generic_one(audit: str) -> None:
 def test_words_on_wrong_labels_follow_the_interval(
     interval: tuple[float, float], said: str
 ) -> None:
-    assert said in membership.words("m", {**MEMBERSHIP, "auroc_ci": interval})
+    assert said in label_likelihood.words("m", {**MEMBERSHIP, "auroc_ci": interval})
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_words_on_paths_follow_the_rise(rise: tuple[float, float], said: str) ->
 def test_words_on_paths_follow_the_interval_of_the_share(
     interval: tuple[float, float], said: str
 ) -> None:
-    assert interpolation.words("m", {**INTERPOLATION, "accepted_all_along_ci": interval}).endswith(
-        said
-    )
+    assert interpolation.words(
+        "m", {**INTERPOLATION, "accepted_at_every_step_ci": interval}
+    ).endswith(said)
 
 
 def test_the_verdict_names_each_model() -> None:
@@ -137,7 +137,7 @@ def test_the_verdict_says_on_how_many_images_attacks_succeed(records: dict[str, 
     said = adversarial.verdict([own(records["adversarial"]), own(records["adversarial"], name="n")])
     worst = records["adversarial"].summary["cells"][-1]
     assert said.startswith(
-        f"Detector-aware attacks evade the detector of m on {100 * worst['unnoticed']:.1f} ["
+        f"Detector-aware attacks evade the detector of m on {100 * worst['undetected']:.1f} ["
     )
     assert "; of n on " in said
 
@@ -174,9 +174,9 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(
     worst = next(
         cell
         for cell in summary["cells"]
-        if cell["attack"] == "worst case" and cell["knows_detector"]
+        if cell["attack"] == "worst case" and cell["detector_aware"]
     )
-    assert table.rows[-1][7].startswith(f"{100 * worst['unnoticed_within']:.1f} [")
+    assert table.rows[-1][7].startswith(f"{100 * worst['undetected_within']:.1f} [")
     assert table.rows[-1][-1] == str(summary["n"])
     assert {row[table.columns.index("threshold, bits/dim")] for row in table.rows} == {"5.00"}
     assert [name for name, words in zip(table.columns, table.of_words, strict=True) if words] == [
@@ -326,19 +326,22 @@ def test_a_record_without_numbers_says_what_it_holds() -> None:
     assert part.words(own(Record("images-only", {"n": 1}, {}))) == ""
 
 
-def with_checks(record: Record, *failed: tuple[str, str], unnoticed: float = 1.0) -> Record:
+def with_checks(record: Record, *failed: tuple[str, str], undetected: float = 1.0) -> Record:
     """An adversarial record of which these checks fail, given by name and doubt; its worst case evades on such a share."""
     checks = [
         {"name": name, "passed": False, "found": "", "advice": "", "doubt": doubt}
         for name, doubt in failed
     ]
     kept = [{"name": "fine", "passed": True, "found": "", "advice": "", "doubt": "luck"}]
-    cells = [*record.summary["cells"][:-1], {**record.summary["cells"][-1], "unnoticed": unnoticed}]
+    cells = [
+        *record.summary["cells"][:-1],
+        {**record.summary["cells"][-1], "undetected": undetected},
+    ]
     return replace(record, summary={**record.summary, "cells": cells, "checks": checks + kept})
 
 
 @pytest.mark.parametrize(
-    ("doubt", "unnoticed", "said"),
+    ("doubt", "undetected", "said"),
     [
         (
             WEAK,
@@ -357,9 +360,9 @@ def with_checks(record: Record, *failed: tuple[str, str], unnoticed: float = 1.0
     ],
 )
 def test_the_verdict_is_qualified_by_checks_that_fail(
-    doubt: str, unnoticed: float, said: str, records: dict[str, Record]
+    doubt: str, undetected: float, said: str, records: dict[str, Record]
 ) -> None:
-    record = with_checks(records["adversarial"], ("x", doubt), ("y", doubt), unnoticed=unnoticed)
+    record = with_checks(records["adversarial"], ("x", doubt), ("y", doubt), undetected=undetected)
     found = adversarial.verdict([own(record)])
     assert "Read this with care: " in found
     assert said in found
@@ -504,12 +507,14 @@ def test_a_gallery_shows_the_score_of_a_detector_whose_unit_is_another(
     assert any(text.endswith(" bits/dim") for text in said)
 
 
-@pytest.mark.parametrize("audit", ["classification", "membership", "interpolation", "adversarial"])
+@pytest.mark.parametrize(
+    "audit", ["classification", "label-likelihood", "interpolation", "adversarial"]
+)
 def test_the_class_prior_and_warnings_stand_below_every_table(
     audit: str, records: dict[str, Record]
 ) -> None:
     warned = {"class_prior": [0.75, 0.25], "warnings": ["odd bits."]}
-    if audit != "membership":
+    if audit != "label-likelihood":
         warned["detector"] = {**records[audit].summary["detector"], "warnings": ["odd threshold."]}
     other = replace(records[audit], summary={**records[audit].summary, **warned})
     first, *_ = section_of(audit).tables([own(records[audit])])
@@ -518,7 +523,7 @@ def test_the_class_prior_and_warnings_stand_below_every_table(
     both, *_ = section_of(audit).tables([own(records[audit]), own(other, name="n")])
     assert "Class prior: uniform for m; 0.75, 0.25 for n." in both.caption
     assert "n: odd bits." in both.caption
-    assert ("n: odd threshold." in both.caption) == (audit != "membership")
+    assert ("n: odd threshold." in both.caption) == (audit != "label-likelihood")
 
 
 def test_a_warning_about_the_detector_is_in_the_first_sentences_once(

@@ -15,7 +15,7 @@ from condgen.reports.selection import select
 from condgen.runs import RecordFolder
 from tests.conftest import TINY
 
-QUICK = ("classification", "membership", "interpolation", "samples")
+QUICK = ("classification", "label-likelihood", "interpolation", "samples")
 DETECTED = " --only classification --only interpolation --only adversarial --only snapshots --set detector.threshold"
 
 
@@ -29,7 +29,7 @@ def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished
     page = write_report([run], tmp_path / "report").read_text()
     assert f"epoch 1 ({run.weights_sha256[:8]})" in page
     run = experiments.train(config, run.path, resume=True, quiet=True)
-    experiments.audit(run, ["membership"], quiet=True)
+    experiments.audit(run, ["label-likelihood"], quiet=True)
     with pytest.raises(
         RunError, match="classification: epoch 1, interpolation: epoch 1, samples: epoch 1"
     ) as refused:
@@ -39,7 +39,7 @@ def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished
         in str(refused.value)
     )
     assert (tmp_path / "report" / "index.html").read_text() == page
-    experiments.audit(run, [name for name in QUICK if name != "membership"], quiet=True)
+    experiments.audit(run, [name for name in QUICK if name != "label-likelihood"], quiet=True)
     assert "epoch 2 (" in write_report([run], tmp_path / "report").read_text()
 
 

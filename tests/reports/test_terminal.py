@@ -17,7 +17,7 @@ def test_a_narrow_terminal_folds_cells_and_cuts_nothing_off(
 ) -> None:
     monkeypatch.setattr(console, "WIDTH", width)
     columns, row = (
-        ("model", "attack", "unnoticed %"),
+        ("model", "attack", "undetected %"),
         ("digits-split", "Carlini-Wagner", "66.7 [46.7, 82.0]"),
     )
     print_table(Table("t", "Title", "", columns, (row,), ()))
@@ -37,7 +37,7 @@ def test_rows_are_folded_too(
 
 
 @pytest.mark.parametrize(
-    "audit", ["classification", "membership", "interpolation", "samples", "adversarial"]
+    "audit", ["classification", "label-likelihood", "interpolation", "samples", "adversarial"]
 )
 def test_a_record_is_printed_as_the_tables_of_its_section(
     audit: str, records: dict[str, Record], capsys: pytest.CaptureFixture[str]

@@ -17,8 +17,8 @@ from condgen.studies.study import Study
 from tests.conftest import TINY
 from tests.studies.pages import SWEEP, written
 
-PAGE = 'title = "x"\n[[runs]]\npresets = ["digits-split"]\naudits = ["classification", "membership", "interpolation"]\n'
-STEPS = ["training", "classification", "membership", "interpolation"]
+PAGE = 'title = "x"\n[[runs]]\npresets = ["digits-split"]\naudits = ["classification", "label-likelihood", "interpolation"]\n'
+STEPS = ["training", "classification", "label-likelihood", "interpolation"]
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def test_other_data_under_the_same_name_are_another_run(folder: Path) -> None:
 
 
 def test_records_of_other_weights_are_made_again(folder: Path) -> None:
-    for record in (folder / "runs/digits-split/records").glob("membership.json"):
+    for record in (folder / "runs/digits-split/records").glob("label-likelihood.json"):
         summary = json.loads(record.read_text())
         summary["origin"]["weights"] = "0" * 64
         record.write_text(json.dumps(summary))
-    assert left(planned(folder)) == ["membership"]
+    assert left(planned(folder)) == ["label-likelihood"]
 
 
 def test_a_damaged_run_is_not_in_the_way(folder: Path) -> None:
@@ -122,8 +122,11 @@ def test_a_pattern_chooses_runs_or_steps_and_includes_their_training(
         "digits-reweight-alpha=0/classification",
     ]
     assert len(empty.pending("*/training")) == 4
-    assert left(planned(tmp_path / "empty"), "*/membership") == ["training", "membership"]
-    assert left(planned(folder, PAGE, "audit.interpolation.pairs=7"), "*/membership") == []
+    assert left(planned(tmp_path / "empty"), "*/label-likelihood") == [
+        "training",
+        "label-likelihood",
+    ]
+    assert left(planned(folder, PAGE, "audit.interpolation.pairs=7"), "*/label-likelihood") == []
     with pytest.raises(ConfigError, match="--only 'digit' matches no step; runs: digits-split"):
         planned(folder).pending("digit")
 
@@ -134,13 +137,13 @@ def test_times_are_those_of_like_runs_and_unknown_without_any(folder: Path) -> N
     for line, rate in zip(log, (100.0, 300.0), strict=True):
         line["images_per_second"] = rate
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in log))
-    record = Run.open(run).record("membership")
+    record = Run.open(run).record("label-likelihood")
     replace(record, origin={**record.origin, "seconds": 123.0}).save(run / "records")
     plan = planned(folder, PAGE, "training.epochs=5", "audit.interpolation.pairs=7")
-    training, _, membership, interpolation = plan.runs[0].steps
+    training, _, labels, interpolation = plan.runs[0].steps
     steps = 5 * log[0]["step"]
     assert training.seconds == pytest.approx(steps * 64 / 200)
-    assert membership.seconds == 123.0
+    assert labels.seconds == 123.0
     assert interpolation.seconds is None
     other = planned(folder, PAGE, "model.width=16")
     assert [step.seconds for step in other.runs[0].steps] == [None, None, None, None]
@@ -151,7 +154,9 @@ def test_a_training_step_is_timed_where_there_is_no_like_run(tmp_path: Path) -> 
     seconds, steps = time_a_step(load_preset("digits-base", TINY), None, "cpu")
     assert 0 < seconds < 10
     assert steps == 1257 // 64
-    plan = make_plan(Study.load(written(tmp_path, PAGE), TINY), tmp_path, timed="*/membership")
+    plan = make_plan(
+        Study.load(written(tmp_path, PAGE), TINY), tmp_path, timed="*/label-likelihood"
+    )
     assert (plan.runs[0].steps[0].seconds or 0) > 0
     assert make_plan(plan.study, tmp_path, timed="other*").runs[0].steps[0].seconds is None
     assert not (tmp_path / "runs").exists()

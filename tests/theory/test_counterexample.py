@@ -176,8 +176,8 @@ def test_no_ball_holds_more_than_the_bound_and_one_holds_nearly_as_much() -> Non
         )
         * cell
     )
-    centres = [np.array([t, 0, 0]) for t in np.linspace(0, 3, 13)]
-    held = [weight[np.linalg.norm(x - centre, axis=1) < SMALL.radius].sum() for centre in centres]
+    centers = [np.array([t, 0, 0]) for t in np.linspace(0, 3, 13)]
+    held = [weight[np.linalg.norm(x - center, axis=1) < SMALL.radius].sum() for center in centers]
     bound = math.exp(log_ball_probability_bound(SMALL))
     assert max(held) <= bound
     real = counterexample(0.1, 0.01, 0.5)

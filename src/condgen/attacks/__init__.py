@@ -9,7 +9,7 @@ from condgen.attacks.goals import Evade, Goal, Misclassify, Target
 from condgen.attacks.hop_skip_jump import HopSkipJump
 from condgen.attacks.logits import Logits
 from condgen.attacks.search import Search
-from condgen.attacks.starts import Starts
+from condgen.attacks.starting_points import StartingPoints
 
 __all__ = [
     "Attack",
@@ -24,6 +24,6 @@ __all__ = [
     "Logits",
     "Misclassify",
     "Search",
-    "Starts",
+    "StartingPoints",
     "Target",
 ]

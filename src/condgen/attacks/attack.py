@@ -72,19 +72,19 @@ class AttackResult:
     Args:
         perturbed: The nearest images that reached the goal, within the model's bounds, shape ``(N, *event_shape)``; the
             original where none did.
-        rounded: The same as stored, rounded to the data's levels; where the goal is lost by that, the first image further along
+        quantized: The same rounded to the data's levels; where the goal is lost by that, the first image further along
             the line that keeps it, or else on the way to the surest success. Equal to ``perturbed`` for continuous data.
         reached: Whether ``perturbed`` reaches the goal, asked anew after the search, shape ``(N,)``.
-        reached_rounded: The same for ``rounded``.
+        reached_quantized: The same for ``quantized``.
         l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite where the goal was not reached.
         forward, backward: Passes through the model spent on the image, shape ``(N,)``.
         status: Why it ended, in words, one per image.
     """
 
     perturbed: Tensor
-    rounded: Tensor
+    quantized: Tensor
     reached: Tensor
-    reached_rounded: Tensor
+    reached_quantized: Tensor
     l2: Tensor
     linf: Tensor
     forward: Tensor
@@ -210,14 +210,14 @@ def _joined(results: list[AttackResult]) -> AttackResult:
 def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
     """Success is asked for anew, of each image alone, on what is handed out."""
     met = torch.isfinite(search.distance)
-    rounded, stored = _stored(search, torch.nonzero(met).flatten())
+    quantized, stored = _stored(search, torch.nonzero(met).flatten())
     perturbed, now = _asked_anew(search, met)
     perturbed = torch.where(spread(now, perturbed), perturbed, search.x)
     moved = (perturbed - search.x).flatten(1)
     status = tuple(_status(search, i, bool(met[i]), bool(now[i]), reasons) for i in range(len(met)))
     return AttackResult(
         perturbed,
-        rounded,
+        quantized,
         now,
         stored & now,
         moved.norm(dim=1).masked_fill(~now, torch.inf),
@@ -279,7 +279,7 @@ def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     )
     onward = (search.clip(search.x + stretch * shift) for stretch in STRETCHES)
     inward = (search.best.lerp(search.surest, share) for share in STRIDES)
-    rounded, keeps = (
+    quantized, keeps = (
         round_to_levels(search.best, levels, bounds),
         torch.zeros(len(shift), dtype=torch.bool),
     )
@@ -287,12 +287,12 @@ def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
         left = met[~keeps[met]]
         stored = round_to_levels(images[left], levels, bounds)
         good = search.reached(stored, left)
-        rounded[left[good]], keeps[left[good]] = stored[good], True
+        quantized[left[good]], keeps[left[good]] = stored[good], True
         if levels is None:
             break
     kept = torch.nonzero(keeps).flatten()
-    keeps[kept] = reached(_alone(search, rounded[kept], kept))
-    return rounded, keeps
+    keeps[kept] = reached(_alone(search, quantized[kept], kept))
+    return quantized, keeps
 
 
 def round_to_levels(

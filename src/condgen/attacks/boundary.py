@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condgen.attacks.attack import COUNT, POSITIVE, SHARE, Attack, within
 from condgen.attacks.search import Search, dot, normed, spread
-from condgen.attacks.starts import Starts
+from condgen.attacks.starting_points import StartingPoints
 
 LONGER, SHORTER = (
     1.1,
@@ -25,7 +25,7 @@ class Boundary(Attack):
     after every question. Steps aside lean toward those that have succeeded.
 
     Args:
-        starts: Where to begin.
+        starting_points: Where to begin.
         queries: Questions per image after which it stops; making sure of its result takes a few more.
         first: First step aside, as a share of the distance.
         lean: Weight of the past successes in a step aside, from 0 to 1.
@@ -37,7 +37,7 @@ class Boundary(Attack):
 
     needs_gradient: ClassVar[bool] = False
 
-    starts: Starts = field(default_factory=Starts)
+    starting_points: StartingPoints = field(default_factory=StartingPoints)
     queries: int = 2250
     first: float = 0.1
     lean: float = 0.5
@@ -50,7 +50,7 @@ class Boundary(Attack):
         return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        left, current, reasons = self.starts.on_boundary(search, index, generator)
+        left, current, reasons = self.starting_points.on_boundary(search, index, generator)
         if len(left):
             self._walk(search, left, current, generator)
         return reasons

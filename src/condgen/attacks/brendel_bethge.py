@@ -10,7 +10,7 @@ from condgen.attacks.attack import COUNT, NO_START, Attack, within
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, dot, normed, spread
-from condgen.attacks.starts import Starts, bisect
+from condgen.attacks.starting_points import StartingPoints, bisect
 
 SLACK = 0.03  # of the radius: how far inside each linearised boundary a step ends
 LONGER, SHORTER = 1.6, 0.4
@@ -28,7 +28,7 @@ class BrendelBethge(Attack):
     must trade. From the same start it knows more than a decision-based attack; where one beats it, the evaluation is at fault.
 
     Args:
-        starts: Where to walk from; a second walk begins at what a pass of
+        starting_points: Where to walk from; a second walk begins at what a pass of
             :class:`~condgen.attacks.decoupled_direction_norm.DecoupledDirectionNorm` from the original has found.
         steps: Most steps of each walk.
         start_steps: Of the pass from the original.
@@ -38,7 +38,7 @@ class BrendelBethge(Attack):
         several margins, and an accepted step only where the goal is reached.
     """
 
-    starts: Starts = field(default_factory=Starts)
+    starting_points: StartingPoints = field(default_factory=StartingPoints)
     steps: int = 60
     start_steps: int = 20
 
@@ -53,7 +53,7 @@ class BrendelBethge(Attack):
             DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)
         near = index[torch.isfinite(search.distance[index])]
         first = search.best[near]
-        start, found = self.starts.find(search, index, generator)
+        start, found = self.starting_points.find(search, index, generator)
         far = index[found]
         for walkers, points in ((far, start[found]), (near, first)):
             if len(walkers):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from condgen.attacks.attack import COUNT, Attack, within
 from condgen.attacks.search import Search, normed, spread
-from condgen.attacks.starts import BISECTIONS, Starts, bisect
+from condgen.attacks.starting_points import BISECTIONS, StartingPoints, bisect
 
 HALVINGS = 10
 
@@ -18,7 +18,7 @@ class HopSkipJump(Attack):
     r"""Onto the boundary by bisection, its normal from probes around, a jump along it, and again.
 
     Args:
-        starts: Where to begin.
+        starting_points: Where to begin.
         queries: Questions per image after which it stops; making sure of its result takes a few more.
         probes: Of the first round; round t has sqrt(t) times as many.
 
@@ -29,7 +29,7 @@ class HopSkipJump(Attack):
 
     needs_gradient: ClassVar[bool] = False
 
-    starts: Starts = field(default_factory=Starts)
+    starting_points: StartingPoints = field(default_factory=StartingPoints)
     queries: int = 2250
     probes: int = 50
 
@@ -40,7 +40,7 @@ class HopSkipJump(Attack):
         return replace(self, queries=2 * self.queries)
 
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        left, current, reasons = self.starts.on_boundary(search, index, generator)
+        left, current, reasons = self.starting_points.on_boundary(search, index, generator)
         if len(left):
             self._hop(search, left, current, generator)
         return reasons

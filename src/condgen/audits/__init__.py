@@ -4,7 +4,7 @@ from condgen.audits.adversarial import adversarial
 from condgen.audits.audit import Audit
 from condgen.audits.classification import classification
 from condgen.audits.interpolation import interpolation
-from condgen.audits.membership import membership
+from condgen.audits.label_likelihood import label_likelihood
 from condgen.audits.records import Record
 from condgen.audits.samples import samples
 from condgen.audits.subject import Subject
@@ -16,6 +16,6 @@ __all__ = [
     "adversarial",
     "classification",
     "interpolation",
-    "membership",
+    "label_likelihood",
     "samples",
 ]

@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condgen.attacks import Attack, Boundary, CarliniWagner, Evade, HopSkipJump, Misclassify, Starts
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    CarliniWagner,
+    Evade,
+    HopSkipJump,
+    Misclassify,
+    StartingPoints,
+)
 from condgen.audits import intervals
 from condgen.audits.counterexample import classifiers, undetected_mistakes
 from condgen.classifier import GenerativeClassifier
@@ -71,7 +79,7 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
     p, q = classifiers(example, EDGE_WIDTH)
     x, label = _samples(p, images, stream(seed, "attacked"))
     ball = Annuli(example.dimension, [(0, 1)], torch.zeros(1, 1, dtype=torch.float64))
-    starts = Starts(
+    starting_points = StartingPoints(
         ball.sample(torch.zeros(START_IMAGES, dtype=torch.int64), generator=stream(seed, "starts"))
     )
     goal = Evade(Misclassify(label), LikelihoodThreshold(example.median_bits_per_dim))
@@ -86,7 +94,11 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
             0.0,
         )
     ]
-    attacks: tuple[Attack, ...] = (CarliniWagner(), HopSkipJump(starts), Boundary(starts))
+    attacks: tuple[Attack, ...] = (
+        CarliniWagner(),
+        HopSkipJump(starting_points),
+        Boundary(starting_points),
+    )
     for attack in attacks:
         result = attack(q, x, goal, generator=stream(seed, "attack"))
         questions = (result.forward + result.backward).double().mean().item()

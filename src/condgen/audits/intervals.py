@@ -34,11 +34,11 @@ def wilson(hits: float, number: float) -> Interval:
     (True, True)
     """
     share = hits / number
-    centre = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
+    center = (share + Z**2 / (2 * number)) / (1 + Z**2 / number)
     half = (
         Z / (1 + Z**2 / number) * math.sqrt(share * (1 - share) / number + Z**2 / (4 * number**2))
     )
-    return 0.0 if hits == 0 else centre - half, 1.0 if hits == number else centre + half
+    return 0.0 if hits == 0 else center - half, 1.0 if hits == number else center + half
 
 
 def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
@@ -62,19 +62,19 @@ def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
 def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
     """A mean with Student's t interval. One value, and values that are not all finite, bound nothing.
 
-    >>> centre, (low, high) = mean(np.array([1.0, 2.0, 3.0]))
-    >>> round(centre, 3), round(low, 3), round(high, 3)
+    >>> center, (low, high) = mean(np.array([1.0, 2.0, 3.0]))
+    >>> round(center, 3), round(low, 3), round(high, 3)
     (2.0, -0.484, 4.484)
     """
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).all():
         infinite = np.unique(values[~np.isfinite(values)])
         return float(infinite[0]) if len(infinite) == 1 else math.nan, (-math.inf, math.inf)
-    centre, number = float(np.mean(values)), len(values)
+    center, number = float(np.mean(values)), len(values)
     if number < 2:
-        return centre, (-math.inf, math.inf)
+        return center, (-math.inf, math.inf)
     half = float(t.ppf(0.975, number - 1) * np.std(values, ddof=1)) / math.sqrt(number)
-    return centre, (centre - half, centre + half)
+    return center, (center - half, center + half)
 
 
 def paired_means(
@@ -120,8 +120,8 @@ def paired_spans(
     """
     means, errors = paired_means(values, index)
     half = t.ppf(0.975, max(len(np.unique(index)) / 2 - 1, 1)) * errors
-    centre = np.where(np.isfinite(half), means, 0)
-    return means, np.stack([centre - half, centre + half], axis=1)
+    center = np.where(np.isfinite(half), means, 0)
+    return means, np.stack([center - half, center + half], axis=1)
 
 
 def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[float, Interval]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.errors import CondgenError, RunError
-from condgen.files import as_json, as_path, digest_of, locked, written_whole
+from condgen.files import as_json, as_path, atomic_write, digest_of, locked
 from condgen.registry import AUDITS
 
 OWN_KEYS = ("origin", "sha256")  # of the file, beside those of the summary
+OLDER_NAMES = {new: old for old, new in AUDITS.renamed.items()}  # of files
+OLDER_KEYS = {  # of summaries and arrays
+    "unnoticed": "undetected",
+    "unnoticed_ci": "undetected_ci",
+    "unnoticed_within": "undetected_within",
+    "unnoticed_within_ci": "undetected_within_ci",
+    "median_l2_unnoticed": "median_l2_undetected",
+    "median_l2_unnoticed_ci": "median_l2_undetected_ci",
+    "fooled": "misclassified",
+    "fooled_ci": "misclassified_ci",
+    "fooled_within": "misclassified_within",
+    "fooled_within_ci": "misclassified_within_ci",
+    "knows_detector": "detector_aware",
+    "stored_within": "quantized_within",
+    "stored_within_ci": "quantized_within_ci",
+    "rounded": "quantized",
+    "reached_rounded": "reached_quantized",
+    "l2_rounded": "l2_quantized",
+    "flagged_rounded": "flagged_quantized",
+    "predicted_rounded": "predicted_quantized",
+    "bits_per_dim_rounded": "bits_per_dim_quantized",
+    "score_rounded": "score_quantized",
+    "accepted_all_along": "accepted_at_every_step",
+    "accepted_all_along_ci": "accepted_at_every_step_ci",
+}
 SECONDS_TO_SAVE = 60  # until another process that saves the same record is taken for an audit
 
 
@@ -63,13 +88,16 @@ class Record:
         sha256["record"] = digest_of({**content, "sha256": sha256})
         with audit_lock(directory, self.audit, wait=SECONDS_TO_SAVE):
             stored = _arrays_file(directory, self.audit, sha256["arrays"])
-            with written_whole(stored) as work:
+            with atomic_write(stored) as work:
                 work.write_bytes(arrays)
-            with written_whole(directory / f"{self.audit}.json") as work:
+            with atomic_write(directory / f"{self.audit}.json") as work:
                 work.write_text(json.dumps({**content, "sha256": sha256}, indent=1) + "\n")
             for former in _all_arrays(directory, self.audit):
                 if former != stored:
                     former.unlink(missing_ok=True)
+            if older := OLDER_NAMES.get(self.audit):
+                for path in [directory / f"{older}.json", *_all_arrays(directory, older)]:
+                    path.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, directory: Path | str, audit: str) -> "Record":
@@ -78,9 +106,9 @@ class Record:
         Raises:
             RunError: If it is missing, damaged or altered.
         """
-        directory = as_path(directory)
+        directory, name = as_path(directory), file_of(as_path(directory), audit)
         try:
-            return cls._read(directory, audit)
+            return replace(cls._read(directory, name), audit=audit)
         except FileNotFoundError as error:
             if not (directory / f"{audit}.json").exists():
                 raise RunError(
@@ -109,7 +137,22 @@ class Record:
             arrays = (directory / f"{audit}.npz").read_bytes()
         origin = content.pop("origin", {})
         with np.load(io.BytesIO(arrays)) as found:
-            return cls(audit, content, dict(found), origin)
+            named = {OLDER_KEYS.get(name, name): array for name, array in found.items()}
+            return cls(audit, _renamed(content), named, origin)
+
+
+def file_of(directory: Path, audit: str) -> str:
+    """The name of the files of a record; of one that an older version wrote, the audit's former name."""
+    older = OLDER_NAMES.get(audit, audit)
+    there = (directory / f"{audit}.json").exists() or not (directory / f"{older}.json").exists()
+    return audit if there else older
+
+
+def _renamed(value: Any) -> Any:
+    """A summary with today's keys."""
+    if isinstance(value, Mapping):
+        return {OLDER_KEYS.get(key, key): _renamed(held) for key, held in value.items()}
+    return [_renamed(held) for held in value] if isinstance(value, list) else value
 
 
 def audit_lock(directory: Path, audit: str, *, wait: float = 0) -> AbstractContextManager[None]:
@@ -124,7 +167,8 @@ def audit_lock(directory: Path, audit: str, *, wait: float = 0) -> AbstractConte
 
 def records_in(directory: Path) -> list[str]:
     """Audits with a record in ``directory``, those that the registry knows first and in its order."""
-    found = {path.stem for path in directory.glob("*.json")}
+    stems = (path.stem for path in directory.glob("*.json"))
+    found = {AUDITS.renamed.get(stem, stem) for stem in stems}
     known = [name for name in AUDITS.names() if name in found]
     return [*known, *sorted(found - set(known))]
 

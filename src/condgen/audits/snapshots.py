@@ -20,7 +20,7 @@ from condgen.randomness import numpy_stream
 from condgen.registry import AUDITS
 
 OF_CLASSIFICATION = ("accuracy", "bits_per_dim")
-OF_PATHS = ("middle_minus_ends", "accepted_all_along")
+OF_PATHS = ("middle_minus_ends", "accepted_at_every_step")
 
 
 class SnapshotsSettings(AuditSettings):

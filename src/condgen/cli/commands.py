@@ -292,7 +292,7 @@ def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: 
     "--out", type=click.Path(path_type=Path), help="PNG file for a labelled grid of images."
 )
 @click.option(
-    "--size", type=click.IntRange(min=1), help="Resize and centre-crop to this height and width."
+    "--size", type=click.IntRange(min=1), help="Resize and center-crop to this height and width."
 )
 @data_dir_option
 def show(

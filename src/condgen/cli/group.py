@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from condgen.errors import CondgenError, nearest, out_of_memory
+from condgen.errors import CondgenError, out_of_memory, suggest
 
 
 class Group(click.Group):
@@ -19,7 +19,7 @@ class Group(click.Group):
         command = super().get_command(ctx, cmd_name)
         if command is None:
             raise click.UsageError(
-                f"command '{cmd_name}' is not known; {nearest(cmd_name, self.commands)}"
+                f"command '{cmd_name}' is not known; {suggest(cmd_name, self.commands)}"
             )
         return command
 

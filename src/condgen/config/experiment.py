@@ -17,7 +17,7 @@ class SubjectConfig(Section):
     """A model on a data set with a detector: what audits need to know.
 
     ``audit`` holds the settings of the audits that differ from their defaults. ``preset``, ``versions`` and
-    ``images`` are filled in when a run starts.
+    ``images`` are filled in when a run starting_points.
     """
 
     data: Data

@@ -8,7 +8,9 @@ from condgen.registry import AUDITS
 
 
 def upgraded(page: Mapping[str, Any]) -> dict[str, Any]:
-    """``page`` with ``audit.KEY``, as it was written before audits had tables of their own, in the audit's table.
+    """``page`` with today's names of audits, and with ``audit.KEY`` in the table of the audit that reads it.
+
+    Pages were written so before audits had tables of their own.
 
     Raises:
         ConfigError: If several audits have such a setting.
@@ -21,7 +23,8 @@ def upgraded(page: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(audit, dict):
         return dict(page)
     moved: dict[str, Any] = {}
-    for key, value in audit.items():
+    for former, value in audit.items():
+        key = AUDITS.renamed[former] if former in AUDITS.renamed else former
         if key in AUDITS.names() or ":" in key or isinstance(value, dict):
             moved[key] = {**moved.get(key, {}), **value} if isinstance(value, dict) else value
         else:

@@ -10,7 +10,7 @@ from condgen.config import older
 from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.section import named
 from condgen.config.validation import validated
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 
 FILLED_IN = {
     "preset": "the preset's name",
@@ -147,7 +147,7 @@ def _path_of(name: str | Path) -> Any:
         return path
     if name not in preset_names():
         raise ConfigError(
-            f"preset '{name}' is not known; {nearest(str(name), preset_names())} `condgen presets` lists all;"
+            f"preset '{name}' is not known; {suggest(str(name), preset_names())} `condgen presets` lists all;"
             " a file of your own ends in .toml."
         )
     return _Packaged(str(name))

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from condgen.config.experiment import SubjectConfig
 from condgen.config.section import Section, named
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 from condgen.registry import AUDITS, DETECTORS, MODELS, OBJECTIVES, Registry, imported
 
 CHOSEN: dict[
@@ -103,7 +103,7 @@ def _audit(name: str, table: Any, origin: str, older: bool) -> Section:
     if name not in AUDITS.names() and ":" not in name:
         known = [f"audit.{audit}" for audit in AUDITS.names()]
         raise ConfigError(
-            f"{origin}: setting 'audit.{name}' is not known; {nearest(f'audit.{name}', known)}"
+            f"{origin}: setting 'audit.{name}' is not known; {suggest(f'audit.{name}', known)}"
         )
     kind = settings_of(AUDITS, name)
     table = kind.from_older(table) if older and isinstance(table, dict) else table
@@ -187,7 +187,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def _closest(key: str, known: list[str]) -> str:
     """The closest setting; of a section that does not exist, the sections there are."""
     sections = dict.fromkeys(name.partition(".")[0] for name in known)
-    return nearest(key, known if key.partition(".")[0] in sections else sections)
+    return suggest(key, known if key.partition(".")[0] in sections else sections)
 
 
 def _moved(kind: type[BaseModel], location: tuple[Any, ...]) -> str:

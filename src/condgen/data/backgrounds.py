@@ -8,7 +8,7 @@ from condgen.errors import DataError
 
 LUMA = np.array([0.299, 0.587, 0.114])[
     :, None, None
-]  # ITU-R 601, what image libraries mean by grey
+]  # ITU-R 601, what image libraries mean by gray
 
 
 def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -29,8 +29,8 @@ def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDA
     return np.where(foreground > 0, foreground, background)
 
 
-def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shape ``(N, 3, H, W)`` to ``(N, 1, H, W)``; grey images stay as they are."""
+def gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shape ``(N, 3, H, W)`` to ``(N, 1, H, W)``; gray images stay as they are."""
     if images.shape[1] == 1:
         return images
     luma: NDArray[np.float64] = (images * LUMA).sum(1, keepdims=True)

@@ -25,15 +25,15 @@ from condgen.data.images import MOST_PIXELS, Changes, Geometry, Opened, decode_o
 from condgen.data.reading import MOST_IMAGES, ROWS_AT_ONCE, ImageTable, given_path
 from condgen.data.splitting import Arrangement, Digests, shuffled
 from condgen.errors import DataError
-from condgen.files import written_whole
+from condgen.files import atomic_write
 
 FORMAT = 2  # of the cache; a new number makes old ones be rebuilt
 HASH_BLOCK = 1 << 22
 DECODED_AT_ONCE = 64  # images in memory at a time, fewer where they are large
 CHECKED = ("images.npy", "labels.npy", "digests.npy", "about.json")
-GREY_IN_COLOR = "are grey and were given three equal channels, each of which counts in bits/dim"
-GREY_AS_COLOR = (
-    "have three equal channels, each of which counts in bits/dim; convert them to grey to count one"
+GRAY_IN_COLOR = "are gray and were given three equal channels, each of which counts in bits/dim"
+GRAY_AS_COLOR = (
+    "have three equal channels, each of which counts in bits/dim; convert them to gray to count one"
 )
 
 
@@ -69,7 +69,7 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
             if not _is_whole(directory):
-                with written_whole(directory, replace_directory=True) as work:
+                with atomic_write(directory, replace_directory=True) as work:
                     work.mkdir()
                     build(work)
                     (work / "sha256").write_text(
@@ -100,7 +100,7 @@ def decoded(
         geometry: How they come to one size.
         name: For messages.
         arrangement: Their order.
-        color: Give grey images three channels. They get them in any case where another image has three.
+        color: Give gray images three channels. They get them in any case where another image has three.
 
     Raises:
         DataError: If an image is damaged, or the images differ in size and no size was asked for.
@@ -191,13 +191,13 @@ def _decode_as(
                 raise _Mixed
             file.write(places[number - 1], planes[None])
             labels[places[number - 1]] = label
-            changes.update((*changed, GREY_IN_COLOR) if widened else changed)
+            changes.update((*changed, GRAY_IN_COLOR) if widened else changed)
             equal = equal and shape[0] == 3 and not widened and bool((image == image[:1]).all())
             if number % ROWS_AT_ONCE == 0:
                 bar.update(task, completed=number)
     _check_number(number, total, name)
     if equal and not any("of mode" in change for change in changes):
-        changes[GREY_AS_COLOR] = total
+        changes[GRAY_AS_COLOR] = total
     write_labels(directory, labels, {"changes": changes, "values": file.values})
 
 

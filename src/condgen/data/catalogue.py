@@ -19,7 +19,7 @@ from condgen.data.reading import (
 )
 from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables, keeps_its_size
 from condgen.data.tables import ParquetTable
-from condgen.errors import DataError, nearest
+from condgen.errors import DataError, suggest
 
 PREFIXES = ("hub:", "folder:", "parquet:", "npz:", "bg:")
 MOST_SIZE = 8192
@@ -31,7 +31,7 @@ class Known:
 
     repository: str
     source: str
-    licence: str
+    license: str
     pad: int | None = None
 
 
@@ -62,7 +62,7 @@ def open_dataset(
         name: ``digits``, ``bg-digits``, ``mnist``, ``cifar10``, ``bg-mnist-0``, ``-1`` or ``-5``;
             ``hub:OWNER/NAME[@REVISION]``; ``folder:PATH``, ``parquet:PATH`` or ``npz:PATH``; ``bg:FOREGROUND/BACKGROUND/BLUR``.
         data_dir: A folder that holds ``mnist/`` and ``cifar10/`` as parquet files. Default: ``CONDGEN_DATA``, else the Hub.
-        size: Resize and centre-crop to this height and width.
+        size: Resize and center-crop to this height and width.
         seed: Of the validation split and of the choice of backgrounds, from 0 to 2**32 - 1.
 
     Raises:
@@ -121,14 +121,14 @@ def find_source(
         tables, notes = _known_files(name, known, data_dir)
         padded = Geometry(size=size, pad=known.pad if size is None else None)
         return Tables(
-            name, tables, padded, known.source, known.licence, seed, notes, arranged="position"
+            name, tables, padded, known.source, known.license, seed, notes, arranged="position"
         )
     if name in BACKGROUND_MNIST:
         source = find_source(BACKGROUND_MNIST[name], data_dir=data_dir, size=size, seed=seed)
         return replace(source, name=name) if isinstance(source, Composed) else source
     if not colon or f"{prefix}:" not in PREFIXES:
         raise DataError(
-            f"data set '{name}' is not known; {nearest(name, [*dataset_names(), *PREFIXES])}"
+            f"data set '{name}' is not known; {suggest(name, [*dataset_names(), *PREFIXES])}"
         )
     if prefix == "hub":
         repository, _, revision = rest.partition("@")

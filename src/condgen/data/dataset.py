@@ -126,7 +126,7 @@ class Splits:
     validation: ImageDataset
     test: ImageDataset
     source: str
-    licence: str
+    license: str
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -171,7 +171,7 @@ class Splits:
             ("mean (train)", ", ".join(f"{value:.5f}" for value in mean)),
             *((f"sha256 ({name})", part.sha256()) for name, part in self.items()),
             ("source", self.source),
-            ("licence", self.licence),
+            ("license", self.license),
             *(("note", note) for note in self.notes),
         ]
 

@@ -19,9 +19,9 @@ BACKGROUNDS = 12  # over which each training digit is shown
 DIGITS_SOURCE = (
     "UCI optical recognition of handwritten digits, test part, as shipped with scikit-learn"
 )
-DIGITS_LICENCE = "CC BY 4.0"
+DIGITS_LICENSE = "CC BY 4.0"
 PHOTOGRAPHS_SOURCE = "; backgrounds: the photographs shipped with scikit-learn and scikit-image"
-PHOTOGRAPHS_LICENCE = (
+PHOTOGRAPHS_LICENSE = (
     "; photographs CC BY 2.0 (china, flower) and public domain or CC0 (scikit-image)"
 )
 
@@ -37,7 +37,7 @@ def digits() -> Splits:
         )
         for part in ("train", "validation", "test")
     )
-    return Splits(train, validation, test, DIGITS_SOURCE, DIGITS_LICENCE)
+    return Splits(train, validation, test, DIGITS_SOURCE, DIGITS_LICENSE)
 
 
 def bg_digits() -> Splits:
@@ -62,12 +62,12 @@ def bg_digits() -> Splits:
         composed["validation"],
         composed["test"],
         source=DIGITS_SOURCE + PHOTOGRAPHS_SOURCE,
-        licence=DIGITS_LICENCE + PHOTOGRAPHS_LICENCE,
+        license=DIGITS_LICENSE + PHOTOGRAPHS_LICENSE,
     )
 
 
 def background_patches() -> NDArray[np.uint8]:
-    """Different patches of six photographs that do not overlap, grey, at their own resolution, in 17 levels.
+    """Different patches of six photographs that do not overlap, gray, at their own resolution, in 17 levels.
 
     Returns:
         Stored values, shape ``(N, 1, 8, 8)``.
@@ -86,13 +86,13 @@ def background_patches() -> NDArray[np.uint8]:
 
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
-    grey = (
+    gray = (
         (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * (LEVELS - 1))
         .round()
         .astype(np.uint8)
     )
     patches: NDArray[np.uint8] = (
-        grey.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+        gray.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
     )
     return patches
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from condgen.data.cache import cache_directory
 from condgen.errors import DataError
-from condgen.files import written_whole
+from condgen.files import atomic_write
 
 BLOCK = 1 << 22
 ELSEWHERE = "mnist and cifar10 are read from a folder as well (--data-dir or CONDGEN_DATA), others from parquet:PATH."
@@ -41,7 +41,7 @@ def hub_files(repository: str, revision: str | None = None) -> list[HubFile]:
     if known is not None and all(file.path.is_file() for file in known.files):
         return known.files
     fetched = _download(repository, known.commit if known else revision)
-    with written_whole(listing) as path:
+    with atomic_write(listing) as path:
         path.write_text(
             json.dumps(
                 {"commit": fetched.commit, "files": {f.name: str(f.path) for f in fetched.files}},

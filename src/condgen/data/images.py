@@ -1,4 +1,4 @@
-"""Decoding of one image file: bounded, upright, grey or RGB with 256 levels, and with a list of what was converted."""
+"""Decoding of one image file: bounded, upright, gray or RGB with 256 levels, and with a list of what was converted."""
 
 import io
 import warnings
@@ -29,7 +29,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """How images come to one size: padded with zeros to ``pad``, or resized and centre-cropped to ``size``."""
+    """How images come to one size: padded with zeros to ``pad``, or resized and center-cropped to ``size``."""
 
     size: int | None = None
     pad: int | None = None
@@ -122,11 +122,11 @@ def _check_header(opened: Image.Image, where: str) -> None:
         raise DataError(f"{where} is animated ({frames} frames); save one frame.")
     if opened.mode not in ("L", "RGB", *CONVERTED, *WITHOUT_ALPHA):
         raise DataError(
-            f"{where} has mode {opened.mode}, not 8-bit grey or RGB; convert it to 8 bits."
+            f"{where} has mode {opened.mode}, not 8-bit gray or RGB; convert it to 8 bits."
         )
     if opened.format == "PNG" and any(";16" in str(tile) for tile in getattr(opened, "tile", ())):
         raise DataError(
-            f"{where} has 16 bits per channel, not 8-bit grey or RGB; convert it to 8 bits."
+            f"{where} has 16 bits per channel, not 8-bit gray or RGB; convert it to 8 bits."
         )
 
 

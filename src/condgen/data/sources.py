@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condgen.data import arrays, cache
-from condgen.data.backgrounds import blurred, compose, grey
+from condgen.data.backgrounds import blurred, compose, gray
 from condgen.data.dataset import MOST_UNNAMED, ImageDataset, Splits
 from condgen.data.digits import bg_digits, digits
 from condgen.data.imagefile import ImageFile, write_labels
@@ -64,7 +64,7 @@ class Tables:
     tables: dict[str, ImageTable]
     geometry: Geometry
     source: str
-    licence: str
+    license: str
     seed: int
     notes: tuple[str, ...] = ()
     arranged: Literal["content", "position"] = "content"
@@ -89,7 +89,7 @@ class Tables:
             *(note for split, part in found.items() for note in _conversions(split, part)),
             *repeated(_cut({split: part.digests for split, part in found.items()})),
         )
-        return _splits(self.name, parts, names, self.source, self.licence, notes)
+        return _splits(self.name, parts, names, self.source, self.license, notes)
 
     def _decoded(self, split: str, *, color: bool = False) -> cache.Decoded:
         missing = (
@@ -172,7 +172,7 @@ class Composed:
         about = found["train"].about
         notes = (*about["notes"], *repeated({split: part.digests for split, part in found.items()}))
         return _splits(
-            self.name, parts, about["class_names"], about["source"], about["licence"], notes
+            self.name, parts, about["class_names"], about["source"], about["license"], notes
         )
 
     def _one_size(self, front: ImageDataset, back: ImageDataset) -> str:
@@ -205,12 +205,12 @@ class Composed:
             for start in range(0, len(front), COMPOSED_AT_ONCE):
                 stop = min(start + COMPOSED_AT_ONCE, len(front))
                 stretched = (
-                    grey(front.images[start:stop]).astype(np.uint16)
+                    gray(front.images[start:stop]).astype(np.uint16)
                     * 255
                     // (front.pixel_levels - 1)
                 )
                 behind = (
-                    grey(back.images[chosen[start:stop]]).astype(np.uint16)
+                    gray(back.images[chosen[start:stop]]).astype(np.uint16)
                     * 255
                     // (back.pixel_levels - 1)
                 )
@@ -229,7 +229,7 @@ class Composed:
     def _about(self, front: Splits, back: Splits) -> dict[str, Any]:
         return {
             "source": f"{front.source}; backgrounds: {back.source}; blur {self.blur:g} pixels",
-            "licence": f"{front.licence}; {back.licence}",
+            "license": f"{front.license}; {back.license}",
             "notes": [
                 f"{role}: {note}"
                 for role, data in (("foreground", front), ("backgrounds", back))
@@ -240,7 +240,7 @@ class Composed:
 
 def _changed(data: Splits) -> tuple[str, ...]:
     """What composing does to one of the sets, and what was done to it before."""
-    color = ("color images were made grey",) if data.train.event_shape[0] == 3 else ()
+    color = ("color images were made gray",) if data.train.event_shape[0] == 3 else ()
     levels = data.train.pixel_levels
     return (
         *data.notes,
@@ -275,7 +275,7 @@ def _splits(
     parts: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]],
     class_names: Sequence[str],
     source: str,
-    licence: str,
+    license: str,
     notes: tuple[str, ...],
     pixel_levels: int = 256,
 ) -> Splits:
@@ -333,6 +333,6 @@ def _splits(
         made["validation"],
         made["test"],
         source,
-        licence,
+        license,
         (*notes, *absent_somewhere),
     )

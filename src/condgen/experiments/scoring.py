@@ -24,12 +24,12 @@ from condgen.data.reading import read_image
 from condgen.detectors import Detector, flagged, score
 from condgen.errors import ConfigError, DataError, RunError
 from condgen.experiments.building import enough_memory
-from condgen.files import as_path, check_writable, written_whole
+from condgen.files import as_path, atomic_write, check_writable
 from condgen.runs import RecordFolder
 
 COLUMNS = ("file", "class", "posterior", "bits_per_dim", "score", "accepted", "changed", "error")
 AT_ONCE = 64  # images in memory
-GREY = np.array([0.299, 0.587, 0.114])  # the weights of red, green and blue
+GRAY = np.array([0.299, 0.587, 0.114])  # the weights of red, green and blue
 
 Pixels = NDArray[np.uint8]
 Line = dict[str, Any]
@@ -128,7 +128,7 @@ def score_files(
     unreadable = 0
     with (
         enough_memory(classifier.density),
-        written_whole(out) as work,
+        atomic_write(out) as work,
         work.open("w", newline="", encoding="utf-8") as file,
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar,
     ):
@@ -214,14 +214,14 @@ def _fill(
 
 
 def _in_channels(pixels: Pixels, channels: int) -> tuple[Pixels, tuple[str, ...]]:
-    """Grey as color, as in training; color as grey."""
+    """Gray as color, as in training; color as gray."""
     if len(pixels) == channels:
         return pixels, ()
     if len(pixels) == 1:
-        return np.repeat(pixels, channels, 0), ("grey was repeated in each color",)
+        return np.repeat(pixels, channels, 0), ("gray was repeated in each color",)
     if channels != 1:
         return pixels, ()
     if (pixels == pixels[:1]).all():
-        return pixels[:1], ("three equal colors were taken as grey",)
-    grey = np.round(np.tensordot(GREY, pixels, 1)).astype(np.uint8)
-    return grey[None], ("color was converted to grey",)
+        return pixels[:1], ("three equal colors were taken as gray",)
+    gray = np.round(np.tensordot(GRAY, pixels, 1)).astype(np.uint8)
+    return gray[None], ("color was converted to gray",)

@@ -14,7 +14,7 @@ from condgen.classifier import GenerativeClassifier, predict
 from condgen.data.cache import cache_directory
 from condgen.data.dataset import Splits
 from condgen.errors import CondgenError, ConfigError
-from condgen.files import written_whole
+from condgen.files import atomic_write
 from condgen.models.simple import Gaussian, IndependentPixels, SimpleDensity, Uniform
 
 FORMAT = 1  # of the cache; a new number makes old numbers be computed again
@@ -89,5 +89,5 @@ def _key(splits: Splits) -> str:
 
 def _keep(path: Path, found: dict[str, float]) -> None:
     """A cache that cannot be written costs time, nothing else."""
-    with suppress(CondgenError), written_whole(path) as work:
+    with suppress(CondgenError), atomic_write(path) as work:
         work.write_text(json.dumps(found))

@@ -14,7 +14,7 @@ from condgen.validation import check_tensor, is_number
 class DiagonalGaussian(ClassConditionalDensity):
     r"""One Gaussian per class with its own mean and a shared scale, :math:`p(x \mid y) = \mathcal{N}(x; \mu_y, \sigma^2 I)`.
 
-    Stored values are dequantised to the middle of their cell, as in :class:`condgen.models.glow.noise.NoisyImages`.
+    Stored values are dequantized to the middle of their cell, as in :class:`condgen.models.glow.dequantization.Dequantization`.
 
     Args:
         mean: Class means in [0, 1], shape ``(C, *event_shape)``.

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from condgen.config import Images, ModelSettings
 from condgen.density import ClassConditionalDensity
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 from condgen.registry import imported
 
 
@@ -53,7 +53,7 @@ def _arguments(
     for key in given:
         if key not in parameters and not takes_any:
             raise ConfigError(
-                f"setting 'model.{key}' is not known to {name}; {nearest(key, known)}"
+                f"setting 'model.{key}' is not known to {name}; {suggest(key, known)}"
             )
     arguments = {key: value for key, value in of_images.items() if key in parameters} | given
     for key, parameter in parameters.items():

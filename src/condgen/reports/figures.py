@@ -4,7 +4,7 @@ from typing import Any
 
 from condgen.reports.audited import Audited
 
-BLUE, ORANGE, GREY, RED = "#0b6aa8", "#d9750b", "#6b6b6b", "#b3261e"
+BLUE, ORANGE, GRAY, RED = "#0b6aa8", "#d9750b", "#6b6b6b", "#b3261e"
 CYCLE = (BLUE, ORANGE, "#2a7f4f", "#8a4fa3", RED)
 STYLE: dict[Any, Any] = {
     "font.size": 9,

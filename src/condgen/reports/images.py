@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from condgen.data.dataset import ImageDataset
 from condgen.errors import ConfigError
-from condgen.files import check_writable, written_whole
+from condgen.files import atomic_write, check_writable
 
 DOTS_PER_INCH = 150
 INCHES_PER_IMAGE = 0.45
@@ -44,7 +44,7 @@ def image_grid(images: NDArray[np.floating], row_names: list[str]) -> Figure:
 def draw_image(
     axes: Any, image: NDArray[np.floating], cell: tuple[float, float, float] | None = None
 ) -> None:
-    """One image without ticks, grey if it has one channel; in an SVG its pixels as they are.
+    """One image without ticks, gray if it has one channel; in an SVG its pixels as they are.
 
     Args:
         axes: To draw on; the y axis points down.
@@ -81,7 +81,7 @@ def save_grid(images: NDArray[np.floating], row_names: list[str], path: Path) ->
         ConfigError: If the name is that of another kind of file.
     """
     check_picture(path)
-    with written_whole(path) as work:
+    with atomic_write(path) as work:
         image_grid(images, row_names).savefig(work, format="png", dpi=DOTS_PER_INCH)
 
 

@@ -14,7 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from condgen.errors import CondgenError, RunError
-from condgen.files import as_path, written_whole
+from condgen.files import as_path, atomic_write
 from condgen.reports.audited import Audited, in_order
 from condgen.reports.detectors import detector_noted
 from condgen.reports.figures import STYLE
@@ -89,7 +89,7 @@ def write_report(
         )
         (work / "index.html").write_text(text)
         for entry in ENTRIES:  # the page last: it says what the others hold
-            with written_whole(directory / entry, replace_directory=True) as path:
+            with atomic_write(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condgen.files import as_json, written_whole
+from condgen.files import as_json, atomic_write
 from condgen.reports.audited import Audited
 
 Summary = Mapping[str, Any]
@@ -49,13 +49,13 @@ class Table:
         lines = [cells(line) for line in numbers]
         columns = list(dict.fromkeys(column for line in lines for column in line))
         with (
-            written_whole(directory / f"{name}.csv") as path,
+            atomic_write(directory / f"{name}.csv") as path,
             path.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(lines)
-        with written_whole(directory / f"{name}.json") as path:
+        with atomic_write(directory / f"{name}.json") as path:
             path.write_text(json.dumps(numbers, indent=1) + "\n")
 
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Annulus, Circle, FancyArrowPatch
 from matplotlib.patheffects import withStroke
 
-from condgen.files import written_whole
-from condgen.reports.figures import BLUE, GREY, ORANGE, RED, STYLE
+from condgen.files import atomic_write
+from condgen.reports.figures import BLUE, GRAY, ORANGE, RED, STYLE
 from condgen.theory import Counterexample, smallest_dimension
 from condgen.theory.counterexample import INNER, OUTER
 from condgen.theory.volumes import log_add, log_one_minus_exp, log_power_gap
@@ -39,7 +39,7 @@ def save_all(example: Counterexample, directory: Path) -> None:
         ):
             figure = draw(example)
             for kind in ("png", "svg"):
-                with written_whole(directory / f"{name}.{kind}") as path:
+                with atomic_write(directory / f"{name}.{kind}") as path:
                     figure.savefig(path, format=kind, dpi=DOTS_PER_INCH)
 
 
@@ -189,7 +189,7 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
         axes.plot(
             span,
             (of_p, of_p),
-            color=GREY,
+            color=GRAY,
             linewidth=5,
             alpha=0.45,
             solid_capstyle="butt",
@@ -203,7 +203,7 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
             solid_capstyle="butt",
             label=None if number else "model, q(x)",
         )
-    axes.axhline(annulus, color=GREY, linestyle=":", linewidth=1, label="median density of q")
+    axes.axhline(annulus, color=GRAY, linestyle=":", linewidth=1, label="median density of q")
     start, end = _attack(example)
     axes.annotate(
         "",

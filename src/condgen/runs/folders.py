@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from condgen.audits.records import Record, records_in
+from condgen.audits.records import Record, file_of, records_in
 from condgen.classifier import GenerativeClassifier
 from condgen.config import Config, Images, SubjectConfig, load_config
 from condgen.data.dataset import Splits
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import Detector, build_detector
 from condgen.errors import CondgenError, ConfigError, RunError
-from condgen.files import as_path, check_writable, locked, written_whole
+from condgen.files import as_path, atomic_write, check_writable, locked
 from condgen.runs.pages import check_unaltered, installed_versions, page_of
 from condgen.runs.restoring import build_classifier, keep_detector, kept_detector
 from condgen.training.checkpoints import (
@@ -66,7 +66,7 @@ class RecordFolder:
         cls.check_free(path)
         config = config.model_copy(update={"versions": installed_versions()})
         try:
-            with written_whole(path) as work:
+            with atomic_write(path) as work:
                 work.mkdir()
                 (work / cls.page).write_text(page_of(config))
         except CondgenError:
@@ -106,7 +106,7 @@ class RecordFolder:
 
     def with_config(self, config: SubjectConfig) -> Self:
         """The same folder with another page."""
-        with written_whole(self.path / self.page) as work:
+        with atomic_write(self.path / self.page) as work:
             work.write_text(page_of(config))
         return type(self)(self.path, config)
 
@@ -208,7 +208,7 @@ class RecordFolder:
 
     def has(self, audit: str) -> bool:
         """Whether that audit has been made."""
-        return (self.records / f"{audit}.json").is_file()
+        return (self.records / f"{file_of(self.records, audit)}.json").is_file()
 
     def record(self, audit: str) -> Record:
         """The saved record of an audit."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy import stats
 
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.studies.estimates import metrics_lines
@@ -60,7 +60,7 @@ class Numbers:
         keys = {name for summary in summaries.values() for name in summary}
         if summaries and key not in keys and key not in OPTIONAL:
             raise ConfigError(
-                f"metric '{metric}' is in no record of the study; {nearest(key, keys)}"
+                f"metric '{metric}' is in no record of the study; {suggest(key, keys)}"
             )
         found = {
             seed: _number(summary, key) for (of, seed), summary in summaries.items() if of == case

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from condgen.config import Section
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -120,7 +120,7 @@ def _content(name: str | Path) -> bytes:
     if name in study_names():
         return resources.files("condgen.presets").joinpath("studies", f"{name}.toml").read_bytes()
     if not str(name).endswith(".toml"):
-        hint = nearest(str(name), study_names())
+        hint = suggest(str(name), study_names())
         raise ConfigError(f"study '{name}' is not known; {hint} A file of your own ends in .toml.")
     if not Path(name).is_file():
         raise ConfigError(f"{name} does not exist or is not a file; give a study's TOML file.")
@@ -132,7 +132,7 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"setting '{key}' is missing; add it."
     if problem["type"] == "extra_forbidden":
-        return f"setting '{key}' is not known; {nearest(key.rpartition('.')[2], _siblings(problem['loc']))}"
+        return f"setting '{key}' is not known; {suggest(key.rpartition('.')[2], _siblings(problem['loc']))}"
     what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ").rstrip(".?")
     return f"{key} = {problem['input']!r} does not fit: {what}."
 

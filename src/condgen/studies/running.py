@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
 
-from condgen.files import written_whole
+from condgen.files import atomic_write
 from condgen.studies.steps import TOO_LATE, Outcome, Setting, Step, note, take
 
 POLL_SECONDS = 0.5
@@ -94,7 +94,7 @@ def _keep_failure(step: Step, outcome: Outcome, setting: Setting) -> None:
     """Write down why a step failed, and forget it when it succeeds."""
     path = note(setting.folder, step, "failed")
     if outcome.ending == "failed":
-        with written_whole(path) as work:
+        with atomic_write(path) as work:
             work.write_text(
                 f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {outcome.error}\n\n{outcome.details}"
             )

@@ -15,7 +15,7 @@ from typing import Literal
 from condgen import experiments, machine
 from condgen.config import Config
 from condgen.errors import CondgenError
-from condgen.files import written_whole
+from condgen.files import atomic_write
 from condgen.runs import Run
 from condgen.studies.labels import file_name
 
@@ -148,7 +148,7 @@ def _prepare(threads: int | None) -> None:
 @contextmanager
 def _noted(path: Path) -> Iterator[None]:
     """A note of who runs the step, while the block runs; one that a killed worker left is replaced by the next worker's."""
-    with written_whole(path) as work:
+    with atomic_write(path) as work:
         work.write_text(
             json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}) + "\n"
         )

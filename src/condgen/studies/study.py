@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from condgen.config import Config, load_preset
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 from condgen.registry import AUDITS
 from condgen.studies.labels import file_name, flat, toml_of, words_of
 from condgen.studies.page import Page, Runs, read_study
@@ -109,7 +109,7 @@ class Study:
                 if word
             ]
             raise ConfigError(
-                f"study '{self.name}': '{label}' is no run of the study; {nearest(label, known)}"
+                f"study '{self.name}': '{label}' is no run of the study; {suggest(label, known)}"
             )
         return meant[0]
 

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from condgen.errors import RunError
-from condgen.files import digest_of, tidy, written_whole
+from condgen.files import atomic_write, digest_of, tidy
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
 SNAPSHOTS = "snapshots"  # a folder of checkpoints that hold weights alone, named after their steps
@@ -67,7 +67,7 @@ class Checkpoint:
             "sha256": sha256,
         }
         sha256[STATE] = digest_of(state)
-        with written_whole(path, replace_directory=True) as work:
+        with atomic_write(path, replace_directory=True) as work:
             work.mkdir()
             for name, content in contents.items():
                 (work / name).write_bytes(content)

@@ -14,7 +14,7 @@ from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError, RunError
-from condgen.files import written_whole
+from condgen.files import atomic_write
 from condgen.randomness import stream
 from condgen.training import checkpoints, resuming
 from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
@@ -210,7 +210,7 @@ class TimeLeft:
 def _truncate(path: Path, epochs: int) -> None:
     """Keep the lines of the first ``epochs`` epochs; training writes the others again."""
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    with written_whole(path) as work:
+    with atomic_write(path) as work:
         work.write_text("".join(f"{line}\n" for line in lines[:epochs]))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from condgen.attacks import Attack, AttackResult, Goal, Starts
+from condgen.attacks import Attack, AttackResult, Goal, StartingPoints
 from condgen.attacks.attack import VANISHED
 from condgen.attacks.goals import reached
 from condgen.audits.adversarial.budgets import named
@@ -42,13 +42,13 @@ from condgen.registry import AUDITS
 from condgen.validation import check_count, is_number
 
 GALLERY = 3  # images of each cell that the record itself keeps, for the eye
-IMAGES = ("perturbed", "rounded")
+IMAGES = ("perturbed", "quantized")
 SEEN = (
     "reached",
     "score",
     "predicted",
     "bits_per_dim",
-    "fooled",
+    "misclassified",
     "flagged",
     "l2",
     "linf",
@@ -56,7 +56,7 @@ SEEN = (
 COLUMNS = (
     *(
         "attack",
-        "knows_detector",
+        "detector_aware",
         "index",
         "label",
         "target",
@@ -65,7 +65,7 @@ COLUMNS = (
         "score_before",
     ),
     *SEEN,
-    *(f"{name}_rounded" for name in SEEN),
+    *(f"{name}_quantized" for name in SEEN),
     *(*IMAGES, "forward", "backward", "status"),
 )
 
@@ -75,7 +75,7 @@ def adversarial(
     data: ImageDataset,
     *,
     detector: Detector,
-    starts: ImageDataset,
+    starting_points: ImageDataset,
     budget: str = "quick",
     attacks: Mapping[str, Attack] | None = None,
     images: int | None = None,
@@ -93,7 +93,7 @@ def adversarial(
         classifier: The model.
         data: Test images.
         detector: What refuses unlikely images.
-        starts: Other real images, from which decision-based attacks start (Sec. 4.3).
+        starting_points: Other real images, from which decision-based attacks start (Sec. 4.3).
         budget: ``"smoke"``, ``"quick"``, ``"standard"`` or ``"paper"``.
         attacks: Your own by name, instead of the four of the budget.
         images: Test images to draw. Default: the budget's.
@@ -116,13 +116,13 @@ def adversarial(
     scene = draw(
         classifier,
         data,
-        starts,
+        starting_points,
         detector,
         spending.images if images is None else images,
         targeted,
         seed,
     )
-    attacks = spending.attacks(Starts(scene.pool)) if attacks is None else attacks
+    attacks = spending.attacks(StartingPoints(scene.pool)) if attacks is None else attacks
     checks = before_attacks(scene, attacks)
     _warn(checks, quiet)
     runnable = {
@@ -179,7 +179,7 @@ def make(subject: Subject, settings: AdversarialSettings) -> Record:
         subject.classifier,
         subject.splits.test,
         detector=subject.detector,
-        starts=subject.splits.validation,
+        starting_points=subject.splits.validation,
         budget=settings.budget,
         images=settings.attacked,
         epsilon=settings.epsilon,
@@ -268,7 +268,7 @@ def _rows(
     target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
     arrays = {
         "attack": np.array([name] * len(rows)),
-        "knows_detector": np.full(len(rows), knows),
+        "detector_aware": np.full(len(rows), knows),
         "index": scene.index[rows.numpy()],
         "label": label.numpy(),
         "target": target.numpy(),
@@ -276,7 +276,7 @@ def _rows(
         "bits_per_dim_before": before.bits_per_dim.numpy(),
         "score_before": score(scene.detector, before).numpy(),
         **_seen(scene, x, result.perturbed, label, result.reached, goal, ""),
-        **_seen(scene, x, result.rounded, label, result.reached_rounded, goal, "_rounded"),
+        **_seen(scene, x, result.quantized, label, result.reached_quantized, goal, "_quantized"),
         **_spent(result),
     }
     gone = result.reached.numpy() & ~arrays["reached"]
@@ -286,7 +286,7 @@ def _rows(
 def _spent(result: AttackResult) -> Arrays:
     return {
         "perturbed": result.perturbed.numpy(),
-        "rounded": result.rounded.numpy(),
+        "quantized": result.quantized.numpy(),
         "forward": result.forward.numpy(),
         "backward": result.backward.numpy(),
         "status": np.array(result.status),
@@ -304,7 +304,7 @@ def _seen(
         f"score{suffix}": score(scene.detector, prediction).numpy(),
         f"predicted{suffix}": prediction.label.numpy(),
         f"bits_per_dim{suffix}": prediction.bits_per_dim.numpy(),
-        f"fooled{suffix}": (prediction.label != label).numpy(),
+        f"misclassified{suffix}": (prediction.label != label).numpy(),
         f"flagged{suffix}": flagged(scene.detector, prediction).numpy(),
         f"l2{suffix}": shift.norm(dim=1).numpy(),
         f"linf{suffix}": shift.abs().amax(1).numpy(),
@@ -314,12 +314,12 @@ def _seen(
 def _for_record(scene: Scene, arrays: Arrays, keep_all: bool) -> Arrays:
     """The nearest successes of each attack as a gallery, and all images only where nothing else keeps them."""
     cells = dict.fromkeys(
-        zip(arrays["attack"].tolist(), arrays["knows_detector"].tolist(), strict=True)
+        zip(arrays["attack"].tolist(), arrays["detector_aware"].tolist(), strict=True)
     )
     shown = [np.empty(0, np.int64)]
     for name, knows in cells:
         hit = np.flatnonzero(
-            (arrays["attack"] == name) & (arrays["knows_detector"] == knows) & arrays["reached"]
+            (arrays["attack"] == name) & (arrays["detector_aware"] == knows) & arrays["reached"]
         )
         shown.append(hit[np.argsort(arrays["l2"][hit])][:GALLERY])
     rows = np.concatenate(shown)

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass, replace
 
-from condgen.attacks import Attack, Boundary, BrendelBethge, CarliniWagner, HopSkipJump, Starts
-from condgen.errors import ConfigError, nearest
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    BrendelBethge,
+    CarliniWagner,
+    HopSkipJump,
+    StartingPoints,
+)
+from condgen.errors import ConfigError, suggest
 
 
 @dataclass(frozen=True)
@@ -25,13 +32,15 @@ class Budget:
     queries: int
     examined: int
 
-    def attacks(self, starts: Starts) -> dict[str, Attack]:
+    def attacks(self, starting_points: StartingPoints) -> dict[str, Attack]:
         """The attacks of an audit by name; gradient-based ones first."""
         return {
             "Carlini-Wagner": CarliniWagner(searches=self.searches, steps=self.steps),
-            "Brendel-Bethge": BrendelBethge(starts=replace(starts, nearest=True), steps=self.walk),
-            "Boundary": Boundary(starts=starts, queries=self.queries),
-            "HopSkipJump": HopSkipJump(starts=starts, queries=self.queries),
+            "Brendel-Bethge": BrendelBethge(
+                starting_points=replace(starting_points, nearest=True), steps=self.walk
+            ),
+            "Boundary": Boundary(starting_points=starting_points, queries=self.queries),
+            "HopSkipJump": HopSkipJump(starting_points=starting_points, queries=self.queries),
         }
 
 
@@ -50,5 +59,5 @@ def named(budget: str) -> Budget:
         ConfigError: If there is none.
     """
     if budget not in BUDGETS:
-        raise ConfigError(f"budget '{budget}' is not known; {nearest(budget, BUDGETS)}")
+        raise ConfigError(f"budget '{budget}' is not known; {suggest(budget, BUDGETS)}")
     return BUDGETS[budget]

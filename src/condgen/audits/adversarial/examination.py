@@ -119,7 +119,7 @@ def _true_gradients(scene: Scene) -> Check:
 
 
 def _change(scene: Scene, gradient: Tensor, margin: int) -> Tensor:
-    bounds, goal = scene.classifier.bounds, scene.goal(knows_detector=True)
+    bounds, goal = scene.classifier.bounds, scene.goal(detector_aware=True)
     ahead, behind = ((scene.x + sign * STEP * normed(gradient)).clamp(*bounds) for sign in (1, -1))
     there, back = (
         goal.margins(predict(scene.classifier, images))[:, margin] for images in (ahead, behind)
@@ -141,7 +141,7 @@ def _shift(scene: Scene, attacks: Mapping[str, Attack]) -> Check:
         Shifted(scene.classifier.density, SHIFT), scene.classifier.log_prior.exp()
     )
     few = torch.arange(min(AGAIN, len(scene.x)))
-    x, goal = scene.x[few], scene.goal(knows_detector=False)[few]
+    x, goal = scene.x[few], scene.goal(detector_aware=False)[few]
     found = [
         attack(model, x, goal, generator=stream(scene.seed, "shift")).l2
         for model in (scene.classifier, shifted)
@@ -184,8 +184,8 @@ def _all_find(attacks: Mapping[str, Attack], arrays: Arrays) -> Check:
     """Knowing the detector, what one attack finds the others should."""
     name = "knowing the detector, every gradient-based attack finds what any attack finds"
     cells = by_attack(arrays, True)
-    there = np.isfinite(next(reversed(cells.values()))["unnoticed"])
-    shares = {one: np.isfinite(cells[one]["unnoticed"])[there] for one in _with_gradient(attacks)}
+    there = np.isfinite(next(reversed(cells.values()))["undetected"])
+    shares = {one: np.isfinite(cells[one]["undetected"])[there] for one in _with_gradient(attacks)}
     if not shares or not there.any():
         return Check(name, None, "nothing to compare", "")
     found = ", ".join(f"{one} {int(hit.sum())} of {len(hit)}" for one, hit in shares.items())
@@ -196,12 +196,12 @@ def _all_find(attacks: Mapping[str, Attack], arrays: Arrays) -> Check:
 
 
 def _knowledge_helps(arrays: Arrays) -> Check:
-    """What went unnoticed by luck must also be found on purpose."""
+    """What went undetected by luck must also be found on purpose."""
     names = dict.fromkeys(arrays["attack"].tolist())
-    ignorant, aware = (_nearest(arrays, names, knows, "unnoticed") for knows in (False, True))
+    ignorant, aware = (_nearest(arrays, names, knows, "undetected") for knows in (False, True))
     name = "knowing the detector is no handicap"
     if not np.isfinite(ignorant).any():
-        return Check(name, None, "no attack on the classifier alone goes unnoticed", "")
+        return Check(name, None, "no attack on the classifier alone goes undetected", "")
     worse = int((ignorant < NEARER * aware).sum())
     advice = "The attacks that know the detector fail; trust the worst case, and spend more."
     return Check(name, worse == 0, f"worse on {worse} of {len(aware)} images", advice, WEAK)
@@ -215,7 +215,7 @@ def _gradient_free(attacks: Mapping[str, Attack], arrays: Arrays, knows: bool) -
     if not using or not without:
         return Check(name, None, "only one kind of attack was run", "")
     based, free = (
-        _nearest(arrays, names, knows, "unnoticed" if knows else "any")
+        _nearest(arrays, names, knows, "undetected" if knows else "any")
         for names in (using, without)
     )
     if not np.isfinite(free).any():
@@ -321,7 +321,7 @@ def _stored(scene: Scene, arrays: Arrays) -> Check:
     reached = arrays["reached"]
     if scene.classifier.density.pixel_levels is None or not reached.any():
         return Check(name, None, "continuous data" if reached.any() else "no attack succeeded", "")
-    near = arrays["reached_rounded"] & (arrays["l2_rounded"] <= FARTHER * arrays["l2"])
+    near = arrays["reached_quantized"] & (arrays["l2_quantized"] <= FARTHER * arrays["l2"])
     share = float(near[reached].mean())
     found = f"{share:.1%} of {int(reached.sum())} successes, at most {FARTHER - 1:.0%} further away"
     return Check(name, share >= 0.95, found, advice, STORAGE)

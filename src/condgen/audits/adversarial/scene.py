@@ -48,12 +48,12 @@ class Scene:
     accepted: int
     seed: int
 
-    def goal(self, knows_detector: bool) -> Goal:
+    def goal(self, detector_aware: bool) -> Goal:
         """One goal per image, detector-aware or not."""
         goal: Goal = (
             Misclassify(self.label) if self.target is None else Target(self.target, self.label)
         )
-        return Evade(goal, self.detector) if knows_detector else goal
+        return Evade(goal, self.detector) if detector_aware else goal
 
     @property
     def gradients(self) -> tuple[Tensor, ...] | None:
@@ -72,7 +72,7 @@ class Scene:
         found, broken = [], []
         with torch.inference_mode(False), frozen(self.classifier):
             for part in torch.arange(len(self.x)).split(SHARD):
-                search = Search(self.classifier, self.x[part], self.goal(knows_detector=True)[part])
+                search = Search(self.classifier, self.x[part], self.goal(detector_aware=True)[part])
                 search.margins(search.x, search.everyone)
                 try:
                     found.append(
@@ -102,7 +102,7 @@ class Scene:
 def draw(
     classifier: GenerativeClassifier,
     data: ImageDataset,
-    starts: ImageDataset,
+    starting_points: ImageDataset,
     detector: Detector,
     images: int,
     targeted: bool,
@@ -111,11 +111,11 @@ def draw(
     """Draw images at random and keep those that are classified correctly and accepted.
 
     Raises:
-        CondgenError: If none is, or ``starts`` is no data set.
+        CondgenError: If none is, or ``starting_points`` is no data set.
     """
-    if not isinstance(starts, ImageDataset):
+    if not isinstance(starting_points, ImageDataset):
         raise CondgenError(
-            f"starts is a {type(starts).__name__} and has to be an ImageDataset of images that are not attacked, such as"
+            f"starting_points is a {type(starting_points).__name__} and has to be an ImageDataset of images that are not attacked, such as"
             " ImageDataset(images, labels) or open_dataset(...).validation."
         )
     index = numpy_stream(seed, "adversarial images").permutation(len(data))[:images]
@@ -127,8 +127,8 @@ def draw(
             f"of {len(x)} test images {int(correct.sum())} are correct and {int(accepted.sum())} accepted, none both: nothing"
             f" to attack. Raise the detector's threshold, now {float(detector.threshold):g}, or train longer."
         )
-    held, held_label = starts.batch(
-        numpy_stream(seed, "adversarial starts").permutation(len(starts))[:POOL]
+    held, held_label = starting_points.batch(
+        numpy_stream(seed, "adversarial starts").permutation(len(starting_points))[:POOL]
     )
     fit = torch.stack(_correct_and_accepted(classifier, detector, held, held_label)).all(0)
     target = _targets(label[usable], classifier.density.num_classes, seed) if targeted else None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from condgen.files import written_whole
+from condgen.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 SHARD = 25  # images in one piece of the work
@@ -30,7 +30,7 @@ class Shards:
             Path(directory) / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
         )
         if self.folder and not (self.folder / "plan.json").exists():
-            with written_whole(self.folder / "plan.json") as path:
+            with atomic_write(self.folder / "plan.json") as path:
                 path.write_text(text + "\n")
 
     def get(
@@ -57,7 +57,7 @@ class Shards:
                     soft_wrap=True,
                 )
         made = compute()
-        with written_whole(path) as work, work.open("wb") as written:
+        with atomic_write(path) as work, work.open("wb") as written:
             np.savez_compressed(written, **cast(dict[str, Any], made))
         return made
 

@@ -16,13 +16,13 @@ Distances = dict[str, NDArray[np.float64]]
 def distances(rows: Arrays) -> Distances:
     """L2 distance of each image's success; infinite where there is none.
 
-    ``any``: the goal is reached; ``unnoticed``: and the detector accepts it; ``stored``: and both after rounding to the data's
+    ``any``: the goal is reached; ``undetected``: and the detector accepts it; ``stored``: and both after rounding to the data's
     levels.
     """
     hits = {
         "any": (rows["reached"], rows["l2"]),
-        "unnoticed": (rows["reached"] & ~rows["flagged"], rows["l2"]),
-        "stored": (rows["reached_rounded"] & ~rows["flagged_rounded"], rows["l2_rounded"]),
+        "undetected": (rows["reached"] & ~rows["flagged"], rows["l2"]),
+        "stored": (rows["reached_quantized"] & ~rows["flagged_quantized"], rows["l2_quantized"]),
     }
     return {
         kind: np.where(hit, length, np.inf).astype(np.float64)
@@ -32,7 +32,7 @@ def distances(rows: Arrays) -> Distances:
 
 def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
     """The rows of one attack on one goal, in the order of the images."""
-    chosen = np.flatnonzero((arrays["attack"] == attack) & (arrays["knows_detector"] == knows))
+    chosen = np.flatnonzero((arrays["attack"] == attack) & (arrays["detector_aware"] == knows))
     chosen = chosen[np.argsort(arrays["index"][chosen], kind="stable")]
     return {
         key: values[chosen]
@@ -44,14 +44,14 @@ def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
 def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
     """The distances of every attack on one goal, and of the worst case: for each image the nearest of all.
 
-    An attack that ignores the detector may go unnoticed, and then counts among those that know it.
+    An attack that ignores the detector may go undetected, and then counts among those that know it.
     """
     names = list(dict.fromkeys(arrays["attack"].tolist()))
     found = {name: distances(rows_of(arrays, name, knows)) for name in names}
     pool = list(found.values())
     if knows:
         ignorant = [distances(rows_of(arrays, name, False)) for name in names]
-        pool += [{**each, "any": each["unnoticed"]} for each in ignorant]
+        pool += [{**each, "any": each["undetected"]} for each in ignorant]
     worst = {kind: np.min([each[kind] for each in pool], axis=0) for kind in pool[0]}
     return {**found, WORST: worst}
 
@@ -61,7 +61,7 @@ def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
     cells = [
         {
             "attack": name,
-            "knows_detector": knows,
+            "detector_aware": knows,
             **cell(found, epsilon),
             **_spent(arrays, name, knows),
         }
@@ -74,18 +74,18 @@ def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
 def cell(found: Distances, epsilon: float) -> dict[str, Any]:
     """One attack on one goal: shares and medians over all images with 95 % intervals; ``None`` is an image that never fell."""
     hits = {
-        "unnoticed_within": found["unnoticed"] <= epsilon,
-        "fooled_within": found["any"] <= epsilon,
-        "stored_within": found["stored"] <= epsilon,
-        "unnoticed": np.isfinite(found["unnoticed"]),
-        "fooled": np.isfinite(found["any"]),
+        "undetected_within": found["undetected"] <= epsilon,
+        "misclassified_within": found["any"] <= epsilon,
+        "quantized_within": found["stored"] <= epsilon,
+        "undetected": np.isfinite(found["undetected"]),
+        "misclassified": np.isfinite(found["any"]),
     }
     shares = {name: intervals.share(hit) for name, hit in hits.items()}
     return {
         **{name: value for name, (value, _) in shares.items()},
         **{f"{name}_ci": list(interval) for name, (_, interval) in shares.items()},
         **_median("median_l2", found["any"]),
-        **_median("median_l2_unnoticed", found["unnoticed"]),
+        **_median("median_l2_undetected", found["undetected"]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Actnorm: a per-channel affine map that starts out normalising the data."""
+"""Actnorm: a per-channel affine map that starts out normalizing the data."""
 
 from typing import cast
 
@@ -32,13 +32,13 @@ class ActNorm(Bijection):
         True
     """
 
-    initialised: Tensor
+    initialized: Tensor
 
     def __init__(self, channels: int):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
-        self.register_buffer("initialised", torch.tensor(False))
+        self.register_buffer("initialized", torch.tensor(False))
         self.settled = (
             False  # whether the buffer has been read: on a GPU that waits for all that is under way
         )
@@ -46,12 +46,12 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.training and not self.settled:
-            if not self.initialised and len(x):
-                self.initialise(x)
-            self.settled = bool(self.initialised)
+            if not self.initialized and len(x):
+                self.initialize(x)
+            self.settled = bool(self.initialized)
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
 
-    def frozen(self) -> Map:
+    def precompute(self) -> Map:
         scale, of_a_pixel = self.log_scale.exp(), self.log_scale.sum()
         return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * of_a_pixel)
 
@@ -59,7 +59,7 @@ class ActNorm(Bijection):
         return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialize(self, x: Tensor) -> None:
         """Set shift and scale from a batch of shape ``(N, C, H, W)``."""
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
         self.shift.copy_(-mean[0])
@@ -67,12 +67,12 @@ class ActNorm(Bijection):
         if dist.is_available() and dist.is_initialized():
             for parameter in (self.shift, self.log_scale):
                 dist.broadcast(parameter, src=0)
-        self.initialised.fill_(True)
+        self.initialized.fill_(True)
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
 
 
 def _unsettle(module: nn.Module, _: object) -> None:
-    """Loaded weights may or may not be initialised."""
+    """Loaded weights may or may not be initialized."""
     cast(ActNorm, module).settled = False

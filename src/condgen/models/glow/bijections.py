@@ -43,7 +43,7 @@ class Bijection(nn.Module, abc.ABC):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
 
-    def frozen(self) -> Map:
+    def precompute(self) -> Map:
         """:meth:`forward` with what depends on the parameters alone worked out, once for many calls that record no graph.
 
         The log-determinant may be one number for all examples. A subclass that can save work overrides it.
@@ -87,8 +87,8 @@ class Compose(Bijection):
             return found
         return one_after_the_other(self.steps, x)
 
-    def frozen(self) -> Map:
-        return partial(one_after_the_other, [step.frozen() for step in self.steps])
+    def precompute(self) -> Map:
+        return partial(one_after_the_other, [step.precompute() for step in self.steps])
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         total = z.new_zeros(len(z))
@@ -217,8 +217,8 @@ class MultiScale(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._through(self.levels, x)
 
-    def frozen(self) -> Map:
-        return partial(self._through, [level.frozen() for level in self.levels])
+    def precompute(self) -> Map:
+        return partial(self._through, [level.precompute() for level in self.levels])
 
     def _through(self, levels: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
         parts: list[Tensor] = []

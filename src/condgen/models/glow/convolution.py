@@ -40,7 +40,7 @@ class Invertible1x1Convolution(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _mixed(self.weight(), x), self._log_det(x)
 
-    def frozen(self) -> Map:
+    def precompute(self) -> Map:
         weight, of_a_pixel = self.weight(), self.log_scale.sum()
         return lambda x: (_mixed(weight, x), x.shape[-2] * x.shape[-1] * of_a_pixel)
 

@@ -40,8 +40,8 @@ class AffineCoupling(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _coupled(self.network, x)
 
-    def frozen(self) -> Map:
-        return partial(_coupled, self.network.frozen())
+    def precompute(self) -> Map:
+        return partial(_coupled, self.network.precompute())
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         kept, changed = channels_first(z).chunk(2)

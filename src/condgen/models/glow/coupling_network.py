@@ -48,7 +48,7 @@ class CouplingNetwork(nn.Module):
 
     The last convolution starts at zero, so that a coupling starts near the identity.
 
-    No batch normalisation: it would make the inverse differ from the forward pass.
+    No batch normalization: it would make the inverse differ from the forward pass.
 
     Args:
         channels_in: Of the input, ``(N, channels_in, H, W)``.
@@ -94,7 +94,7 @@ class CouplingNetwork(nn.Module):
             ).to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 
-    def frozen(self) -> Callable[[Tensor], Tensor]:
+    def precompute(self) -> Callable[[Tensor], Tensor]:
         """:meth:`forward` of the weights as they are, made ready for many calls that record no graph."""
         if self.log_gain.device.type not in BLOCKED_ON:
             return self.forward
@@ -187,7 +187,7 @@ class _Blocked(torch.autograd.Function):
             return _product(of_columns, to_first), to_w2, to_second.sum(0), _product(of_out, second)
 
         with own_precision(gradient.device):
-            shares = machine.spread(fill, range(len(blocks)))
+            shares = machine.parallel_map(fill, range(len(blocks)))
         to_x = images_first(_scatter(to_columns, (ctx.channels, *to_out.shape[1:]), gradient.dtype))
         if not trained:
             return to_x, *[None] * 8
@@ -233,7 +233,7 @@ def _through(
         _product(w3, second.t(), out=to_out[:, block])
         return second if keep else None
 
-    kept = machine.spread(fill, _blocks(columns, len(w2)))
+    kept = machine.parallel_map(fill, _blocks(columns, len(w2)))
     out = _scatter(to_out, (len(w3) // 9, *parts.shape[1:]), x.dtype)
     return (
         images_first(out),

@@ -22,7 +22,7 @@ from condgen.models.glow.bijections import (
 from condgen.models.glow.convolution import Invertible1x1Convolution
 from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
-from condgen.models.glow.noise import NoisyImages
+from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
 from condgen.validation import check_labels
 
@@ -43,7 +43,7 @@ class Glow(ClassConditionalDensity):
 
     .. math:: \log p(x \mid y) = \log p(z \mid y) + \log |\det \partial z / \partial v| + \text{const},\quad z = f(v)
 
-    where v is the image, dequantised, with its channels doubled by noise (:class:`NoisyImages`). One pass through f
+    where v is the image, dequantized, with its channels doubled by noise (:class:`Dequantization`). One pass through f
     serves all classes.
 
     Args:
@@ -95,7 +95,7 @@ class Glow(ClassConditionalDensity):
         )
         self.class_subspace = isinstance(prior, SplitPrior)
         self.blocks, self.width = blocks, width
-        self.noisy = NoisyImages(event_shape, pixel_levels)
+        self.noisy = Dequantization(event_shape, pixel_levels)
         noisy_shape = (2 * channels, height, columns)
         self.flow = MultiScale(
             [
@@ -176,12 +176,12 @@ class Glow(ClassConditionalDensity):
         elif torch.is_grad_enabled():  # a flow that is called may be compiled
             z, log_det = self.flow(noisy) if self.training else self.flow.forward(noisy)
         else:
-            z, log_det = machine.by_pieces(self.flow.frozen(), noisy)
+            z, log_det = machine.map_chunks(self.flow.precompute(), noisy)
         return z, log_det + self.noisy.log_volume
 
     def decode(self, z: Tensor) -> Tensor:
         """Images whose :meth:`encode` is ``z``, shape ``(N, C, H, W)``, not clipped to [0, 1]."""
-        return self.noisy.images(machine.by_pieces(self.flow.inverse, z)[0])
+        return self.noisy.images(machine.map_chunks(self.flow.inverse, z)[0])
 
     @torch.no_grad()
     def sample(

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from condgen.errors import ConfigError, nearest
+from condgen.errors import ConfigError, suggest
 from condgen.models.distributions import FAMILIES, GAUSSIAN, class_log_prob, log_prob
 
 REFERENCE_DIMS = 128
@@ -52,7 +52,7 @@ class Prior(nn.Module, abc.ABC):
     ):
         super().__init__()
         if family not in FAMILIES:
-            raise ConfigError(f"family '{family}' is not known; {nearest(family, FAMILIES)}")
+            raise ConfigError(f"family '{family}' is not known; {suggest(family, FAMILIES)}")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(
                 f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1."

@@ -11,7 +11,7 @@ from condgen.audits.adversarial.summary import WORST, by_attack, curve
 from condgen.audits.checks import FAIL, FEW, LUCK, STORAGE, WEAK, Check
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
-from condgen.reports.figures import CYCLE, GREY, class_name, plain
+from condgen.reports.figures import CYCLE, GRAY, class_name, plain
 from condgen.reports.images import draw_image
 from condgen.reports.sections.cells import checks_of, first_warnings, notes_on
 from condgen.reports.sections.section import Part, Section
@@ -66,20 +66,20 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
 
 def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
     """For each attack, its cell on the classifier and its cell on classifier and detector."""
-    aware = {cell["attack"]: cell for cell in summary["cells"] if cell["knows_detector"]}
-    rest = [cell for cell in summary["cells"] if not cell["knows_detector"]]
+    aware = {cell["attack"]: cell for cell in summary["cells"] if cell["detector_aware"]}
+    rest = [cell for cell in summary["cells"] if not cell["detector_aware"]]
     return [(cell, aware[cell["attack"]]) for cell in rest]
 
 
 def _cells(unaware: Summary, aware: Summary) -> tuple[str, ...]:
     return (
-        percent(unaware["unnoticed_within"], unaware["unnoticed_within_ci"]),
-        f"({100 * unaware['fooled']:.0f})",
+        percent(unaware["undetected_within"], unaware["undetected_within_ci"]),
+        f"({100 * unaware['misclassified']:.0f})",
         _distance(unaware["median_l2"]),
-        percent(aware["unnoticed_within"], aware["unnoticed_within_ci"]),
-        f"({100 * aware['unnoticed']:.0f})",
-        f"{100 * aware['stored_within']:.0f}",
-        _distance(aware["median_l2_unnoticed"]),
+        percent(aware["undetected_within"], aware["undetected_within_ci"]),
+        f"({100 * aware['undetected']:.0f})",
+        f"{100 * aware['quantized_within']:.0f}",
+        _distance(aware["median_l2_undetected"]),
     )
 
 
@@ -111,15 +111,15 @@ def attack_curves(model: Audited) -> Figure:
         for place, (name, each) in enumerate(attacks.items()):
             look: dict[str, Any] = {"color": CYCLE[place % len(CYCLE)], "linewidth": 1}
             look = {"color": "black", "linewidth": 1.8} if name == WORST else look
-            _steps(axes, each["unnoticed"], ends, label=plain(name), **look)
+            _steps(axes, each["undetected"], ends, label=plain(name), **look)
             if not knows:
                 _steps(axes, each["any"], ends, linestyle=":", **look)
-        axes.axvline(record.summary["epsilon"], color=GREY, linestyle="--", linewidth=0.8)
+        axes.axvline(record.summary["epsilon"], color=GRAY, linestyle="--", linewidth=0.8)
         axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103))
         _label_distances(axes, ends)
         axes.set_title(f"{plain(model.name)}\n{title}")
     panels[0].set_ylabel("undetected, % of images")
-    panels[0].plot([], [], color=GREY, linestyle=":", label="detected or not")
+    panels[0].plot([], [], color=GRAY, linestyle=":", label="detected or not")
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=7, loc="outside lower center", ncols=3)
     return figure
@@ -144,7 +144,7 @@ def attack_gallery(model: Audited) -> Figure:
     """Original, perturbed image and difference: the nearest success of each attack on each goal."""
     arrays = model.record(AUDIT).arrays
     cells = [
-        (arrays["attack"][row], arrays["knows_detector"][row]) for row in arrays["gallery_row"]
+        (arrays["attack"][row], arrays["detector_aware"][row]) for row in arrays["gallery_row"]
     ]
     shown = [place for place, cell in enumerate(cells) if cell not in cells[:place]]
     width, height = 6.4, 0.95 * max(1, len(shown)) + 0.3
@@ -173,7 +173,7 @@ def _gallery_words(model: Audited, row: int) -> str:
     arrays, of, unit = record.arrays, "bits_per_dim", "bits/dim"
     if "score_before" in arrays and not rejects_bits_per_dim(record):
         of, unit = "score", plain(detector_of(record.summary).axis)
-    aware = "detector-aware" if arrays["knows_detector"][row] else "detector-unaware"
+    aware = "detector-aware" if arrays["detector_aware"][row] else "detector-unaware"
     detected = "detected" if arrays["flagged"][row] else "undetected"
     label, predicted = (class_name(model, arrays[key][row]) for key in ("label", "predicted"))
     return (
@@ -194,12 +194,12 @@ def words(name: str, summary: Summary) -> str:
         f" its detector ({detector.name}, threshold {detector.words}) accepts"
         f" {summary['accepted']}. The {summary['n']} that are both were attacked (budget"
         f" {summary['budget']}; goal: {goal}). Within an L2 distance of {summary['epsilon']:.3g},"
-        f" {percent(unaware['fooled_within'], unaware['fooled_within_ci'])} % are misclassified under"
+        f" {percent(unaware['misclassified_within'], unaware['misclassified_within_ci'])} % are misclassified under"
         " the best attack on the classifier, and"
-        f" {percent(unaware['unnoticed_within'], unaware['unnoticed_within_ci'])} % of all are also"
+        f" {percent(unaware['undetected_within'], unaware['undetected_within_ci'])} % of all are also"
         " undetected. Detector-aware attacks evade both on"
-        f" {percent(aware['unnoticed_within'], aware['unnoticed_within_ci'])} % within this distance"
-        f" and on {percent(aware['unnoticed'], aware['unnoticed_ci'])} % at any."
+        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % within this distance"
+        f" and on {percent(aware['undetected'], aware['undetected_ci'])} % at any."
         f"{_left_out(summary)} {_checked(summary)}."
     )
 
@@ -246,12 +246,12 @@ def _doubts(name: str, summary: Summary) -> list[str]:
 
 def _doubt(kind: str, name: str, summary: Summary) -> str:
     _, aware = _worst(summary)
-    stored = percent(aware["stored_within"], aware["stored_within_ci"])
+    stored = percent(aware["quantized_within"], aware["quantized_within_ci"])
     return {
         WEAK: f"the attacks on {name} may be too weak, so that "
         + (
             "distances may be smaller"
-            if aware["unnoticed"] == 1
+            if aware["undetected"] == 1
             else "more images may fall, at smaller distances"
         ),
         LUCK: f"successes on {name} may be chance",
@@ -263,11 +263,11 @@ def _doubt(kind: str, name: str, summary: Summary) -> str:
 def _verdict(name: str, summary: Summary) -> str:
     """The share for one model, and how far its images had to be moved."""
     _, aware = _worst(summary)
-    said = f"of {name} on {percent(aware['unnoticed'], aware['unnoticed_ci'])} % of {summary['n']} images"
-    middle = aware["median_l2_unnoticed"]
+    said = f"of {name} on {percent(aware['undetected'], aware['undetected_ci'])} % of {summary['n']} images"
+    middle = aware["median_l2_undetected"]
     if middle is None:
         return said
-    bounds = aware["median_l2_unnoticed_ci"]
+    bounds = aware["median_l2_undetected_ci"]
     span = ", ".join("∞" if length is None else f"{length:.2g}" for length in bounds)
     return f"{said} (median L2 distance {middle:.2g} [{span}])"
 

@@ -9,7 +9,7 @@ from condgen.audits import selective
 from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, threshold_columns
-from condgen.reports.figures import BLUE, GREY, RED, plain
+from condgen.reports.figures import BLUE, GRAY, RED, plain
 from condgen.reports.sections.cells import (
     bits,
     checks_of,
@@ -123,12 +123,12 @@ def risk_coverage(model: Audited) -> Figure:
         drawstyle="steps-post",
         label=plain(f"by {detector.name} score"),
     )
-    axes.axhline(overall, color=GREY, linestyle="--", linewidth=1, label="at random")
+    axes.axhline(overall, color=GRAY, linestyle="--", linewidth=1, label="at random")
     ideal = np.linspace(max(share_correct, 1e-9), 1, 50)
     axes.plot(
         [0, *(100 * ideal)],
         [0, *(100 * (1 - share_correct / ideal))],
-        color=GREY,
+        color=GRAY,
         linestyle=":",
         label="errors first",
     )

@@ -35,7 +35,7 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
             "middle": lambda s: bits(s["bits_per_dim_middle"], digits=2),
             "middle - ends": lambda s: estimate(s["middle_minus_ends"], s["middle_minus_ends_ci"]),
             "accepted at every step %": lambda s: percent(
-                s["accepted_all_along"], s["accepted_all_along_ci"]
+                s["accepted_at_every_step"], s["accepted_at_every_step_ci"]
             ),
             **threshold_columns(summaries.values()),
             "paths": lambda s: str(s["pairs"]),
@@ -143,7 +143,7 @@ def words(name: str, summary: Summary) -> str:
         seen = "more likely than real images, although it is not a real image"
     else:
         seen = "as likely as real images, within the interval"
-    share, span = summary["accepted_all_along"], summary["accepted_all_along_ci"]
+    share, span = summary["accepted_at_every_step"], summary["accepted_at_every_step_ci"]
     return (
         f"For {name}, the middle between two images of different classes is {seen}:"
         f" {bits(summary['bits_per_dim_middle'], digits=2)} bits/dim against"
@@ -166,7 +166,7 @@ def _decides(fewest: float, most: float) -> str:
 def verdict(models: Sequence[Audited]) -> str:
     """Which models' detectors reject most paths between classes."""
     spans = {
-        name: summary["accepted_all_along_ci"]
+        name: summary["accepted_at_every_step_ci"]
         for name, summary in summaries_of(models, AUDIT).items()
     }
     rejected = [name for name, (_, most) in spans.items() if most < 0.5]

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from condgen.reports.audited import Audited
-from condgen.reports.figures import CYCLE, GREY, plain
+from condgen.reports.figures import CYCLE, GRAY, plain
 from condgen.reports.sections.cells import bits, estimate, share
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, summaries_of
@@ -45,7 +45,7 @@ def _cells(summary: Summary, line: Summary) -> tuple[str, ...]:
         share(line["accuracy"], line["accuracy_ci"]),
         bits(line["bits_per_dim"], line["bits_per_dim_ci"]),
         estimate(line.get("middle_minus_ends"), line.get("middle_minus_ends_ci")),
-        share(line.get("accepted_all_along"), line.get("accepted_all_along_ci")),
+        share(line.get("accepted_at_every_step"), line.get("accepted_at_every_step_ci")),
         str(summary["n"]),
         str(summary["pairs"]) if "middle_minus_ends" in line else MISSING,
     )
@@ -61,8 +61,8 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
         own = {name: s for name, s in summaries.items() if s["data"] == data}
         for color, (name, summary) in zip(CYCLE * len(own), own.items(), strict=False):
             _curve(left, summary, "middle_minus_ends", 1.0, color, name)
-            _curve(right, summary, "accepted_all_along", 100.0, color, name)
-        left.axhline(0, color=GREY, linewidth=0.8)
+            _curve(right, summary, "accepted_at_every_step", 100.0, color, name)
+        left.axhline(0, color=GRAY, linewidth=0.8)
         simple: dict[str, float] = next(
             (s["simple_densities"] for s in own.values() if s["simple_densities"]), {}
         )
@@ -74,7 +74,7 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
                 best = min(simple, key=lambda name: simple[name])
                 axes.axvline(
                     simple[best],
-                    color=GREY,
+                    color=GRAY,
                     linestyle="--",
                     linewidth=1,
                     label=f"{best}, {simple[best]:.2f}",
@@ -120,7 +120,7 @@ def words(name: str, summary: Summary) -> str:
         f" {estimate(first['middle_minus_ends'], first['middle_minus_ends_ci'])}, at {bits(last['bits_per_dim'])} by"
         f" {estimate(last['middle_minus_ends'], last['middle_minus_ends_ci'])}:"
         f" the sign {'changes' if changed else 'stays'} as the model learns. At the last step"
-        f" {share(last['accepted_all_along'], last['accepted_all_along_ci'])} % of the paths are accepted at every step."
+        f" {share(last['accepted_at_every_step'], last['accepted_at_every_step_ci'])} % of the paths are accepted at every step."
     )
 
 

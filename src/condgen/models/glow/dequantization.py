@@ -1,4 +1,4 @@
-"""From stored images to what the flow models: dequantisation and noise channels, with their densities."""
+"""From stored images to what the flow models: dequantization and noise channels, with their densities."""
 
 import math
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 
-class NoisyImages(nn.Module):
-    r"""Centred images with as many channels of noise: :math:`v = (s + u) / L - 1/2`, :math:`w \sim U[0, 2/L]`.
+class Dequantization(nn.Module):
+    r"""Centerd images with as many channels of noise: :math:`v = (s + u) / L - 1/2`, :math:`w \sim U[0, 2/L]`.
 
-    Here :math:`s = x (L - 1)` are the values as stored and :math:`u \sim U[0, 1)` dequantises them. Stored values have
+    Here :math:`s = x (L - 1)` are the values as stored and :math:`u \sim U[0, 1)` dequantizes them. Stored values have
     the density :math:`p(s) = p(v, w)\, L^{-D}\, (2/L)^{D}`; that factor, in nats, is :attr:`log_volume`.
 
     With a generator both noises are fresh. Without, both are one draw that every image shares, so that the answer depends
@@ -54,5 +54,5 @@ class NoisyImages(nn.Module):
 
     def images(self, v: Tensor) -> Tensor:
         """The images whose noisy version is ``v`` under the fixed offset; the noise channels are dropped."""
-        centred, _ = v.chunk(2, dim=1)
-        return ((centred + 0.5) * self.pixel_levels - self.fixed_offset) / (self.pixel_levels - 1)
+        centerd, _ = v.chunk(2, dim=1)
+        return ((centerd + 0.5) * self.pixel_levels - self.fixed_offset) / (self.pixel_levels - 1)

@@ -14,7 +14,7 @@ BISECTIONS = 12
 
 
 @dataclass(frozen=True)
-class Starts:
+class StartingPoints:
     """Start images for the images of a batch.
 
     Args:
@@ -31,7 +31,7 @@ class Starts:
     def __post_init__(self) -> None:
         if not is_count(self.tries):
             raise CondgenError(
-                f"Starts has tries = {self.tries!r}, expected 1 or more, a whole number."
+                f"StartingPoints has tries = {self.tries!r}, expected 1 or more, a whole number."
             )
         if self.images is not None:
             check_tensor(self.images, "images")

@@ -18,7 +18,7 @@ from condgen.files import as_json
 from condgen.registry import AUDITS
 
 
-def membership(classifier: GenerativeClassifier, data: ImageDataset) -> Record:
+def label_likelihood(classifier: GenerativeClassifier, data: ImageDataset) -> Record:
     """Bits/dim of each image under its right class and under the likeliest wrong one (Sec. 4.2).
 
     The AUROC is that of bits/dim as a detector of wrong labels: the pair (image, wrong label) is the positive, so that
@@ -37,15 +37,15 @@ def membership(classifier: GenerativeClassifier, data: ImageDataset) -> Record:
     }
     warnings = warnings_on(classifier.density, arrays["bits_per_dim_right"])
     about = {"class_prior": classifier.class_prior, "warnings": warnings}
-    return Record("membership", summarize(arrays) | about, arrays)
+    return Record("label-likelihood", summarize(arrays) | about, arrays)
 
 
 def make(subject: Subject, _: AuditSettings) -> Record:
     """The audit of a subject."""
-    return membership(subject.classifier, subject.splits.test)
+    return label_likelihood(subject.classifier, subject.splits.test)
 
 
-AUDIT = AUDITS.register("membership")(Audit("membership", AuditSettings, make))
+AUDIT = AUDITS.register("label-likelihood")(Audit("label-likelihood", AuditSettings, make))
 
 
 def summarize(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from condgen.reports.sections.cells import bits, notes_on
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, model_table, number, summaries_of
 
-AUDIT = "membership"
+AUDIT = "label-likelihood"
 
 
-def membership_table(models: Sequence[Audited]) -> Table:
+def label_likelihood_table(models: Sequence[Audited]) -> Table:
     """The numbers of Fig. 3."""
     summaries = summaries_of(models, AUDIT)
     return model_table(
-        "membership",
+        "label-likelihood",
         "Label likelihood (numbers of Fig. 3)",
         "Bits/dim under the right class and under the likeliest wrong class; mean gap, and standard"
         " deviation under the right class (spread), in nats. AUROC: of bits/dim as a detector of"
@@ -35,7 +35,7 @@ def membership_table(models: Sequence[Audited]) -> Table:
     )
 
 
-def membership_histogram(model: Audited) -> Figure:
+def label_likelihood_histogram(model: Audited) -> Figure:
     """Fig. 3: bits/dim under the right class and under the likeliest wrong class."""
     record = model.record(AUDIT)
     right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
@@ -95,8 +95,8 @@ SECTION = Section(
     (
         Part(
             "Label likelihood",
-            table=membership_table,
-            figure=membership_histogram,
+            table=label_likelihood_table,
+            figure=label_likelihood_histogram,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),
     ),
