@@ -1,7 +1,8 @@
-"""Speed and strength of the attacks beside foolbox and ART; writes ``benchmarks/results/attacks.json``.
+"""Benchmark the attacks against foolbox and ART; write ``benchmarks/results/attacks.json``.
 
-Same images, same small CNN on MNIST, one thread, process time, alternating rounds. A class-conditional Gaussian, whose columns
-are log-likelihoods, shows that nothing here needs logits around zero.
+All attacks use the same images and the same small CNN on MNIST, one thread, process time and
+alternating rounds. A class-conditional Gaussian shows that the attacks also work on
+log-likelihoods, which are far from zero.
 """
 
 import json
@@ -42,7 +43,7 @@ MANY, FEW, QUERIES, ROUNDS = 64, 8, 2250, 3
 
 
 class Cnn(ClassConditionalDensity):
-    """A discriminative network in the place of a density: its columns are logits, its likelihood means nothing."""
+    """A discriminative network with the density interface. Its columns are logits."""
 
     num_classes, event_shape, pixel_levels = 10, (1, 28, 28), 256
 
@@ -60,14 +61,14 @@ class Cnn(ClassConditionalDensity):
         return columns
 
 
-Images = tuple[Tensor, Tensor]  # as found, and as stored in 8 bits
+Images = tuple[Tensor, Tensor]  # continuous, and quantized to 8 bits
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What calls of one attack gave; distances are infinite where the class is as before.
+    """Results of one attack; the distance is infinite if the class is unchanged.
 
-    Stored: the image that the attack hands out for storing, or else the rounded one.
+    ``l2_stored`` is of the quantized image: the attack's own, or the rounded one.
     """
 
     seconds: float
@@ -88,7 +89,7 @@ class Outcome:
 
 
 def pooled(rounds: Sequence[Outcome]) -> Outcome:
-    """The images of all rounds and the median of the seconds; ART draws its first images without a seed, anew in each."""
+    """Pool the images of all rounds (ART starts unseeded) and take the median of the seconds."""
     return Outcome(
         statistics.median(one.seconds for one in rounds),
         torch.cat([one.l2 for one in rounds]),
@@ -126,7 +127,7 @@ def main() -> None:
 
 
 def unpadded(data: ImageDataset, index: slice | np.ndarray) -> tuple[Tensor, Tensor]:
-    """MNIST as the libraries' users know it, 28x28."""
+    """MNIST images without padding, 28x28."""
     x, label = data.batch(index)
     return x[..., 2:-2, 2:-2].contiguous(), label
 
@@ -151,7 +152,7 @@ def fit_gaussian(data: ImageDataset) -> GenerativeClassifier:
 
 
 def usable(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """The first images that are classified correctly."""
+    """Return the first correctly classified images."""
     right = torch.nonzero(classifier(x).label == label).flatten()[:MANY]
     return x[right], label[right]
 
@@ -159,7 +160,7 @@ def usable(classifier: GenerativeClassifier, x: Tensor, label: Tensor) -> tuple[
 def compare(
     classifier: GenerativeClassifier, x: Tensor, label: Tensor
 ) -> dict[str, dict[str, float | None]]:
-    """All contenders in alternating rounds."""
+    """Run all attacks in alternating rounds."""
     few = x[:FEW], label[:FEW]
     contenders: dict[str, tuple[tuple[Tensor, Tensor], Callable[[Tensor, Tensor], Images]]] = {
         "condgen CarliniWagner": ((x, label), ours(classifier, CarliniWagner())),
@@ -197,7 +198,7 @@ def compare(
 def on_log_likelihoods(
     classifier: GenerativeClassifier, x: Tensor, label: Tensor
 ) -> dict[str, dict[str, float | None]]:
-    """Every attack as it stands, on columns that are thousands of nats below zero."""
+    """Run our attacks on log-likelihoods, which are thousands of nats below zero."""
     attacks = (
         CarliniWagner(),
         DecoupledDirectionNorm(200),
@@ -214,13 +215,13 @@ def on_log_likelihoods(
 
 
 def and_rounded(perturbed: Tensor) -> Images:
-    """An image that another library hands out, as it comes back from a file."""
+    """Clip the images of another library; add a copy that is rounded to 8 bits."""
     perturbed = perturbed.clamp(0, 1)
     return perturbed, (perturbed * 255).round() / 255
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
+    """Round; None for infinity, which JSON does not have."""
     return round(value, 4) if value < float("inf") else None
 
 
@@ -240,7 +241,7 @@ def from_foolbox(
 
 
 def from_art(classifier: GenerativeClassifier) -> Callable[[Tensor, Tensor], Images]:
-    """With 75 rounds ART asked 2236 times per image on 26 images of MNIST, against the 2250 of the others."""
+    """75 rounds were 2236 queries per image on 26 MNIST images; the other attacks use 2250."""
     model = art.estimators.classification.PyTorchClassifier(
         InFloat32(classifier), nn.CrossEntropyLoss(), (1, 28, 28), 10
     )
@@ -251,7 +252,7 @@ def from_art(classifier: GenerativeClassifier) -> Callable[[Tensor, Tensor], Ima
 
 
 class InFloat32(nn.Module):
-    """ART's noise is in float64."""
+    """Cast to float32: the noise of ART is float64."""
 
     def __init__(self, classifier: GenerativeClassifier) -> None:
         super().__init__()
@@ -284,7 +285,10 @@ def timed(
 
 
 def headline(results: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, float]:
-    """Beside foolbox's Carlini-Wagner with the step that suits it: with its default, 200 steps do not move a black pixel."""
+    """Main ratios. Foolbox's Carlini-Wagner has step 0.05.
+
+    With foolbox's default step size, black pixels do not change in 200 steps.
+    """
     cnn = results["cnn"]
     seconds = {name: figures["seconds"] for name, figures in cnn.items()}
     own = [

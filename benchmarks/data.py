@@ -1,7 +1,7 @@
-"""What augmentation costs beside a training step of the smallest preset, and what opening the real data sets costs.
+"""Time augmentation and training steps of the smallest preset, and the opening of CIFAR-10.
 
-Writes ``benchmarks/results/data.json``. If CONDGEN_DATA is set, opening is measured twice with a cache of its own that starts
-empty: the first time decodes.
+Writes ``benchmarks/results/data.json``. CIFAR-10 is opened only if CONDGEN_DATA is set, twice with
+a separate cache: the first time decodes, the second time reads the cache.
 """
 
 import json
@@ -23,7 +23,10 @@ from condgen.runs import installed_versions
 from condgen.training.loader import Loader
 
 PRESET, ROUNDS = "digits-base", 40
-OPEN = "import time; from condgen import open_dataset; t = time.perf_counter(); open_dataset({!r}); print(time.perf_counter() - t)"
+OPEN = (
+    "import time; from condgen import open_dataset; t = time.perf_counter();"
+    " open_dataset({!r}); print(time.perf_counter() - t)"
+)
 
 
 def median_ms(call: Callable[[], object]) -> float:

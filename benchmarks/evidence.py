@@ -1,4 +1,4 @@
-"""What every measurement says about itself, and how it is kept."""
+"""Metadata and storage of benchmark results."""
 
 import json
 import os
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def commit() -> str:
-    """The commit that is checked out, or nothing outside of a repository."""
+    """Return the commit that is checked out, or "" outside a repository."""
     done = subprocess.run(
         ["git", "rev-parse", "HEAD"],
         capture_output=True,
@@ -37,7 +37,7 @@ def about(device: torch.device | None = None) -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The processor's name and its cores."""
+    """Name and number of cores of the CPU."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -45,13 +45,13 @@ def cpu() -> str:
 
 
 def keep(path: Path, results: dict[str, Any]) -> None:
-    """Write ``results`` as JSON, whole or not at all."""
+    """Write ``results`` as JSON, atomically."""
     with atomic_write(path) as work:
         work.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def kept(path: Path) -> dict[str, Any]:
-    """What :func:`keep` wrote, or nothing."""
+    """Read what :func:`keep` wrote; an empty dictionary if there is no file."""
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
@@ -62,7 +62,7 @@ def matrix_limit(
     size: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """GFLOP/s of a large product: what no network of products can exceed, if its time is taken by the same clock."""
+    """GFLOP/s of a large matrix product: an upper limit for networks, timed by the same clock."""
     a, b = (torch.randn(size, size, device=device).to(precision) for _ in range(2))
     seconds = []
     for _ in range(6):

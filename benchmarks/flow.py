@@ -1,9 +1,11 @@
-"""Speed and memory of the flow at the paper's MNIST shape, beside normflows and FrEIA; writes ``benchmarks/results/flow.json``.
+"""Benchmark Glow at the paper's MNIST shape against normflows and FrEIA: speed and memory.
 
-All contenders have 4 levels of 12 blocks (coupling network 3x3, 1x1, 3x3 of width 128) on 2x32x32 inputs, batch 64, and are
-timed in alternating rounds, so that other load on the machine hurts all alike: on one thread by process time, on two by the
-clock. Each has a process of its own, as its users run it: our allocator's settings alone make normflows train faster, which
-"tuned" shows. "Library" is our flow with PyTorch's convolutions: what the blocked coupling networks are worth.
+Writes ``benchmarks/results/flow.json``. All models have 4 levels of 12 blocks (coupling network
+3x3, 1x1, 3x3 of width 128) on 2x32x32 inputs, batch 64. Alternating rounds spread other load of the
+machine evenly. One thread is measured in process time, two threads in wall-clock time. Each model
+runs in its own process. "Tuned" models use condgen's allocator settings, which alone make normflows
+train faster. "Library" is condgen's flow with PyTorch's convolutions instead of the blocked
+coupling networks.
 """
 
 import statistics
@@ -35,7 +37,7 @@ from condgen.training.maximum_likelihood import MaximumLikelihood
 from condgen.training.objectives import Likelihood
 
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
-WARM_UP, ROUNDS, CALLS = 1, 3, 2  # the first rounds of each library are slower by up to a third
+WARM_UP, ROUNDS, CALLS = 1, 3, 2  # the first round of each library is up to a third slower
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
 KINDS = ("training", "likelihood")
@@ -59,7 +61,7 @@ def ours(
 
 
 def normflows_glow() -> nn.Module:
-    """The same architecture from normflows' own parts: the squeeze stands between the levels."""
+    """The same architecture in normflows, which squeezes between the levels."""
     bases, flows = [], []
     for channels, size in reversed(SHAPES):
         level = [normflows.flows.GlowBlock(channels, WIDTH) for _ in range(BLOCKS)]
@@ -71,7 +73,7 @@ def normflows_glow() -> nn.Module:
 
 
 class FreiaGlow(nn.Module):
-    """FrEIA's one-sided couplings, 1x1 convolutions and actnorm, with a class head of ours, which it does not have."""
+    """FrEIA's one-sided couplings, 1x1 convolutions and actnorm, with condgen's class prior."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,14 +113,14 @@ class FreiaGlow(nn.Module):
 
 
 def precisions() -> dict[str, torch.dtype]:
-    """Those that this machine has units for, the fastest last."""
+    """Precisions with hardware support on this machine, the fastest last."""
     return {"float32": torch.float32} | (
         {"bfloat16": torch.bfloat16} if machine.multiplies_bfloat16() else {}
     )
 
 
 def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> Callable[[], None]:
-    """A training step of a peer; ours is the library's own, see :func:`training_step`."""
+    """Training step of another library; for condgen see :func:`training_step`."""
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def step() -> None:
@@ -132,7 +134,7 @@ def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> 
 
 
 def training_step(glow: Glow) -> Callable[[Tensor, Tensor], object]:
-    """The step that training takes, on images and labels."""
+    """The training step of condgen, a function of images and labels."""
     settings = Training(
         batch_size=BATCH, learning_rate=LEARNING_RATE, clip_norm=CLIP_NORM, warm_up_steps=0
     )
@@ -144,7 +146,7 @@ def training_step(glow: Glow) -> Callable[[Tensor, Tensor], object]:
 
 
 def ours_timed(precision: str, library: bool = False) -> Calls:
-    """With ``library``, on the path of other devices."""
+    """Calls of condgen; ``library`` selects the PyTorch convolutions of other devices."""
     if library:
         coupling_network.BLOCKED_ON = ()
     image, label = torch.rand(BATCH, 1, 32, 32), torch.arange(BATCH) % CLASSES
@@ -172,7 +174,7 @@ def freia_timed() -> Calls:
 
 
 def contenders() -> dict[str, Callable[[], Calls]]:
-    """How each is made, in its own process; "tuned" peers have our allocator's settings, which they do not make themselves."""
+    """Constructors of all models by name. "Tuned" models use condgen's allocator settings."""
     made: dict[str, Callable[[], Calls]] = {}
     for precision in precisions():
         made[f"condgen {precision}"] = partial(ours_timed, precision)
@@ -188,11 +190,11 @@ def seconds(call: Callable[[], object], clock: Callable[[], float] = time.proces
 
 
 def serve(connection: Connection, name: str, threads: int) -> None:
-    """One contender in a process of its own: for each kind of call that it is sent, the seconds that each of a few took."""
+    """Run one model in this process. For each kind received, send the seconds of CALLS calls."""
     torch.manual_seed(0)
     if name.startswith(("condgen", "library")) or name.endswith("tuned"):
         machine.prepare(threads)
-    if not name.startswith("condgen"):  # the others know only the threads of PyTorch
+    if not name.startswith("condgen"):  # these use only the threads of PyTorch
         torch.set_num_threads(threads)
     calls, clock = contenders()[name](), time.process_time if threads == 1 else time.perf_counter
     while kind := connection.recv():
@@ -201,7 +203,7 @@ def serve(connection: Connection, name: str, threads: int) -> None:
 
 
 def images_per_second(threads: int) -> dict[str, dict[str, float]]:
-    """Median over rounds and calls, by process time on one thread and by the clock on more; one process works at a time."""
+    """Median over rounds and calls; only one of the processes works at a time."""
     spawn = get_context("spawn")
     connections: dict[str, Connection] = {}
     processes = []
@@ -209,7 +211,7 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
         connections[name], theirs = spawn.Pipe()
         processes.append(spawn.Process(target=serve, args=(theirs, name, threads), daemon=True))
         processes[-1].start()
-        theirs.close()  # so that the end of a process is an error here and no endless wait
+        theirs.close()  # then recv fails, instead of waiting, if the process dies
     times: dict[str, dict[str, list[float]]] = {
         name: {kind: [] for kind in KINDS} for name in connections
     }
@@ -223,7 +225,7 @@ def images_per_second(threads: int) -> dict[str, dict[str, float]]:
     for connection in connections.values():
         connection.send("")
     for process in processes:
-        process.join()  # gigabytes given back would slow what is measured next
+        process.join()  # freeing gigabytes would slow the next measurement
     return {
         name: {kind: statistics.median(values) for kind, values in kinds.items()}
         for name, kinds in times.items()
@@ -245,14 +247,15 @@ for _ in range(3):
     step(torch.rand(BATCH, 1, 32, 32), label)
     times.append(time.process_time() - start)
 own = 4 * sum(p.nbytes for p in glow.parameters())  # weights, gradients and two moments
-# not ru_maxrss, which a child inherits from the process that started it
-high = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+# not ru_maxrss, which a child process inherits from its parent
+status = Path("/proc/self/status").read_text().splitlines()
+high = next(line for line in status if line.startswith("VmHWM"))
 print(int(high.split()[1]) * 1024 - own, min(times))
 """
 
 
 def peak(blocks: int, constant: bool) -> tuple[float, float]:
-    """Peak bytes beyond parameters and optimizer of a training process, and seconds per step."""
+    """Peak bytes of a training process without parameters and optimizer, and seconds per step."""
     code = PEAK.format(blocks=blocks, constant=constant)
     root = Path(__file__).parent.parent
     done = subprocess.run(
@@ -263,7 +266,10 @@ def peak(blocks: int, constant: bool) -> tuple[float, float]:
 
 
 def memory() -> dict[str, float]:
-    """Each in a process of its own; 12 blocks in turns, of which the least counts: other load on the machine only adds."""
+    """Memory and time with stored activations and with constant memory.
+
+    12 blocks: the minimum of alternating rounds, because other load of the machine only adds.
+    """
     turns = torch.tensor(
         [[peak(12, False), peak(12, True)] for _ in range(ROUNDS)], dtype=torch.float64
     )
@@ -279,7 +285,7 @@ def memory() -> dict[str, float]:
 
 
 def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> dict[str, float]:
-    """Ours over normflows, as installed and with our allocator's settings."""
+    """Speed relative to normflows, as installed and with condgen's allocator settings."""
     words = {"train": "training", "likelihood": "likelihood"}
     return {
         f"{word}_ratio_normflows{tuned}{suffix}": speeds[ours][kind]
@@ -294,7 +300,7 @@ def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> 
     "--out", type=click.Path(path_type=Path), default=RESULTS / "flow.json", show_default=True
 )
 def main(out: Path) -> None:
-    """Images per second of condgen, normflows and FrEIA, and the memory of deep models."""
+    """Measure images per second of condgen, normflows and FrEIA, and the memory of deep models."""
     speeds = {
         threads: images_per_second(threads)
         for threads in (1, 2)

@@ -1,7 +1,8 @@
-"""How near to its limit a device trained the runs of a study; writes ``benchmarks/results/gpu.json``.
+"""Training speed of a study's runs relative to the limit of the device.
 
-``condgen study gpu --device cuda --out runs/gpu`` trains and audits; this adds what takes a measurement of the device:
-GFLOP/s of training, and their fraction of what a large product of matrices reaches.
+First run ``condgen study gpu --device cuda --out runs/gpu``. This script then measures a large
+matrix product on the device and writes ``benchmarks/results/gpu.json``: GFLOP/s of training, and
+their fraction of the GFLOP/s of that product.
 """
 
 import json
@@ -23,7 +24,7 @@ CHOSEN = ("n", "accuracy", "accuracy_ci", "bits_per_dim", "bits_per_dim_ci")
 
 
 def measured(run: Run, device: torch.device, data_dir: Path | None) -> dict[str, Any]:
-    """Speed and memory of a training from its log, beside what the device can do; Table 1's numbers if it was audited."""
+    """Speed and memory of a training from its log, and the numbers of Table 1 if it was audited."""
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     rate = statistics.median(line["images_per_second"] for line in lines)
     precision = getattr(run.config.model, "precision", "float32")

@@ -1,4 +1,4 @@
-"""How long the small presets train: steps are timed on real data and multiplied out.
+"""Estimate the training time of the small presets from timed steps on real data.
 
 Writes ``benchmarks/results/presets.json``.
 """
@@ -20,7 +20,7 @@ WARM_UP, STEPS = 5, 30
 
 
 def minutes(name: str) -> float:
-    """Training and validation of all epochs, from the median step and the time of one evaluation batch."""
+    """Minutes of training and validation, from the median step and one evaluation batch."""
     page = resolved(load_preset(name))
     splits = open_dataset(page.data.name)
     built = experiments.build(page, splits)

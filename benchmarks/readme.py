@@ -1,4 +1,4 @@
-"""The README's tables of what was measured; rewrites what stands between two comments."""
+"""The tables of docs/performance.md; rewrites the text between two comments."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.evidence import RESULTS
 from condgen.files import atomic_write
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 NAMES = {
     "condgen bfloat16": "**condgen**, bfloat16 products",
     "condgen float32": "**condgen**, float32",
@@ -22,12 +22,12 @@ NAMES = {
 
 
 def speeds(records: list[dict[str, Any]]) -> str:
-    """A table for each machine, and what bfloat16 costs."""
+    """A table for each machine, and the cost of bfloat16."""
     return "\n\n".join([*map(table, records), cost(records[0])])
 
 
 def table(results: dict[str, Any]) -> str:
-    """Images per second of each library, then what they were measured on."""
+    """Images per second of each library, then the benchmark setup."""
     speeds = results["images_per_second"]
     threads = sorted(speeds, key=int)
     kinds = [(kind, number) for kind in ("training", "likelihood") for number in threads]
@@ -49,14 +49,14 @@ def in_markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def about(results: dict[str, Any]) -> str:
-    """What was compared, on which machine, with which versions, and the figures that are no speeds."""
+    """Setup, machine and versions, then ratios, GFLOP/s and memory."""
     versions = ", ".join(
         f"{name} {results['versions'][name]}" for name in ("python", "torch", "normflows", "FrEIA")
     )
     precision, share = list(results["fraction_of_limit"].items())[-1]
     lines = [
-        "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs, batch 64; likelihoods timed in"
-        " training mode.",
+        "Glow at the paper's MNIST shape: 4 levels of 12 blocks, width 128, 2x32x32 inputs,"
+        " batch 64; likelihoods timed in training mode.",
         f"`make bench-flow` on {results['machine']}; {versions}; commit {results['commit'][:7]}.",
         *(
             f"{words}: training at {times(results, 'train', suffix)} normflows' speed, likelihoods"
@@ -66,23 +66,26 @@ def about(results: dict[str, Any]) -> str:
         ),
         f"Training in {precision} reaches {results['training_gflops'][precision]:.0f} GFLOP/s,"
         f" {share:.1%} of the machine's limit for products.",
-        f'With `model.memory = "constant"`, 48 instead of 12 blocks per level add {results["memory_growth_constant"]:.1%} to'
-        f" the peak (otherwise {results['memory_growth_stored']:.0%}), at {results['constant_time_ratio']:.2f} times the time.",
+        'With `model.memory = "constant"`, 48 instead of 12 blocks per level add'
+        f" {results['memory_growth_constant']:.1%} to the peak"
+        f" (otherwise {results['memory_growth_stored']:.0%}),"
+        f" at {results['constant_time_ratio']:.2f} times the time.",
     ]
     return "\n".join(lines)
 
 
 def cost(results: dict[str, Any]) -> str:
-    """Of bfloat16, as ``bf16.json`` has it, on whichever machine."""
+    """Cost of bfloat16 in bits/dim and accuracy, from ``bf16.json``."""
     bits, accuracy = results["bf16_bits_per_dim_difference"], results["bf16_accuracy_difference"]
     return (
-        f"Trained in bfloat16 instead of float32, mnist-reweight-small ends {bits:+z.3f} bits/dim and"
-        f" {100 * accuracy:+z.2f} points away (mean of {results['bf16_seeds']} seeds)."
+        "Trained in bfloat16 instead of float32, mnist-reweight-small ends"
+        f" {bits:+z.3f} bits/dim and {100 * accuracy:+z.2f} points away"
+        f" (mean of {results['bf16_seeds']} seeds)."
     )
 
 
 def times(results: dict[str, Any], kind: str, suffix: str) -> str:
-    """How many times as fast; the peers as installed, where that was measured, and with condgen's allocator settings."""
+    """Speed relative to normflows, as installed (if measured) and with allocator settings."""
     tuned = f"{results[f'{kind}_ratio_normflows_tuned{suffix}']:.1f} times"
     installed = f"{kind}_ratio_normflows{suffix}"
     return (
@@ -93,7 +96,7 @@ def times(results: dict[str, Any], kind: str, suffix: str) -> str:
 
 
 def attacks(results: dict[str, Any]) -> str:
-    """What was compared, then seconds, distances and successes of each library on the small network."""
+    """Setup, then seconds, distances and success rates of each attack on the small CNN."""
     images, libraries = results["images"], results["libraries"]
     head = ["", "seconds", "median L2", "success", "of these stored in 8 bits, median L2"]
     rows = [
@@ -107,24 +110,25 @@ def attacks(results: dict[str, Any]) -> str:
         for name, cell in results["attacks"]["cnn"].items()
     ]
     said = (
-        f"Attacks on a small CNN and {images['gradient-based']} MNIST images, the boundary attacks and HopSkipJump on"
-        f" {images['decision-based']} with {results['queries']} queries, one thread.\n"
+        f"Attacks on a small CNN and {images['gradient-based']} MNIST images,"
+        f" the boundary attacks and HopSkipJump on {images['decision-based']}"
+        f" with {results['queries']} queries, one thread.\n"
         f"`make bench-attacks` on {results['device']}; foolbox {libraries['foolbox']}, ART"
-        f" {libraries['adversarial-robustness-toolbox']}; commit {results['commit'][:7]}. The seconds are medians of"
-        f" {results['rounds']} alternating rounds.\n"
-        f"ART draws its first images without a seed, so that its row pools {results['rounds']} draws; the others find"
-        " the same in each round."
+        f" {libraries['adversarial-robustness-toolbox']}; commit {results['commit'][:7]}."
+        f" The seconds are medians of {results['rounds']} alternating rounds.\n"
+        "ART draws its first images without a seed, so that its row pools"
+        f" {results['rounds']} draws; the others find the same in each round."
     )
     return said + "\n\n" + in_markdown(head, rows)
 
 
 def length(value: float | None) -> str:
-    """None where more than half of the images keep their class."""
+    """A dash for None: more than half of the images keep their class."""
     return "–" if value is None else f"{value:.3f}"
 
 
 def flows() -> list[dict[str, Any]]:
-    """What ``make bench-flow`` wrote: ``flow.json``, then ``flow-MACHINE.json`` from others."""
+    """Results of ``make bench-flow``: ``flow.json``, then each ``flow-MACHINE.json``."""
     return [
         json.loads(path.read_text())
         for path in (RESULTS / "flow.json", *sorted(RESULTS.glob("flow-*.json")))
@@ -132,7 +136,7 @@ def flows() -> list[dict[str, Any]]:
 
 
 def sections() -> dict[str, str]:
-    """What stands in the README under each record's name."""
+    """The text of each record, by its name."""
     return {
         "flow.json": speeds(flows()),
         "attacks.json": attacks(json.loads((RESULTS / "attacks.json").read_text())),
@@ -140,22 +144,23 @@ def sections() -> dict[str, str]:
 
 
 def rewritten(text: str, contents: Mapping[str, str]) -> str:
-    """The README with its tables made anew."""
+    """The page with new tables."""
     for name, content in contents.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise SystemExit(
-                f"README.md has no '{begin}' and '{end}'; put them where the table belongs."
+                f"docs/performance.md has no '{begin}' and '{end}';"
+                " put them where the table belongs."
             )
         text = f"{before}{begin}\n{content}\n{end}{after}"
     return text
 
 
 def main() -> None:
-    text = rewritten(README.read_text(), sections())
-    with atomic_write(README) as work:
+    text = rewritten(PAGE.read_text(), sections())
+    with atomic_write(PAGE) as work:
         work.write_text(text)
 
 

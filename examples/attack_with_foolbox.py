@@ -1,4 +1,4 @@
-"""Any other library's attack runs on a condgen classifier: here foolbox, against the classifier and against the detector."""
+"""Run attacks of another library (foolbox) on a condgen classifier, without and with a detector."""
 
 import foolbox
 
@@ -21,21 +21,27 @@ detector = LikelihoodThreshold.at_quantile(classifier(held_out).bits_per_dim, qu
 usable = (classifier(x).label == label) & (classifier(x).bits_per_dim <= detector.threshold)
 x, label = x[usable], label[usable]
 
-# Log-likelihoods as logits: ten columns.
+# Log-likelihoods as logits, one column per class.
 model = foolbox.PyTorchModel(attacks.Logits(classifier).eval(), bounds=(0, 1), device="cpu")
 _, perturbed, success = foolbox.attacks.DDNAttack(steps=50)(model, x, label, epsilons=None)
 theirs = (perturbed - x).flatten(1).norm(dim=1)
 ours = attacks.CarliniWagner()(classifier, x, attacks.Misclassify(label))
 print(
-    f"foolbox's DDN: {success.float().mean():.0%} at L2 {theirs.median():.3f}; ours: {ours.l2.median():.3f}"
+    f"foolbox DDN: {success.float().mean():.0%} misclassified, median L2 {theirs.median():.3f};"
+    f" condgen CarliniWagner: median L2 {ours.l2.median():.3f}"
 )
 
-# Eleven columns: the last one wins where the detector flags, and a targeted attack has to avoid it.
-guarded = foolbox.PyTorchModel(
+# With a detector there is one more column, which is the largest if the detector flags the image.
+# A targeted attack toward another class has to keep it small.
+with_detector = foolbox.PyTorchModel(
     attacks.Logits(classifier, detector, weight=64.0).eval(), bounds=(0, 1), device="cpu"
 )
 target = foolbox.criteria.TargetedMisclassification((label + 1) % 10)
-_, perturbed, success = foolbox.attacks.DDNAttack(steps=100)(guarded, x, target, epsilons=None)
+_, perturbed, success = foolbox.attacks.DDNAttack(steps=100)(
+    with_detector, x, target, epsilons=None
+)
 accepted = classifier(perturbed).bits_per_dim <= detector.threshold
-share, kept = success.float().mean(), accepted[success].float().mean()
-print(f"toward the next class, past the detector: {share:.0%}, of which {kept:.0%} are accepted")
+share, accepted_share = success.float().mean(), accepted[success].float().mean()
+print(
+    f"targeted at the next class: {share:.0%} succeed, {accepted_share:.0%} of these are accepted"
+)

@@ -1,4 +1,4 @@
-"""Audit a model of your own: here the smallest there is, one Gaussian per class, on the embedded digits. Runs in seconds."""
+"""Audit your own model: here one Gaussian per class on the digits. Runs in seconds."""
 
 import math
 import tempfile
@@ -17,7 +17,7 @@ from condgen import (
 
 
 class ClassGaussian(ClassConditionalDensity):
-    """One Gaussian per class with the class's own mean; the one method below is all that the library asks for."""
+    """One Gaussian per class with a shared scale. Only ``class_log_prob`` is required."""
 
     num_classes, event_shape, pixel_levels = 10, (1, 8, 8), 17
 
@@ -39,24 +39,26 @@ held_out, _ = splits.validation.batch(slice(None))
 detector = LikelihoodThreshold.at_quantile(classifier(held_out).bits_per_dim, quantile=0.99)
 
 classification = audits.classification(classifier, splits.test, detector=detector)
-table = classification.summary
+summary = classification.summary
 print(
-    f"accuracy {table['accuracy']:.1%} at {table['bits_per_dim']:.2f} bits/dim on {table['n']} test images"
+    f"accuracy {summary['accuracy']:.1%}, {summary['bits_per_dim']:.2f} bits/dim"
+    f" on {summary['n']} test images"
 )
 
-membership = audits.label_likelihood(classifier, splits.test)
-print(f"wrong labels are noticed with an AUROC of {membership.summary['auroc']:.2f}")
+label_likelihood = audits.label_likelihood(classifier, splits.test)
+print(f"AUROC of detecting wrong labels: {label_likelihood.summary['auroc']:.2f}")
 
 interpolation = audits.interpolation(
     classifier, splits.test, detector=detector, pairs=200, quiet=True
 )
-ways = interpolation.summary
+summary = interpolation.summary
 print(
-    f"{ways['accepted_at_every_step']:.1%} of {ways['pairs']} ways between two classes pass the detector all along"
+    f"{summary['accepted_at_every_step']:.1%} of {summary['pairs']} paths between classes"
+    " are accepted at every step"
 )
 
 model = AuditedModel(
-    "class-gaussian", [classification, membership, interpolation], splits.test.class_names
+    "class-gaussian", [classification, label_likelihood, interpolation], splits.test.class_names
 )
 page = write_report([model], tempfile.mkdtemp())
-print(f"all of it, with figures: {page}")
+print(f"report with figures: {page}")

@@ -1,4 +1,4 @@
-"""What several tests need: one thread, small models, and a run that took seconds."""
+"""Shared fixtures: one thread, small models, and a run of a few seconds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +36,13 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """PyTorch starts each process from another seed, and a bound that is meant for all would be missed by some of them."""
+    """Seed PyTorch, whose default seed differs between processes: some seeds exceed tolerances."""
     torch.manual_seed(0)
 
 
 @pytest.fixture
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For what :func:`condgen.machine.parallel_map` hands out."""
+    """Give :func:`condgen.machine.parallel_map` two threads."""
     monkeypatch.setattr(machine, "_workers", None)
     monkeypatch.setattr(machine, "_helpers", 0)
     before = torch.get_num_threads()
@@ -52,7 +52,7 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def shaken(module: torch.nn.Module, strength: float = 0.2, seed: int = 0) -> torch.nn.Module:
-    """The module with every parameter moved away from its start, so that no term is zero by luck."""
+    """Perturb all parameters, so that no term is zero by accident."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -81,7 +81,7 @@ def tiny_glow(
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of two epochs on the digits, audited."""
+    """An audited run of two epochs on digits."""
     path = tmp_path_factory.mktemp("runs") / "digits-split"
     run = experiments.train(load_preset("digits-split", TINY), path, quiet=True)
     experiments.audit(run, quiet=True)
@@ -90,7 +90,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def copied(trained: Run, tmp_path: Path) -> Run:
-    """The same run in a place of its own, to be damaged."""
+    """A copy of the run that a test may damage."""
     import shutil
 
     return Run.open(Path(shutil.copytree(trained.path, tmp_path / "run")))

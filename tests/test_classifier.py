@@ -1,4 +1,4 @@
-"""What the classifier does with models of every kind: bounds, precision, devices, modes, memory and class priors."""
+"""The classifier with any model: bounds, precision, devices, modes, memory, class priors."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ X = (
 
 
 class Wrapped(ClassConditionalDensity):
-    """The Gaussians with something done to what goes in or comes out."""
+    """A wrapper of the Gaussians. Subclasses change its input or output."""
 
     num_classes, event_shape = 2, (1, 4, 4)
 
@@ -43,7 +43,7 @@ class Wrapped(ClassConditionalDensity):
 
 
 class Between(Wrapped):
-    """The same model for images between other bounds."""
+    """The same model for images with other bounds."""
 
     def __init__(self, low: float, high: float):
         super().__init__()
@@ -107,7 +107,9 @@ def test_bounds_that_are_none_are_refused(bounds: object) -> None:
 def test_levels_that_are_none_are_refused() -> None:
     density = Wrapped()
     density.pixel_levels = 1
-    with pytest.raises(CondgenError, match="pixel_levels is 1, expected a whole number from 2 on"):
+    with pytest.raises(
+        CondgenError, match="pixel_levels is 1, expected a whole number of at least 2"
+    ):
         GenerativeClassifier(density)
 
 
@@ -145,12 +147,12 @@ def test_answers_in_16_bits_are_summed_in_float32_and_their_rounding_is_said_onc
     classifier = GenerativeClassifier(AnswersIn(dtype, scale=0.02))
     with pytest.warns(
         UserWarning,
-        match=rf"AnswersIn answers in {dtype}, which rounds its log-likelihoods by .* nats",
+        match=rf"AnswersIn returns {dtype}, which rounds its log-likelihoods by .* nats",
     ):
         prediction = predict(classifier, X)
     assert prediction.bits_per_dim.dtype == prediction.log_joint.dtype == torch.float32
     assert prediction.bits_per_dim.numpy().dtype == np.float32
-    predict(classifier, X)  # the second time in silence: warnings are errors here
+    predict(classifier, X)  # no second warning: warnings are errors here
 
 
 def test_16_bits_that_round_little_are_no_reason_to_warn() -> None:
@@ -160,7 +162,7 @@ def test_16_bits_that_round_little_are_no_reason_to_warn() -> None:
 
 
 class Layer(Wrapped):
-    """With a product of matrices, which wants both in one precision."""
+    """A model with a matrix product, which requires equal precisions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -240,23 +242,22 @@ def test_autocast_around_a_flow_changes_nothing(prior: str, constant_memory: boo
             if index > 2
             else {"rtol": 0, "atol": 0}
         )
-        torch.testing.assert_close(
-            second, first, **close
-        )  # the gradient of a plain layer is PyTorch's to round
+        # PyTorch rounds the gradient of the linear layer.
+        torch.testing.assert_close(second, first, **close)
 
 
 def test_a_layer_of_ones_own_may_be_run_under_autocast() -> None:
     classifier, label = GenerativeClassifier(Layer()), torch.arange(12) % 2
     with (
         torch.autocast("cpu", torch.bfloat16),
-        pytest.warns(UserWarning, match="answers in torch.bfloat16"),
+        pytest.warns(UserWarning, match="returns torch.bfloat16"),
     ):
         result = CarliniWagner(searches=1, steps=5)(classifier, X, Misclassify(label))
     assert result.perturbed.dtype == torch.float32
 
 
 def test_a_classifier_is_where_its_density_is() -> None:
-    """On a device that has no numbers."""
+    """On the meta device."""
     built = GenerativeClassifier(Wrapped().to("meta"), torch.tensor([0.25, 0.75]))
     assert built.device.type == built.log_prior.device.type == "meta"
     classifier = GenerativeClassifier(Wrapped())
@@ -271,7 +272,9 @@ def test_prediction_leaves_every_module_in_its_mode() -> None:
     density.kept.eval()
     seen = []
     density.dropout.register_forward_hook(lambda module, _, __: seen.append(module.training))
-    density.class_log_prob = lambda x: density.inner.class_log_prob(density.dropout(x))  # type: ignore[method-assign]
+    density.class_log_prob = lambda x: density.inner.class_log_prob(  # type: ignore[method-assign]
+        density.dropout(x)
+    )
     assert torch.equal(predict(classifier, X).class_log_prob, predict(classifier, X).class_log_prob)
     assert seen == [False, False]
     assert classifier.training
@@ -332,7 +335,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(name: str) -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Notes the numbers in the largest tensor that an operation makes."""
+    """Record the size of the largest tensor that an operation creates."""
 
     most = 0
 
@@ -404,7 +407,7 @@ def test_few_images_pass_at_once_where_classes_and_dimensions_are_many() -> None
 
 
 class Exact(ClassConditionalDensity):
-    """Exactly right for data of 95 images of one class to 5 of another, which overlap."""
+    """The true densities of two overlapping classes, which the data contains 95 to 5."""
 
     event_shape, num_classes, pixel_levels = (1, 1, 1), 2, 256
 
@@ -467,7 +470,7 @@ def test_a_factory_with_another_prior_contradicts_the_page() -> None:
     ("setting", "counts", "said"),
     [
         ("counts", [3, 0], "class 1 has no training image; use 'uniform'"),
-        ("counts", [], "the numbers of training images are not noted"),
+        ("counts", [], "the number of training images per class is not recorded"),
         ([0.5, 0.6], [1, 1], r"expected 'uniform', 'counts', or 2 positive numbers that sum to 1"),
         ([0.5, 0.25, 0.25], [1, 1], "or 2 positive numbers"),
         ([1.5, -0.5], [], "positive numbers that sum to 1"),

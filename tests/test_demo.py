@@ -1,4 +1,4 @@
-"""The demo, small: to its end, continued, and failing with one sentence."""
+"""The demo with small settings: complete, resumed, and failing with one sentence."""
 
 from pathlib import Path
 

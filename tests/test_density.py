@@ -1,4 +1,4 @@
-"""The primitive, its checks, Bayes' rule and the detector."""
+"""The density interface, its checks, Bayes' rule and the detector."""
 
 import math
 
@@ -17,7 +17,7 @@ MEAN = torch.tensor([[0.25], [0.75]])
 
 
 class Table(ClassConditionalDensity):
-    """Two pixels of two levels: four images, so that everything can be added up by hand."""
+    """Two pixels of two levels: four images with known probabilities."""
 
     num_classes, event_shape, pixel_levels = 2, (2,), 2
 
@@ -75,7 +75,7 @@ def test_gaussian_fits_by_maximum_likelihood() -> None:
 BAD_IMAGES = {
     "an array": (
         np.zeros((2, 1)),
-        r"images: found a ndarray, expected a tensor; torch.as_tensor\(images\) makes one",
+        r"images: found a ndarray, expected a tensor; use torch.as_tensor\(images\)",
     ),
     "integers": (
         torch.zeros(2, 1, dtype=torch.uint8),
@@ -111,7 +111,7 @@ def test_bad_labels_are_refused(label: torch.Tensor) -> None:
 def test_labels_that_are_no_tensor_are_refused_with_a_way_out(label: object) -> None:
     with pytest.raises(
         ImageError,
-        match=r"labels: found a \w+, expected a tensor; torch.as_tensor\(labels\) makes one",
+        match=r"labels: found a \w+, expected a tensor; use torch.as_tensor\(labels\)",
     ):
         check_labels(label, num_classes=2)
 
@@ -230,7 +230,7 @@ def test_a_forward_that_hides_the_method_is_noticed() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.zeros(len(x), 3)
 
-    with pytest.raises(CondgenError, match="has a `forward` of its own"):
+    with pytest.raises(CondgenError, match="overrides `forward`"):
         GenerativeClassifier(Hidden())(torch.zeros(2, 2))
 
 

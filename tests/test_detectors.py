@@ -1,4 +1,4 @@
-"""Every registered detector: what audits, attacks and reports rely on."""
+"""Common tests of all registered detectors."""
 
 import json
 import math
@@ -123,7 +123,7 @@ def test_what_is_not_ready_says_so() -> None:
 
 
 class Ink(Detector):
-    """Rejects images with much ink: a score of the image, not of the likelihood."""
+    """Flag images with much ink: a score of the image instead of the likelihood."""
 
     name, unit = "ink", "mean pixel"
 
@@ -169,7 +169,7 @@ def test_the_default_threshold_is_a_quantile() -> None:
 
 
 def test_a_threshold_that_a_uniform_model_reaches_is_said() -> None:
-    """log2(256) is 8 bits/dim; log2(17) is 4.09."""
+    """A uniform model has log2(256) = 8 or log2(17) = 4.09 bits/dim."""
     density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
     (said,) = warnings_of(LikelihoodThreshold(8.6), density)
     assert "the threshold of 8.60 bits/dim lets a uniform model pass (8.00 for 256 levels)" in said
@@ -227,9 +227,8 @@ def test_records_carry_what_is_said_of_a_threshold(name: str, classifier, splits
     assert any("0.99 quantile of 54" in line for line in noted["warnings"])
     assert json.loads(json.dumps(noted)) == noted
     enough = build_detector(settings(name, {"quantile": 0.99}), classifier, splits)
-    said = summary_of(enough, classifier.density)[
-        "warnings"
-    ]  # one Gaussian for each digit is worse than a uniform model
+    # One Gaussian per digit is worse than a uniform model.
+    said = summary_of(enough, classifier.density)["warnings"]
     assert len(said) == 1
     assert "lets a uniform model pass" in said[0]
     assert "warnings" not in summary_of(
@@ -256,7 +255,7 @@ def test_validation_images_are_not_all_in_memory_at_once(
 def test_scores_that_are_no_numbers_give_no_threshold_and_say_how_many() -> None:
     scores = torch.tensor([1.0, 2.0, math.inf, math.inf])
     with pytest.raises(
-        CondgenError, match=r"quantile 0.99 of 4 images is \w+: 2 of their scores are no finite"
+        CondgenError, match=r"quantile 0.99 of 4 images is \w+: 2 of their scores are not finite"
     ):
         LikelihoodThreshold.at_quantile(scores, 0.99)
     assert LikelihoodThreshold.at_quantile(scores, 0.25).threshold == 1.75
@@ -270,7 +269,7 @@ def test_a_mean_log_likelihood_that_is_no_number_is_refused(splits: Splits) -> N
     classifier = GenerativeClassifier(Impossible(torch.rand(10, 1, 8, 8), pixel_levels=17))
     with pytest.raises(
         CondgenError,
-        match="of 180 validation images is -inf: the model finds some of them impossible",
+        match="of 180 validation images is -inf: the model gives some of them probability 0",
     ):
         build_detector(settings("typicality", 5.0), classifier, splits)
 

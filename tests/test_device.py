@@ -1,4 +1,4 @@
-"""Another device, imitated: shapes and devices are computed, numbers are not, and mixing two devices is an error."""
+"""A simulated second device: only shapes and devices are computed; mixing devices is an error."""
 
 import copy
 from collections.abc import Iterator
@@ -19,9 +19,8 @@ from condgen.models.glow.actnorm import ActNorm
 from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import TINY, shaken, tiny_glow
 
-ELSEWHERE = torch.device(
-    "meta"
-)  # the one other device that a CPU build of torch computes gradients on
+# The only other device on which a CPU build of torch computes gradients.
+ELSEWHERE = torch.device("meta")
 
 
 @pytest.fixture(params=["digits-reweight", "digits-split"])
@@ -33,7 +32,7 @@ def preset(request: pytest.FixtureRequest) -> str:
 def elsewhere(
     classifier: GenerativeClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GenerativeClassifier]:
-    """The classifier on a device that has no numbers, so that what reads them is left out."""
+    """The classifier on the meta device, without the checks that read values."""
     monkeypatch.setattr(classifiers, "check_images", lambda *_: None)
     for actnorm in (module for module in classifier.modules() if isinstance(module, ActNorm)):
         actnorm.settled = True
@@ -104,22 +103,21 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(
         with glow.fresh_noise(torch.Generator().manual_seed(0)):
             return list(torch.autograd.grad(glow.class_log_prob(x).sum(), list(glow.parameters())))
 
-    gradients()  # the first step initializes actnorm
+    gradients()  # the first call initializes actnorm
     plain = gradients()
     glow.compile_for_training(backend="aot_eager", mode=None)
     for compiled, expected in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-4)
     other = copy.deepcopy(glow)
-    of_other = torch.autograd.grad(
-        other.class_log_prob(x).sum(), list(other.flow.parameters())
-    )  # not the first one's flow
+    # A copy must use its own flow, not the original one.
+    of_other = torch.autograd.grad(other.class_log_prob(x).sum(), list(other.flow.parameters()))
     assert all(bool(gradient.isfinite().all()) for gradient in of_other)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.prepare_device("auto") == machine.prepare_device("cpu") == torch.device("cpu")
-    with pytest.raises(ConfigError, match="device 'cuda' is not there"):
+    with pytest.raises(ConfigError, match="device 'cuda' is not available"):
         machine.prepare_device("cuda")
 
 

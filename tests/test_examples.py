@@ -1,4 +1,4 @@
-"""The examples run, and the public names are where they are said to be."""
+"""The examples run, and all public names can be imported."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run's precision is: chosen by the machine when it begins, kept when it goes on, of no matter to audits."""
+"""The precision of a run: chosen for the machine at the start and kept on resume."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def preset(precision: str, epochs: int = 1) -> Config:
 
 
 def begun(path: Path, precision: str) -> str:
-    """The precision in the page of a run that was asked for ``precision``."""
+    """Train a run and return the precision in its settings."""
     experiments.train(preset(precision), path, quiet=True)
     return Run.open(path).config.model.precision
 

@@ -1,4 +1,4 @@
-"""Atomic writes: whole or not at all, through errors, interrupts and kills."""
+"""Atomic writes under errors, interrupts and kills."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Threads follow the load of others: never none, never more than the cores, and not what has just ended."""
+"""Numbers of threads, parallel work, bfloat16 support and memory settings."""
 
 import mmap
 import os
@@ -53,10 +53,9 @@ def test_threads_that_are_asked_for_are_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(machine, "_helpers", 0)
     meeting = Barrier(2, timeout=10)
     machine.prepare(threads=2)
-    assert (
-        len(machine.parallel_map(lambda _: meeting.wait(), range(2))) == 2
-    )  # one thread alone would wait in vain
-    assert torch.get_num_threads() == 1  # more would wait for each other after each small operation
+    # A single thread would time out at the barrier.
+    assert len(machine.parallel_map(lambda _: meeting.wait(), range(2))) == 2
+    assert torch.get_num_threads() == 1  # more threads would synchronize after each small operation
     machine.prepare(threads=1)
     assert machine.parallel_map(lambda _: current_thread(), range(2)) == 2 * [current_thread()]
     torch.set_num_threads(before)
@@ -79,7 +78,7 @@ def test_an_error_of_any_thread_arrives_when_all_have_ended(
     meeting, ended = Barrier(2, timeout=10), []
 
     def work(item: int) -> None:
-        meeting.wait()  # both threads have one
+        meeting.wait()  # each thread has one item
         if current_thread().name.startswith("condgen") == (failing == "helper"):
             raise ZeroDivisionError(item)
         time.sleep(0.1)
@@ -102,9 +101,8 @@ def test_work_that_is_spread_keeps_its_own_parts_on_its_thread(two_threads: None
     assert threads[0][0] != threads[1][0]
     with pytest.raises(ZeroDivisionError):
         machine.parallel_map(lambda item: 1 // item, [0, 0])
-    assert (
-        len({of_one[0] for of_one in machine.parallel_map(work, range(2))}) == 2
-    )  # an error leaves no thread marked
+    # No thread stays marked as busy after an error.
+    assert len({of_one[0] for of_one in machine.parallel_map(work, range(2))}) == 2
 
 
 def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
@@ -130,7 +128,7 @@ def test_a_batch_goes_to_the_threads_in_whole_pieces_where_no_graph_is_recorded(
     with torch.inference_mode():
         for found, wanted in zip(machine.map_chunks(work, batch), expected, strict=True):
             assert torch.equal(found, wanted)
-        assert len(machine.map_chunks(work, batch[:31])[0]) == 31  # no two pieces of 16
+        assert len(machine.map_chunks(work, batch[:31])[0]) == 31  # less than two chunks of 16
         assert len(machine.map_chunks(lambda none: (none,), batch[:0])[0]) == 0
     assert sorted(size for size, _ in seen) == [16, 24, 31]
     assert len({thread for _, thread in seen}) == 2
@@ -189,7 +187,7 @@ def test_whole_pages_of_the_heap_are_asked_for_and_given_back() -> None:
     ]
     calls.clear()
     machine._ask_for_huge_pages(libc(None), size)  # type: ignore[arg-type]
-    assert calls == [("malloc", size)]  # no memory, no advice
+    assert calls == [("malloc", size)]  # malloc failed: no madvise
 
 
 def test_threads_multiply_in_the_precision_that_the_caller_asked_for(two_threads: None) -> None:
@@ -208,7 +206,7 @@ def test_threads_multiply_in_the_precision_that_the_caller_asked_for(two_threads
 def test_a_forked_child_does_not_wait_for_threads_that_it_does_not_have(two_threads: None) -> None:
     assert machine.parallel_map(lambda item: item, range(4)) == [0, 1, 2, 3]
     child = os.fork()
-    if child == 0:  # only the exit status leaves the child
+    if child == 0:  # the child reports by its exit status
         os._exit(machine.parallel_map(lambda item: 2 * item, range(4)) != [0, 2, 4, 6])
     for _ in range(100):
         done, status = os.waitpid(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""A model of one's own goes through every command, whether condgen trains it or not."""
+"""User-defined models work with all commands, trained by condgen or elsewhere."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def page(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def toy_family() -> Iterator[None]:
-    """The toy as a registered family: one file, one line."""
+    """Register the toy model family."""
     MODELS.register("toy")(toy.ToySettings)
     yield
     del MODELS._members["toy"]
@@ -64,7 +64,7 @@ def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(
     }
     status, _, error = condgen("audit", run, "--threads", 1)
     assert status == 0, error
-    kinds = {name: AUDITS.get(name) for name in AUDITS.names()}  # the toy cannot be sampled from
+    kinds = {name: AUDITS.get(name) for name in AUDITS.names()}  # the toy has no samples
     made = [name for name, kind in kinds.items() if not kind.needs_samples]
     assert Run.open(run).audits_made() == made
     status, said, _ = condgen("report", run, "--out", tmp_path / "report")
@@ -288,7 +288,7 @@ def test_an_audit_and_a_detector_of_ones_own_are_named_like_any_other(
 
 
 def test_an_audit_runs_what_it_is_asked_for_and_nothing_else(copied: Run) -> None:
-    """An audit without a branch of its own was made as *samples* once."""
+    """Regression: an unknown audit was once run as *samples*."""
     AUDITS.register("brightness")(toy.BRIGHTNESS)
     try:
         (record,) = experiments.audit(

@@ -1,4 +1,4 @@
-"""What condgen reads may hold anything: every reader answers with an object or with one sentence."""
+"""Fuzzed input files: each reader returns an object or raises a one-sentence error."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def records() -> dict[str, Record]:
 
 
 def places(table: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where a value could be another one."""
+    """The paths of all values in a nested table."""
     items = (
         table.items()
         if isinstance(table, dict)
@@ -137,7 +137,7 @@ def test_a_page_with_any_value(choice: int, value: Any, tmp_path: Path) -> None:
     page = altered(PAGE, choice, value)
     try:
         path.write_text(tomli_w.dumps(page))
-    except (TypeError, ValueError):  # TOML has no null, nor a lone surrogate
+    except (TypeError, ValueError):  # TOML has no null and no lone surrogates
         return
     for reader in (
         lambda: Run.open(tmp_path),
@@ -353,4 +353,4 @@ def test_a_run_of_any_name_is_shown(
         assert condgen("report", path, "--out", out)[0] == 0
     capsys.readouterr()
     print_tables([run])
-    assert run.name in capsys.readouterr().out.rpartition("Mine")[2]  # as the head of a column
+    assert run.name in capsys.readouterr().out.rpartition("Mine")[2]  # as a column header

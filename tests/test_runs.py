@@ -1,4 +1,4 @@
-"""Run directories: one process makes one, one trains in it, and what is given wrongly is said before the work."""
+"""Run directories: one process at a time creates or trains one; bad input fails early."""
 
 import subprocess
 import sys

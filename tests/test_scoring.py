@@ -1,4 +1,4 @@
-"""A trained run without its data: its model, its detector, and the scores of image files."""
+"""A trained run without its data: model, detector, and scores of image files."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ from tests.data.files import write_folder
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run on digits, trained for two epochs and never audited."""
+    """A run on digits, trained for two epochs and not audited."""
     return experiments.train(
         load_preset("digits-base", TINY), tmp_path_factory.mktemp("runs") / "digits", quiet=True
     )
@@ -41,7 +41,7 @@ def lines_of(path: Path) -> list[dict[str, str]]:
 
 
 def stored(run: Run, number: int = 12) -> np.ndarray:
-    """Test images as PNG files would hold them."""
+    """Test images with 8-bit values, as in PNG files."""
     return np.round(open_dataset("digits").test.images[:number, 0] * (255 / 16)).astype(np.uint8)
 
 
@@ -76,7 +76,7 @@ def test_a_detector_of_other_settings_or_weights_is_not_used(run: Run) -> None:
     other = run.config.model_copy(
         update={"detector": load_preset("digits-base", ["detector.threshold=3.5"]).detector}
     )
-    with pytest.raises(CondgenError, match="keeps no detector that was fitted with these settings"):
+    with pytest.raises(CondgenError, match="has no detector fitted with these settings"):
         type(run)(run.path, other).detector()
 
 

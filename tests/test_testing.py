@@ -1,15 +1,23 @@
-"""The conformance checks catch what they are for, each on a density that is broken on purpose."""
+"""Each conformance check fails on a deliberately broken density."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from condgen import open_dataset
+from condgen.audits import Audit, Record, Subject
 from condgen.audits.checks import Check
+from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.config import AuditSettings
 from condgen.density import ClassConditionalDensity
+from condgen.detectors import Detector, LikelihoodThreshold
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
-from condgen.testing import check_density
+from condgen.testing import check_audit, check_density, check_detector
 from tests.conftest import tiny_glow
 
 X = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -57,7 +65,7 @@ class WrongGradient(Broken):
 
 
 class Kinked(Broken):
-    """As ReLUs make many of: its slope changes sign every half a thousandth."""
+    """A piecewise linear term, as ReLUs give. Its slope changes sign every 0.0005."""
 
     def class_log_prob(self, x: torch.Tensor) -> torch.Tensor:
         return super().class_log_prob(x) + (x * 1000 % 1 - 0.5).abs().flatten(1).sum(
@@ -66,7 +74,7 @@ class Kinked(Broken):
 
 
 class WrongUnits(Broken):
-    """A density of x between its bounds instead of the stored values."""
+    """A density of x within its bounds instead of the quantized values."""
 
     def __init__(self) -> None:
         super().__init__(X, scale=0.03)
@@ -91,7 +99,7 @@ class WritesIntoItsInput(Broken):
 BROKEN = {
     WrongUnits: "units",
     Rounded: "precision",
-    WritesIntoItsInput: "leaves its input as it was",
+    WritesIntoItsInput: "leaves its input unchanged",
     WrongShape: "shape",
     NotFinite: "finite",
     DependsOnBatch: "independent of the batch",
@@ -179,19 +187,23 @@ def units(density: ClassConditionalDensity) -> Check:
 
 
 def test_wrong_units_name_the_missing_term() -> None:
-    """Every image is a mean: the density there is 1 / (0.03 sqrt(2 pi)) per dimension, that of stored values 255 times less."""
+    """Each image is a class mean.
+
+    There the density of x is 1 / (0.03 sqrt(2 pi)) per dimension; that of pixel values is 255 times
+    smaller.
+    """
     right = math.log2(255 * 0.03 * math.sqrt(2 * math.pi))
     density = WrongUnits()
     assert not units(density).passed
     assert f"{right - math.log2(255):.2f} bits/dim" in units(density).found
     assert (
-        f"x in [0, 1] lacks log(255) nats per dimension, and is {right:.2f} bits/dim with them"
-        in units(density).found
+        "x in [0, 1] is too large by log(255) nats per dimension,"
+        f" and has {right:.2f} bits/dim without" in units(density).found
     )
     density.bounds = (-1.0, 1.0)
     assert (
-        f"x in [-1, 1] lacks log(127.5) nats per dimension, and is {right:.2f} bits/dim with them"
-        in units(density).found
+        "x in [-1, 1] is too large by log(127.5) nats per dimension,"
+        f" and has {right:.2f} bits/dim without" in units(density).found
     )
 
 
@@ -202,7 +214,7 @@ def test_continuous_data_has_no_units_to_check() -> None:
 
 
 class Symmetric(Broken):
-    """Its inputs are in [-1, 1]; x is that of a classifier all the same."""
+    """A density with bounds [-1, 1], which the checks must respect."""
 
     bounds = (-1.0, 1.0)
 
@@ -215,7 +227,7 @@ def test_images_are_those_of_a_classifier_whatever_the_models_bounds() -> None:
 
 
 class Autoencoder(Broken):
-    """Has an encoder, whose second answer is no log-determinant."""
+    """A model whose ``encode`` does not return a log-determinant."""
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.flatten(1)[:, :4], x.flatten(1)[:, 4:8]
@@ -263,3 +275,127 @@ def test_a_model_that_cannot_be_copied_is_no_fault() -> None:
     density = Broken()
     density.cache = torch.zeros(1, requires_grad=True) * 2
     assert {check.name: check.passed for check in check_density(density, X)}["gradient"] is None
+
+
+class OwnDetector(Detector):
+    """Negative log-likelihood; each subclass breaks one promise."""
+
+    name, unit = "own", "nats"
+
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return -prediction.log_marginal
+
+
+class Batched(OwnDetector):
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.log_marginal.mean() - prediction.log_marginal
+
+
+class Rounded(OwnDetector):
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return -prediction.log_marginal.detach().round()
+
+
+class Random(OwnDetector):
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return -prediction.log_marginal * (1 + torch.rand(1))
+
+
+class NotFiniteScore(OwnDetector):
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return (prediction.log_marginal - prediction.log_marginal).log() * 0
+
+
+class WrongScores(OwnDetector):
+    def score(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.class_log_prob
+
+
+class Nameless(OwnDetector):
+    name = ""
+
+
+class Hoards(OwnDetector):
+    def fit(self, classifier, train, validation) -> None:
+        self.images_seen = [train]
+
+
+class Tampers(OwnDetector):
+    def fit(self, classifier, train, validation) -> None:
+        classifier.density.mean += 0.01
+
+
+class Unscaled(OwnDetector):
+    def scale(self, dims: int) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        (OwnDetector, set()),
+        (Batched, {"independent of the batch", "gradient"}),
+        (Rounded, {"gradient"}),
+        (Random, {"independent of the batch", "independent of the random state"}),
+        (NotFiniteScore, {"finite", "gradient"}),
+        (WrongScores, {"shape"}),
+        (Nameless, {"name and unit"}),
+        (Hoards, {"can be saved"}),
+        (Tampers, {"the model is unchanged"}),
+        (Unscaled, {"scale"}),
+    ],
+)
+def test_each_broken_detector_fails_its_check(kind: type[OwnDetector], broken: set[str]) -> None:
+    splits = open_dataset("digits")
+    density = DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+    classifier = GenerativeClassifier(density)
+    checks = check_detector(kind(), classifier, splits.train, splits.validation)
+    assert {check.name for check in checks if not check.passed} == broken
+
+
+def brightness(subject: Subject, settings: AuditSettings) -> Record:
+    bright = subject.splits.test.images.mean((1, 2, 3)) / 16
+    summary = {"n": len(bright), "share": 0.25, "share_ci": [0.2, 0.3]}
+    return Record("brightness", summary, {"bright": bright})
+
+
+def changed(**changes: object) -> Callable[[Subject, AuditSettings], Record]:
+    """The audit with other numbers in its summary."""
+
+    def make(subject: Subject, settings: AuditSettings) -> Record:
+        record = brightness(subject, settings)
+        return replace(record, summary={**record.summary, **changes})
+
+    return make
+
+
+def unseeded(subject: Subject, settings: AuditSettings) -> Record:
+    return replace(
+        brightness(subject, settings), arrays={"bright": np.random.default_rng().random(3)}
+    )
+
+
+def training_mode(subject: Subject, settings: AuditSettings) -> Record:
+    subject.classifier.train()
+    return brightness(subject, settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "broken"),
+    [
+        (brightness, set()),
+        (changed(share=0.5), {"intervals contain their numbers"}),
+        (changed(nested=[{"x": 2.0, "x_ci": [0, 1]}]), {"intervals contain their numbers"}),
+        (unseeded, {"repeatable"}),
+        (training_mode, {"the model is unchanged"}),
+        (lambda subject, settings: {"share": 0.5}, {"record"}),
+        (lambda subject, settings: Record("other", {}, {}), {"record"}),
+    ],
+)
+def test_each_broken_audit_fails_its_check(make: object, broken: set[str]) -> None:
+    splits = open_dataset("digits")
+    density = DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
+    classifier = GenerativeClassifier(density).eval()
+    subject = Subject("mine", classifier, splits, LikelihoodThreshold(5.0), quiet=True)
+    checks = check_audit(Audit("brightness", AuditSettings, make), subject)
+    assert {check.name for check in checks if not check.passed} == broken

@@ -1,4 +1,4 @@
-"""A model family, an audit and a detector that live in the tests: what users add outside of condgen."""
+"""A model family, an audit and a detector outside of condgen, as users add them."""
 
 import math
 from typing import Literal
@@ -15,7 +15,7 @@ from condgen.detectors import Detector
 
 
 class Toy(ClassConditionalDensity):
-    """One Gaussian per class with a learned mean, and dropout so that randomness in training is seen."""
+    """One Gaussian per class with a learned mean. Dropout makes training random."""
 
     memory_hint = "a larger model.scale"
 
@@ -42,7 +42,7 @@ class Toy(ClassConditionalDensity):
 
 
 class ToySettings(ModelSettings):
-    """The toy as a family with a table of its own."""
+    """Settings of the toy model family."""
 
     name: Literal["toy"] = "toy"
     scale: PositiveFloat = 0.3
@@ -53,7 +53,7 @@ class ToySettings(ModelSettings):
 
 
 def fitted() -> GenerativeClassifier:
-    """A model from elsewhere, already trained: nothing is passed to it."""
+    """A factory without arguments for a model that is already trained."""
     from condgen import DiagonalGaussian, open_dataset
 
     return GenerativeClassifier(
@@ -62,7 +62,7 @@ def fitted() -> GenerativeClassifier:
 
 
 class Entropy(Detector):
-    """Rejects images whose class is uncertain."""
+    """Flag images with an uncertain class."""
 
     name, unit = "entropy", "nats"
 
@@ -71,7 +71,7 @@ class Entropy(Detector):
 
 
 class BrightnessSettings(AuditSettings):
-    """``above``: a pixel value."""
+    """Settings: ``above`` is a pixel value."""
 
     above: float = 0.5
 

@@ -1,6 +1,6 @@
-"""Train class-conditional generative models, and find out whether their likelihood can be trusted.
+"""Train class-conditional generative models and audit whether their likelihood can be trusted.
 
-Names below are imported when they are first used, so that importing the package costs nothing.
+Public names are imported on first use, so that importing the package is fast.
 """
 
 import importlib

@@ -1,10 +1,10 @@
-"""`python -m condgen` is `condgen`."""
+"""Entry point of `python -m condgen` and of the console script `condgen`."""
 
 from condgen.cli import main
 
 
 def run() -> None:
-    """The console script."""
+    """Run the command line."""
     main(prog_name="condgen")
 
 

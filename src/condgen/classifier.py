@@ -1,4 +1,4 @@
-"""Bayes' rule: a class-conditional density as a classifier."""
+"""Generative classifier: a class-conditional density and Bayes' rule."""
 
 import math
 import warnings
@@ -14,18 +14,17 @@ from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError
 from condgen.validation import check_answer, check_count, check_images, check_model, check_tensor
 
-BATCH = 256  # most images in one pass through the model
-NUMBERS = (
-    2**25
-)  # most of images x classes x dimensions in one pass, as a model may hold several arrays of them
-COARSE = 0.1  # nats: the rounding of an answer that a user is warned of
+BATCH = 256  # largest number of images in one pass through the model
+# limit of images x classes x dimensions in one pass; a model may hold several such arrays
+NUMBERS = 2**25
+COARSE = 0.1  # nats: larger rounding errors of log-likelihoods cause a warning
 
 
 def check_classifier(classifier: object) -> None:
-    """Refuse a bare model.
+    """Refuse a density in place of a classifier.
 
     Raises:
-        CondgenError: If it is no :class:`GenerativeClassifier`, nor a compiled one.
+        CondgenError: If it is not a :class:`GenerativeClassifier`, compiled or not.
     """
     if isinstance(classifier, type) or not hasattr(classifier, "density"):
         found = (
@@ -38,15 +37,13 @@ def check_classifier(classifier: object) -> None:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What Bayes' rule makes of the class log-likelihoods; every field has shape ``(N, ...)``."""
+    """Class log-likelihoods of images, and the quantities that follow by Bayes' rule."""
 
     class_log_prob: Tensor  # (N, C), nats
     log_prior: Tensor  # (C,), nats
     dims: int
-    subspace_log_prob: Tensor | None = (
-        None  # (N, C), nats: log p(z_s | y), where the model has a class subspace
-    )
-    x: Tensor | None = None  # the images, (N, *event_shape): some detectors look at them
+    subspace_log_prob: Tensor | None = None  # log p(z_s | y), (N, C), nats; class subspace only
+    x: Tensor | None = None  # images, (N, *event_shape), for detectors that need them
 
     @property
     def log_joint(self) -> Tensor:
@@ -60,14 +57,14 @@ class Prediction:
 
     @property
     def log_posterior(self) -> Tensor:
-        r""":math:`\log p(y \mid x)`, shape ``(N, C)``; the prior where no class can have made the image."""
+        r""":math:`\log p(y \mid x)`, shape ``(N, C)``; the prior if :math:`p(x) = 0`."""
         log_joint = self.log_joint
         possible = log_joint.amax(-1, keepdim=True) != -math.inf
         return torch.where(possible, log_joint, self.log_prior).log_softmax(-1)
 
     @property
     def label(self) -> Tensor:
-        """The likeliest class, shape ``(N,)``; of equally likely ones the first."""
+        """Most likely class, shape ``(N,)``; the first one of ties."""
         return self.log_joint.argmax(-1)
 
     @property
@@ -81,7 +78,7 @@ class Prediction:
         return -self.class_log_prob / (self.dims * math.log(2))
 
     def cpu(self) -> "Prediction":
-        """The same in the CPU's memory, where goals, attacks and audits work."""
+        """Copy to CPU memory, where goals, attacks and audits run."""
         subspace, x = (
             None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x)
         )
@@ -89,17 +86,19 @@ class Prediction:
 
 
 class GenerativeClassifier(nn.Module):
-    r"""Classifies by :math:`p(y \mid x) \propto p(x \mid y)\, p(y)`.
+    r"""Classify by :math:`p(y \mid x) \propto p(x \mid y)\, p(y)`.
 
-    Images are stored values divided by ``pixel_levels - 1``, in [0, 1]; a density with other ``bounds`` gets them scaled
-    to these. Where ``pixel_levels`` is ``None``, the data is continuous and already within the density's bounds.
+    Images are quantized values divided by ``pixel_levels - 1``, in [0, 1]. They are scaled to the
+    ``bounds`` of the density. If ``pixel_levels`` is ``None``, the data is continuous and already
+    within these bounds.
 
     Args:
         density: The model of :math:`p(x \mid y)`.
-        prior: :math:`p(y)`, shape ``(C,)``, positive and summing to 1. Default: uniform.
+        prior: :math:`p(y)`, shape ``(C,)``, positive with sum 1. Default: uniform.
 
     Raises:
-        CondgenError: If the density is none; on call, if its answer has another shape than (N, C).
+        CondgenError: If ``density`` is not a density; on call, if its result does not have shape
+            (N, C).
         ImageError: On call, if the images are not what the density expects.
 
     Examples:
@@ -122,7 +121,8 @@ class GenerativeClassifier(nn.Module):
             prior = torch.full((density.num_classes,), 1 / density.num_classes)
         if not isinstance(prior, Tensor):
             raise CondgenError(
-                f"prior is a {type(prior).__name__}, expected a tensor of {density.num_classes} numbers."
+                f"prior is a {type(prior).__name__}, expected a tensor of {density.num_classes}"
+                " numbers."
             )
         exact = prior.detach().double()
         if (
@@ -131,28 +131,28 @@ class GenerativeClassifier(nn.Module):
             or not math.isclose(exact.sum(), 1, abs_tol=1e-5)
         ):
             raise CondgenError(
-                f"prior {prior.tolist()} is not {density.num_classes} positive numbers that sum to 1."
+                f"prior is {prior.tolist()}, expected {density.num_classes} positive numbers that"
+                " sum to 1."
             )
-        self.register_buffer(
-            "log_prior", exact.log().to(self.device)
-        )  # exact: an answer rounds it to its own precision
+        # in float64; a prediction rounds it to the precision of its log-likelihoods
+        self.register_buffer("log_prior", exact.log().to(self.device))
 
     @property
     def device(self) -> torch.device:
-        """Where the density's first parameter or buffer lives; images from elsewhere are moved there."""
-        held = next(
+        """Device of the density's first parameter or buffer; images are moved there."""
+        first = next(
             chain(self.density.parameters(), self.density.buffers()), self._buffers.get("log_prior")
         )
-        return torch.device("cpu") if held is None else held.device
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval of the values that images hold here: [0, 1] for stored ones, the density's for continuous data."""
+        """Interval of image values: [0, 1] if quantized, the density's bounds if continuous."""
         return self.density.bounds if self.density.pixel_levels is None else (0.0, 1.0)
 
     @property
     def class_prior(self) -> str | list[float]:
-        """The prior as the setting ``model.class_prior`` has it: "uniform", or the probability of each class."""
+        """Prior in the format of the setting ``model.class_prior``: "uniform" or probabilities."""
         prior: list[float] = [
             float(f"{each:.7g}") for each in self.log_prior.double().exp().tolist()
         ]
@@ -160,12 +160,12 @@ class GenerativeClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density, self.bounds)
-        answer = self.density(self.for_density(x))
-        if not isinstance(answer, tuple):
+        result = self.density(self.for_density(x))
+        if not isinstance(result, tuple):
             raise CondgenError(
-                f"{type(self.density).__name__} has a `forward` of its own; name it `class_log_prob`."
+                f"{type(self.density).__name__} overrides `forward`; rename it to `class_log_prob`."
             )
-        class_log_prob, subspace_log_prob = answer
+        class_log_prob, subspace_log_prob = result
         check_answer(class_log_prob, len(x), self.density)
         class_log_prob = self._at_least_float32(class_log_prob)
         if subspace_log_prob is not None:
@@ -181,7 +181,7 @@ class GenerativeClassifier(nn.Module):
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """One image of each label as the classifier takes them, whatever bounds the density has."""
+        """Draw an image for each label, scaled to the bounds of the classifier."""
         drawn, (low, high) = (
             self.density.sample(label, temperature, generator=generator),
             self.density.bounds,
@@ -193,69 +193,70 @@ class GenerativeClassifier(nn.Module):
         )
 
     def for_density(self, x: Tensor) -> Tensor:
-        """The images on the density's device, in its precision and bounds; in memory of its own, which it may write to."""
+        """Copy images to the density's device, precision and bounds; the copy may be modified."""
         moved = self._in_its_precision(at_least_float32(x)).to(self.device)
         low, high = self.density.bounds
         if self.bounds != (low, high):
-            limits = torch.tensor(
-                (low, high), dtype=moved.dtype
-            ).tolist()  # as that precision rounds them
+            # bounds rounded to the precision of the density
+            limits = torch.tensor((low, high), dtype=moved.dtype).tolist()
             moved = torch.lerp(moved.new_tensor(low), moved.new_tensor(high), moved).clamp(*limits)
         return moved.clone() if moved is x else moved
 
     def _in_its_precision(self, x: Tensor) -> Tensor:
-        """In a precision that its parameters have, which is the only one that they can be multiplied with."""
+        """Convert ``x`` to a precision of the density's parameters, since products need one."""
         first = next(self.density.parameters(), x).dtype
         if first == x.dtype:
             return x
-        found = {
+        dtypes = {
             parameter.dtype
             for parameter in self.density.parameters()
             if parameter.is_floating_point()
         }
-        return (
-            x
-            if not found or x.dtype in found
-            else x.to(max(found, key=lambda dtype: dtype.itemsize))
-        )
+        if not dtypes or x.dtype in dtypes:
+            return x
+        return x.to(max(dtypes, key=lambda dtype: dtype.itemsize))
 
-    def _at_least_float32(self, answer: Tensor) -> Tensor:
-        """Sums of nats in 16 bits lose what classes and images differ by: what is left of them is widened, and said."""
+    def _at_least_float32(self, log_prob: Tensor) -> Tensor:
+        """Convert log-likelihoods to float32; warn once if rounding to 16 bits was coarse.
+
+        Sums of nats in 16 bits lose the differences between classes and between images.
+        """
         if (
-            answer.dtype.itemsize < 4
+            log_prob.dtype.itemsize < 4
             and not self._has_warned
-            and (rounding := rounding_of(answer)) > COARSE
+            and (rounding := rounding_of(log_prob)) > COARSE
         ):
             self._has_warned = True
             warnings.warn(
-                f"{type(self.density).__name__} answers in {answer.dtype}, which rounds its log-likelihoods by"
-                f" {rounding:.2g} nats; sum them in float32, or use model.float().",
+                f"{type(self.density).__name__} returns {log_prob.dtype}, which rounds its"
+                f" log-likelihoods by {rounding:.2g} nats; sum them in float32, or use"
+                " model.float().",
                 stacklevel=2,
             )
-        return at_least_float32(answer)
+        return at_least_float32(log_prob)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """``x``, in float32 where it has fewer bits."""
+    """Convert ``x`` to float32 if it has fewer bits."""
     return x.float() if x.dtype.itemsize < 4 else x
 
 
 def rounding_of(answer: Tensor) -> float:
-    """The largest distance between neighbouring numbers of that precision, in nats, at the sizes of an answer."""
+    """Largest rounding step of log-likelihoods in their precision, in nats."""
     sizes = answer.detach().float().abs()
     largest = sizes[torch.isfinite(sizes)].amax().item() if torch.isfinite(sizes).any() else 0.0
     return largest * torch.finfo(answer.dtype).eps
 
 
 def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor | None:
-    """The class prior that ``model.class_prior`` describes; ``None`` for a uniform one.
+    """Build the class prior from the setting ``model.class_prior``; ``None`` if it is uniform.
 
     Args:
         setting: "uniform", "counts", or the probability of each class.
-        counts: Training images of each class.
+        counts: Number of training images of each class.
 
     Raises:
-        ConfigError: If classes are without a training image, or the probabilities are none.
+        ConfigError: If a class has no training images, or the probabilities are invalid.
 
     Examples:
         >>> class_prior("counts", [3, 1])
@@ -269,10 +270,11 @@ def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor
             found = (
                 f"class {', '.join(empty)} has no training image"
                 if empty
-                else "the numbers of training images are not noted"
+                else "the number of training images per class is not recorded"
             )
             raise ConfigError(
-                f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of probabilities."
+                f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of"
+                " probabilities."
             )
         setting = [count / sum(counts) for count in counts]
     prior = torch.tensor([float(each) for each in setting], dtype=torch.float64)
@@ -283,20 +285,21 @@ def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor
     ):
         expected = f"{len(counts)} positive numbers" if counts else "positive numbers"
         raise ConfigError(
-            f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected} that sum to 1."
+            f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected}"
+            " that sum to 1."
         )
     return prior / prior.sum()
 
 
 def images_at_once(density: ClassConditionalDensity) -> int:
-    """How many images may pass through a model at once: 256, or fewer where classes times dimensions are many."""
+    """Batch size of a model: 256, or fewer if classes times dimensions are many."""
     most = max(1, NUMBERS // (density.num_classes * density.dims))
     return min(BATCH, most if most < 16 else most - most % 16)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within this context a model is in evaluation mode; then each of its modules is as before."""
+    """Context in which a model is in evaluation mode; restores the mode of each module."""
     training = [module for module in model.modules() if module.training]
     if training:
         model.eval()
@@ -309,15 +312,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def predict(classifier: GenerativeClassifier, x: Tensor, batch: int | None = None) -> Prediction:
-    """One :class:`Prediction` for all of ``x``, in evaluation mode; on the CPU.
+    """Predict all images of ``x`` in evaluation mode; the :class:`Prediction` is on the CPU.
 
     Args:
-        classifier: The model; it stays in the mode in which it was.
+        classifier: The model; its mode is restored.
         x: Images, shape ``(N, *event_shape)``.
-        batch: Images that pass through the model at once. Default: :func:`images_at_once`.
+        batch: Batch size. Default: :func:`images_at_once`.
 
     Raises:
-        CondgenError: If an argument is no classifier, no images or no number of images.
+        CondgenError: If ``classifier`` is not a classifier, or ``x`` or ``batch`` is invalid.
     """
     check_classifier(classifier)
     check_tensor(x, "images")

@@ -13,19 +13,23 @@ from condgen.errors import CondgenError, ConfigError
 
 
 def own_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Within this context ``torch.autocast`` around it changes nothing."""
+    """Context that disables an enclosing ``torch.autocast``."""
     known = torch.amp.is_autocast_available(device.type)
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 class ClassConditionalDensity(nn.Module, abc.ABC):
-    r"""A model of :math:`p(x \mid y)`; everything else in the library follows from :meth:`class_log_prob`.
+    r"""A model of :math:`p(x \mid y)`; the rest of the library needs only :meth:`class_log_prob`.
 
-    A subclass sets ``num_classes`` and ``event_shape`` and writes that one method. Optional: ``bounds``, the closed
-    interval that each input value lives in, such as (-1.0, 1.0), to which a classifier scales images; ``pixel_levels``,
-    how many values a stored pixel can take (``None`` for data that is continuous by nature, and never scaled);
-    ``class_subspace``, whether :meth:`forward` returns a second part; and ``memory_hint``, which settings of the model
-    save memory.
+    A subclass sets ``num_classes`` and ``event_shape`` and implements :meth:`class_log_prob`.
+    Optional attributes:
+
+    - ``bounds``: closed interval of input values, such as (-1.0, 1.0), to which a classifier scales
+      images.
+    - ``pixel_levels``: number of values of a quantized pixel; ``None`` for continuous data, which
+      is never scaled.
+    - ``class_subspace``: whether :meth:`forward` returns a second part.
+    - ``memory_hint``: settings of the model that save memory, for error messages.
 
     Examples:
         >>> class Uniform(ClassConditionalDensity):
@@ -42,7 +46,7 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
     pixel_levels: int | None = 256
     class_subspace: bool = False
     memory_hint: str = ""
-    settings: ModelSettings | None = None  # how it was built, where a family has built it
+    settings: ModelSettings | None = None  # if built from settings
     noise_generator: torch.Generator | None = None
 
     @abc.abstractmethod
@@ -53,37 +57,37 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
             x: Images within ``bounds``, shape ``(N, *event_shape)``.
 
         Returns:
-            Nats per image, shape ``(N, num_classes)``, of the pixel values as stored, so that dividing by
-            ``-dims * ln 2`` gives bits/dim with no further offset. Differentiable in ``x``.
+            Nats per image, shape ``(N, num_classes)``, of the pixel values as stored: dividing by
+            ``-dims * ln 2`` gives bits/dim. Differentiable in ``x``.
 
         Note:
-            In ``eval()`` the answer for an image depends on neither its batch nor the random state.
+            In ``eval()`` the result for an image depends on neither its batch nor the random state.
 
         References:
             Sec. 4 and eq. (4).
         """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        r"""``class_log_prob`` and, where the model keeps a subspace for the class, its part :math:`\log p(z_s \mid y)`.
+        r"""Return :meth:`class_log_prob` and :math:`\log p(z_s \mid y)` of the class subspace.
 
-        Only a model with such a subspace (A.4) overrides this.
+        The latter is ``None`` without a class subspace (A.4). Only models with one override this.
         """
         return self.class_log_prob(x), None
 
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """One image within ``bounds`` for each label, shape ``(N, *event_shape)``; for models that can be drawn from.
+        """Draw an image within ``bounds`` for each label, shape ``(N, *event_shape)``.
 
         Raises:
-            CondgenError: If this model has no such method of its own.
+            CondgenError: If the subclass does not implement this method.
         """
         raise CondgenError(
             f"{type(self).__name__} cannot be sampled from; give it a `sample` method."
         )
 
     def compile_for_training(self) -> None:
-        """Let training steps run a compiled model.
+        """Compile the model for training steps.
 
         Raises:
             ConfigError: If this model cannot be compiled.
@@ -93,33 +97,37 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
         )
 
     def parts(self) -> list[tuple[str, str]]:
-        """Names and values of what the model is made of, for its summary."""
+        """Names and values of the parts of the model, for the model summary."""
         return []
 
     @contextmanager
     def executed_on(self, device: str) -> Iterator[None]:
-        """Within this context, the operations of a type of device ("cpu" or "cuda") run, wherever the model is."""
+        """Context in which the model runs the operations of a type of device ("cpu" or "cuda").
+
+        The model may be on another device.
+        """
         yield
 
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        """Within this context, all operations can be counted.
+        """Context in which all operations can be counted.
 
         Yields:
-            Whether training makes one more forward pass than the counter sees.
+            Whether training runs one more forward pass than the counter sees.
         """
         yield False
 
     @property
     def dims(self) -> int:
-        """Dimensions of one image: what "per dim" divides by."""
+        """Number of dimensions of one image, as in bits/dim."""
         return math.prod(self.event_shape)
 
     @contextmanager
     def fresh_noise(self, generator: torch.Generator | None) -> Iterator[None]:
-        """Within this context a model that adds noise (dequantization, noise channels) draws it from ``generator``.
+        """Context in which the noise of a model comes from ``generator``.
 
-        Outside of it such a model uses fixed noise in ``eval()``; a model without noise is free to ignore it.
+        Noise is dequantization and noise channels. Outside of this context such a model uses fixed
+        noise in ``eval()``. A model without noise may ignore it.
         """
         before = self.noise_generator
         self.noise_generator = generator

@@ -1,11 +1,11 @@
-"""Errors that are sentences: what was given, what was expected, what to do."""
+"""Errors as sentences: what was given, what was expected, what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class CondgenError(ValueError):
-    """Anything a user can mend; the command line prints it as one line and exits with status 2."""
+    """An error that you can fix; the command line prints it as one line and exits with status 2."""
 
 
 class ImageError(CondgenError):
@@ -13,11 +13,11 @@ class ImageError(CondgenError):
 
 
 class DataError(CondgenError):
-    """A data set that is not known, not readable, or not what it says it is."""
+    """A data set that is unknown, unreadable, or different from its description."""
 
 
 class ConfigError(CondgenError):
-    """A preset or a setting that is not known or does not fit."""
+    """A preset or a setting that is unknown or does not fit."""
 
 
 class RunError(CondgenError):
@@ -25,11 +25,11 @@ class RunError(CondgenError):
 
 
 class TrainingError(CondgenError):
-    """Training cannot go on; what it had saved is untouched."""
+    """Training cannot continue; its saved files are unchanged."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """The hint that closes an error about a name: the suggest known one, or all of them.
+    """The hint that ends an error about a name: the closest known name, or all of them.
 
     >>> suggest("mnist-rewieght", ["mnist-base", "mnist-reweight"])
     "did you mean 'mnist-reweight'?"
@@ -40,6 +40,9 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is over: PyTorch has a class of its own for a GPU's and none for the CPU's."""
+    """Whether an error means that memory is exhausted.
+
+    PyTorch has an error class for a GPU's memory, but none for the CPU's.
+    """
     words = ("can't allocate memory", "not enough memory", "out of memory")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

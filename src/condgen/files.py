@@ -1,4 +1,4 @@
-"""Atomic writes for files and directories, and checksums of what they hold."""
+"""Atomic writes for files and directories, file locks, and checksums."""
 
 import hashlib
 import json
@@ -19,22 +19,24 @@ from filelock import FileLock, Timeout
 
 from condgen.errors import CondgenError, RunError
 
-WORK = re.compile(
-    r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+"
-)  # work folders say whose they are
-ASIDE = "replaced"  # within a work folder: what was there before
-OLD = 24 * 3600  # seconds after which a work folder of another machine is nobody's
+# names of temporary folders: machine and process of the owner
+WORK = re.compile(r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+")
+ASIDE = "replaced"  # within a temporary folder: the content that is being replaced
+OLD = 24 * 3600  # seconds after which another machine's temporary folder counts as abandoned
 
 
 @contextmanager
 def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path``, for a file or a directory; renamed to it when the block ends without an error.
+    """Yield a temporary path; rename it to ``path`` if the block ends without an error.
 
-    A file replaces a file. A directory replaces a directory only where the caller owns it and says so. Content is on the
-    disk before it is renamed. What a killed writer left in the same folder is removed; what it had put aside is put back.
+    The temporary path lies beside ``path`` and is for a file or a directory. A file replaces a
+    file. A directory replaces a directory only with ``replace_directory``. Content is flushed to
+    disk before it is renamed. What a killed writer left in the same folder is removed; content that
+    it had moved aside is restored.
 
     Raises:
-        CondgenError: If the place cannot be written to, or something is in the way; what was there stays.
+        CondgenError: If the place is not writable, or something is in the way; existing content
+            stays.
     """
     _check_free(path, replace_directory)
     try:
@@ -53,17 +55,18 @@ def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Pat
     except OSError as error:
         _check_free(path, replace_directory)  # another writer may have been faster
         raise CondgenError(
-            f"{path} cannot be written ({error.strerror or error}); free some space or choose another place."
+            f"{path} cannot be written ({error.strerror or error});"
+            " free some space or choose another place."
         ) from error
     finally:
         _close(work)
 
 
 def check_writable(path: Path, *, replace_directory: bool = False) -> None:
-    """Refuse, before the work, a place where :func:`atomic_write` could not write; leaves nothing there.
+    """Check in advance that :func:`atomic_write` can write to ``path``; leaves nothing there.
 
     Raises:
-        CondgenError: If the place cannot be written to, or something is in the way.
+        CondgenError: If the place is not writable, or something is in the way.
     """
     _check_free(path, replace_directory)
     try:
@@ -76,7 +79,7 @@ def check_writable(path: Path, *, replace_directory: bool = False) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove the work folders of killed writers in ``folder``; what one had put aside is put back."""
+    """Remove the temporary folders of killed writers; restore content that they had moved aside."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             owner = WORK.fullmatch(entry.name)
@@ -86,17 +89,17 @@ def tidy(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, busy: str, *, wait: float = 0, again: bool = False) -> Iterator[None]:
-    """While this thread holds the lock file ``path``.
+    """Hold the lock file ``path`` within this context.
 
     Args:
-        path: Made if missing, and left there.
-        busy: The error where another process holds it.
-        wait: Seconds until then.
-        again: Whether this thread may hold it already.
+        path: Created if missing, and left there.
+        busy: Error message if another process holds the lock.
+        wait: Seconds to wait for the lock.
+        again: Whether this thread may hold the lock already.
 
     Raises:
-        RunError: If another process holds it.
-        CondgenError: If the place cannot be written to.
+        RunError: If another process holds the lock.
+        CondgenError: If the place is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,7 @@ def locked(path: Path, busy: str, *, wait: float = 0, again: bool = False) -> It
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
-    """The sha256 of a table, whatever the order of its keys.
+    """The sha256 of a table, independent of the order of its keys.
 
     >>> digest_of({"a": 1, "b": [0.1]}) == digest_of({"b": [0.1], "a": 1})
     True
@@ -124,7 +127,7 @@ def digest_of(value: Mapping[str, Any]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """``value`` as JSON can hold it: numbers of NumPy as Python's, and null for what is no number.
+    """Convert ``value`` to JSON types: NumPy numbers to Python's, non-finite numbers to null.
 
     >>> as_json({"a": (1.0, float("inf"))})
     {'a': [1.0, None]}
@@ -141,13 +144,13 @@ def as_json(value: Any) -> Any:
 
 
 def as_path(value: object) -> Path:
-    """What a caller gave for a path.
+    """Convert an argument to a path.
 
     Raises:
-        CondgenError: If it is none.
+        CondgenError: If it is not a path.
     """
     if not isinstance(value, (str, os.PathLike)) or "\0" in str(value) or not str(value):
-        raise CondgenError(f"{value!r} is no path; give a text or a pathlib.Path.")
+        raise CondgenError(f"{value!r} is no path; give a string or a pathlib.Path.")
     return Path(value)
 
 
@@ -163,7 +166,7 @@ def _check_free(path: Path, replace_directory: bool) -> None:
 
 
 def _move(new: Path, path: Path, aside: Path, replace_directory: bool) -> None:
-    """Put ``new`` at ``path``; :func:`_close` puts back what was there if this ends in between."""
+    """Put ``new`` at ``path``; after an interruption, :func:`_close` restores the old content."""
     if not new.exists():
         raise FileNotFoundError(2, "nothing was written", str(new))
     if path.is_dir() and replace_directory:
@@ -173,7 +176,7 @@ def _move(new: Path, path: Path, aside: Path, replace_directory: bool) -> None:
 
 
 def _close(work: Path) -> None:
-    """Remove a work folder, after putting back what it holds of a replacement that was interrupted."""
+    """Remove a temporary folder, after restoring content of an interrupted replacement."""
     for aside in (work / ASIDE).glob("*"):
         place = work.parent / aside.name
         if not os.path.lexists(place):
@@ -188,14 +191,14 @@ def _is_abandoned(entry: os.DirEntry[str], owner: re.Match[str]) -> bool:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # it runs for another user, or is no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a process id
         return False
     return False
 
 
 @cache
 def _place() -> str:
-    """Where numbers of processes mean the same: the machine, and on Linux the container."""
+    """The scope of process ids: the machine, and on Linux the container."""
     try:
         container = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -204,7 +207,7 @@ def _place() -> str:
 
 
 def _flush(path: Path) -> None:
-    """Have a file, or all files of a directory, on the disk."""
+    """Flush a file, or all files of a directory, to disk."""
     if path.is_dir():
         for inner in path.iterdir():
             _flush(inner)
@@ -215,7 +218,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Have the names in a folder on the disk, where the system can."""
+    """Flush the names in a folder to disk, if the system can."""
     with suppress(OSError):
         folder = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Settings of the process and its devices; for programs that own their process, never done at import."""
+"""Threads, memory and device; for programs that own their process, never done at import."""
 
 import ctypes
 import math
@@ -21,7 +21,7 @@ from condgen.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
 LOAD = Path("/proc/loadavg")
-PIECE = 16  # examples that stay together: a vector unit rounds a lone number differently from one of a full register
+PIECE = 16  # chunk sizes are multiples of it: partly filled vector registers round differently
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 MADV_HUGEPAGE = 14
 
@@ -29,20 +29,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _workers: ThreadPoolExecutor | None = None
-_helpers = 0  # of the workers, beside the thread that hands out the work
-_here = local()  # whether this thread is one of those that :func:`parallel_map` has work on
+_helpers = 0  # number of worker threads, without the calling thread
+_thread = local()  # whether parallel_map uses this thread
 
 
 def prepare(threads: int | None = None) -> None:
-    """Let :func:`parallel_map` use ``threads`` threads (default: :func:`free_cores`), and keep freed memory.
+    """Set the threads of :func:`parallel_map` (default: :func:`free_cores`), and keep freed memory.
 
-    Each operation by itself stays on one thread. Threads that share every small operation wait for each other after each
-    of them, busily, so that two processes of two threads on two cores slow each other down by tens; :func:`parallel_map` hands
-    out larger pieces, and its threads sleep when they wait.
+    Each single operation stays on one thread. Threads that share every small operation wait for
+    each other after each of them, and they wait actively. Two processes of two threads on two cores
+    slow each other down more than tenfold. :func:`parallel_map` hands out larger pieces, and its
+    threads sleep while they wait.
 
-    A training step allocates and frees the same large blocks again and again; by default glibc maps and unmaps each of
-    them, and the page faults cost a quarter of the step; and each thread would have an arena of its own to warm up. What is
-    kept lies in huge pages where the system grants them. Elsewhere than on glibc only the threads are set.
+    A training step allocates and frees the same large blocks repeatedly. By default glibc maps and
+    unmaps each of them, and the page faults cost a quarter of the step. Each thread would also have
+    its own memory arena to warm up. Kept memory lies in huge pages if the system grants them.
+    Without glibc only the threads are set.
     """
     global _workers, _helpers
     threads = threads or free_cores()
@@ -59,9 +61,9 @@ def prepare(threads: int | None = None) -> None:
 
 
 def _forget_threads() -> None:
-    """Of the process that forked: they do not exist in its child, which would wait for them for ever."""
+    """Reset a forked process: it has no worker threads and would wait for them forever."""
     global _workers, _helpers
-    _workers, _helpers, _here.busy = None, 0, False
+    _workers, _helpers, _thread.busy = None, 0, False
 
 
 if hasattr(os, "register_at_fork"):
@@ -69,9 +71,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
-    """For the next ``size`` bytes of the heap: nothing is touched here, and a system that refuses gives pages as usual.
+    """Request huge pages for the next ``size`` bytes of the heap, without touching them.
 
-    With pages of 4 KiB a twentieth of a training step goes into looking up where they are.
+    A system that refuses gives normal pages. With pages of 4 KiB, address translation takes a
+    twentieth of a training step.
     """
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
@@ -84,34 +87,34 @@ def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
 
 
 def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """``work`` on each item, without recording a graph, on the threads that :func:`prepare` set, or on this one.
+    """Apply ``work`` to each item, without recording a graph.
 
-    Work that spreads its own parts keeps them on its thread.
+    Uses the threads set by :func:`prepare`, or only this one. Nested calls stay on their thread.
 
     >>> parallel_map(lambda item: 2 * item, range(3))
     [0, 2, 4]
     """
-    if _workers is None or not _helpers or len(items) < 2 or getattr(_here, "busy", False):
+    if _workers is None or not _helpers or len(items) < 2 or getattr(_thread, "busy", False):
         with torch.no_grad():
             return list(map(work, items))
     inference = torch.is_inference_mode_enabled()
-    lower, precision = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    autocast, precision = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
     results: list[Any] = [None] * len(items)
-    left = iter(range(len(items)))  # each thread takes the next of them
+    left = iter(range(len(items)))  # each thread takes the next index
 
     def take() -> None:
-        _here.busy = True
+        _thread.busy = True
         try:
-            # these modes belong to a thread
+            # these modes are per thread
             with (
                 torch.inference_mode(inference),
                 torch.no_grad(),
-                torch.autocast("cpu", precision, lower),
+                torch.autocast("cpu", precision, autocast),
             ):
                 for number in left:
                     results[number] = work(items[number])
         finally:
-            _here.busy = False
+            _thread.busy = False
 
     others = [_workers.submit(take) for _ in range(min(_helpers, len(items) - 1))]
     try:
@@ -124,10 +127,11 @@ def parallel_map(work: Callable[[Item], Result], items: Sequence[Item]) -> list[
 
 
 def map_chunks(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tuple[Tensor, ...]:
-    """``work``, which takes each example for itself, on a batch: on a CPU, a piece for each thread if no graph is recorded.
+    """Apply ``work`` to a batch; on a CPU without a recorded graph, to one chunk per thread.
 
-    So the small operations between the large ones are shared as well, at the price of one Python for all. Results are the same
-    for any number of threads: pieces are multiples of :data:`PIECE`, and what is over goes with the last.
+    ``work`` must treat each example independently. The small operations between the large ones then
+    run in parallel too, but the threads share the GIL. Results are the same for any number of
+    threads: chunks are multiples of :data:`PIECE`, and the last one takes the remainder.
 
     >>> map_chunks(lambda batch: (2 * batch, batch.sum(1)), torch.ones(3, 4))[1]
     tensor([4., 4., 4.])
@@ -136,9 +140,7 @@ def map_chunks(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> t
     pieces = min(_helpers + 1, whole)
     if torch.is_grad_enabled() or batch.device.type != "cpu" or pieces < 2:
         return work(batch)
-    ends = [
-        PIECE * (whole * number // pieces) for number in range(1, pieces)
-    ]  # what is over goes with the last
+    ends = [PIECE * (whole * number // pieces) for number in range(1, pieces)]
     return tuple(
         torch.cat(parts)
         for parts in zip(*parallel_map(work, batch.tensor_split(ends)), strict=True)
@@ -147,7 +149,7 @@ def map_chunks(work: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> t
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let :func:`parallel_map` stay on this thread, for what looks at the operations of one thread only."""
+    """Keep :func:`parallel_map` on this thread, for tools that see the operations of one thread."""
     global _helpers
     usual, _helpers = _helpers, 0
     try:
@@ -157,21 +159,23 @@ def alone() -> Iterator[None]:
 
 
 def prepare_device(name: str = "auto") -> torch.device:
-    """The device to compute on; "auto" is the CUDA device where there is one.
+    """Return the device to compute on; "auto" is the CUDA device if there is one.
 
-    Likelihoods are then the same on both to float32's rounding: cuDNN would otherwise drop 13 of the 23 bits (TF32).
+    Likelihoods are then equal on both up to float32 rounding: TF32, with which cuDNN drops 13 of
+    the 23 bits, is disabled.
 
     Raises:
-        ConfigError: If "cuda" is asked for and not there, or the name is not known.
+        ConfigError: If "cuda" is requested and not available, or the name is not known.
     """
     if name not in DEVICES:
         raise ConfigError(f"device {name!r} is not known; use one of {', '.join(DEVICES)}.")
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise ConfigError(
-            f"device 'cuda' is not there (torch {torch.__version__}); use --device cpu, or a CUDA build of torch."
+            f"device 'cuda' is not available (torch {torch.__version__});"
+            " use --device cpu, or a CUDA build of torch."
         )
-    if name == "cpu" or not there:
+    if name == "cpu" or not available:
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
@@ -180,10 +184,12 @@ def prepare_device(name: str = "auto") -> torch.device:
 
 @cache
 def multiplies_bfloat16(device: str = "cpu") -> bool:
-    """Whether a type of device multiplies bfloat16 faster than float32: on tensor cores, with AMX or with AVX-512 BF16.
+    """Whether a type of device multiplies bfloat16 faster than float32.
 
-    A CPU's products are timed, for a few milliseconds: some with AVX-512 BF16 take twice as long for them as for float32.
-    One without units for them gives the same numbers from products in float32, which take a little longer than float32 alone.
+    Units that do so are tensor cores, AMX and AVX-512 BF16. A CPU's products are timed for a few
+    milliseconds: with AVX-512 BF16, some CPUs take twice as long for them as for float32. A CPU
+    without such units gets the same numbers from float32 products, slightly slower than float32
+    alone.
     """
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -193,7 +199,7 @@ def multiplies_bfloat16(device: str = "cpu") -> bool:
 
 
 def _seconds_of_a_product(precision: torch.dtype, size: int = 256, times: int = 10) -> float:
-    """The shortest of a few, which other load on the machine lengthens least."""
+    """Shortest time of a few matrix products, which is least affected by other load."""
     left, right = torch.ones(2, size, size, dtype=precision)
     taken = []
     for _ in range(times):
@@ -204,31 +210,32 @@ def _seconds_of_a_product(precision: torch.dtype, size: int = 256, times: int = 
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_cores() -> int:
-    """Usable cores less those that others keep busy, at least one.
+    """Usable cores minus those that other processes keep busy, at least one.
 
-    A step is as slow as its slowest thread, and threads that wait for one another on a busy machine are slower than one
-    alone. Of a machine of which this process may use a part, others are taken to keep as large a share of that part busy.
+    A step is as slow as its slowest thread. On a busy machine, threads that wait for each other are
+    slower than a single thread. If this process may use a part of the machine, the load is assumed
+    to be spread evenly over all cores.
     """
     usable = usable_cores()
     return max(1, usable - round(busy_cores() * usable / (os.cpu_count() or 1)))
 
 
 def busy_cores() -> float:
-    """Cores busy with other processes: in the last minute and right now, whichever is less.
+    """Cores busy with other processes: the smaller of last minute's average and the current load.
 
-    What has just ended still counts in the last minute's average, and a moment's burst counts right now.
+    The average still counts processes that have just ended; the current load counts short bursts.
     """
     average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return min(average, running_now() - 1)  # one of them is this process
 
 
 def running_now() -> float:
-    """Threads that run or wait for a core; without Linux's table of them, no bound."""
+    """Threads that run or wait for a core; infinite without Linux's ``/proc/loadavg``."""
     if not LOAD.exists():
         return math.inf
     return float(LOAD.read_text().split()[3].partition("/")[0])

@@ -1,4 +1,4 @@
-"""Random streams: one for each purpose, epoch and step, none of which disturbs another."""
+"""Independent random streams: one for each purpose, epoch and step."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 
 
 def stream(seed: int, *path: str | int) -> torch.Generator:
-    """A generator that depends on ``seed`` and ``path`` alone, such as ``("noise", epoch, step)``.
+    """Return a generator for ``seed`` and ``path``, such as ``("noise", epoch, step)``.
 
     >>> first, again, other = stream(0, "noise", 3), stream(0, "noise", 3), stream(0, "noise", 4)
     >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=again))
@@ -19,21 +19,21 @@ def stream(seed: int, *path: str | int) -> torch.Generator:
 
 
 def numpy_stream(seed: int, *path: str | int) -> np.random.Generator:
-    """The same for NumPy."""
+    """Return a NumPy generator for ``seed`` and ``path``."""
     words = [part if isinstance(part, int) else zlib.crc32(part.encode()) for part in path]
     return np.random.default_rng([seed, *words])
 
 
 @contextmanager
 def seeded(generator: torch.Generator, device: torch.device | None = None) -> Iterator[None]:
-    """Within this context PyTorch's global generators continue from one number of ``generator``.
+    """Seed PyTorch's global generators with a number of ``generator`` within this context.
 
-    Dropout and other code that takes no generator of its own becomes reproducible. Afterwards the
-    global generators are as they were.
+    This makes code that takes no generator, such as dropout, reproducible. The state of the global
+    generators is restored afterwards.
 
     Args:
         generator: Gives one number.
-        device: Where the work is done; the CPU's global generator is always seeded.
+        device: Device of the computation; the CPU's global generator is always seeded.
 
     >>> with seeded(stream(0, "dropout")):
     ...     first = torch.rand(1)

@@ -1,7 +1,8 @@
-"""Registries: the models, objectives, detectors and audits that a configuration can name.
+"""Registries of the models, objectives, detectors and audits that a configuration can name.
 
-A member is one file plus one line in a table below. Modules are imported when a member is first used, so that
-names are known without importing torch. ``package.module:attribute`` names a member outside of condgen.
+A member is one file plus one line in a table below. Modules are imported when a member is first
+used, so names are available without importing torch. ``package.module:attribute`` names an external
+member.
 """
 
 import importlib
@@ -17,11 +18,11 @@ class Registry(Generic[Member]):
     """Members by name.
 
     Args:
-        kind: What a member is called in messages.
-        modules: The module of each member of condgen, in the order in which members are listed and run.
-        outside: ``module:class`` that holds the settings of members outside of condgen, where they are no members of
-            their own but functions.
-        renamed: Former names of members, which still work, and today's.
+        kind: The kind of member, for messages.
+        modules: The module of each built-in member, in the order of listing and running.
+        outside: ``module:class`` with the settings of external members, if they are functions
+            instead of members.
+        renamed: Former names of members, which still work, and their current names.
 
     Examples:
         >>> AUDITS.names()[0]
@@ -43,11 +44,11 @@ class Registry(Generic[Member]):
         self._members: dict[str, Member] = {}
 
     def names(self) -> list[str]:
-        """All names, those of condgen first."""
+        """All names, the built-in ones first."""
         return [*self._modules, *(name for name in self._members if name not in self._modules)]
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorate a class, or call with an object, to make it the member ``name``."""
+        """Register a class (as a decorator) or an object (as a call) under ``name``."""
 
         def add(member: Member) -> Member:
             self._members[name] = member
@@ -59,7 +60,7 @@ class Registry(Generic[Member]):
         """The member ``name``, or the attribute that ``package.module:attribute`` names.
 
         Raises:
-            ConfigError: If there is none; the closest name is suggested.
+            ConfigError: If there is none; suggests the closest name.
         """
         name = self.renamed.get(name, name)
         if ":" in name:
@@ -83,7 +84,8 @@ def imported(path: str, kind: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{kind} '{path}' cannot be imported ({error}); give package.module:attribute of something on PYTHONPATH."
+            f"{kind} '{path}' cannot be imported ({error});"
+            " give package.module:attribute of a module on PYTHONPATH."
         ) from error
 
 

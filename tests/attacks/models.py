@@ -1,4 +1,4 @@
-"""Classifiers with known geometry, and classifiers that are broken on purpose."""
+"""Classifiers with known geometry, and deliberately broken classifiers."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ DIMS = 16
 def two_gaussians(
     distance: float = 0.6, dims: int = DIMS, pixel_levels: int = 256
 ) -> GenerativeClassifier:
-    """Two classes on the diagonal: the boundary is the hyperplane midway, so that every distance is known exactly."""
+    """Two classes on the diagonal. The boundary is the hyperplane midway: exact distances."""
     step = distance / dims**0.5 / 2
     mean = torch.stack([torch.full((1, 1, dims), 0.5 - step), torch.full((1, 1, dims), 0.5 + step)])
     return GenerativeClassifier(DiagonalGaussian(mean, scale=0.2, pixel_levels=pixel_levels))
@@ -28,12 +28,12 @@ def images(
 
 
 def distance_to_boundary(x: Tensor) -> Tensor:
-    """Of :func:`two_gaussians`, where no bound is in the way."""
+    """Distance to the boundary of :func:`two_gaussians`, without the bounds of pixel values."""
     return (x.flatten(1) - 0.5).sum(1).abs() / x[0].numel() ** 0.5
 
 
 class Broken(ClassConditionalDensity):
-    """Another density with one fault."""
+    """Wrap a density and add one fault."""
 
     def __init__(self, density: ClassConditionalDensity, fault: str):
         super().__init__()
@@ -65,7 +65,7 @@ class Broken(ClassConditionalDensity):
 
 
 class _Reversed(torch.autograd.Function):
-    """The identity with a gradient that points away."""
+    """Identity with a reversed gradient."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class _Reversed(torch.autograd.Function):
 
 
 class _PartlyNaN(_Reversed):
-    """The identity with a gradient that is no number on the first three pixels."""
+    """Identity with a NaN gradient on the first three pixels."""
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class _PartlyNaN(_Reversed):
 
 
 class Sick(ClassConditionalDensity):
-    """Another density that says what is no finite number of some images: those whose first pixel lies above a limit."""
+    """Wrap a density and return ``says`` for images whose first pixel exceeds ``limit``."""
 
     def __init__(self, density: ClassConditionalDensity, says: float, limit: float):
         super().__init__()

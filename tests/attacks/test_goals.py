@@ -1,4 +1,4 @@
-"""Goals: one rule, log-likelihoods instead of logits, and errors that name the image."""
+"""Goals: one criterion, log-likelihoods instead of logits, errors that name the image."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What other libraries are shown says of each image what classifier and detector say."""
+"""The logits for other libraries agree with classifier and detector on each image."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tests.attacks.models import images, two_gaussians
 
 @dataclass(frozen=True)
 class Bits:
-    """A detector of one's own, which may accept or refuse everything."""
+    """A user-defined detector that may accept or flag every image."""
 
     threshold: float
 

@@ -1,4 +1,4 @@
-"""What holds for every attack: one rule of success, whatever the detector, the model's precision and the caller's modes are."""
+"""Guarantees of every attack: one criterion of success for any detector, precision and mode."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "attacks.md"
 
 
 class Votes:
-    """A detector with two scores; both thresholds below decide the same."""
+    """A detector whose only scores are 0 and 1."""
 
     def __init__(self, threshold: float, limit: float = 11.0):
         self.threshold, self.limit = threshold, limit
@@ -49,7 +49,7 @@ class Votes:
 
 
 class Count(Votes):
-    """Whole numbers, as a detector in integers."""
+    """The same detector with integer scores."""
 
     def score(self, prediction: Prediction) -> Tensor:
         return (prediction.bits_per_dim > self.limit).long()
@@ -95,7 +95,7 @@ class Given(Votes):
 def test_the_goal_is_reached_exactly_where_classifier_and_detector_say_so(
     threshold: float, weight: float | None
 ) -> None:
-    """On whole numbers, where ties between classes and with the threshold are frequent."""
+    """Integers make ties between classes and with the threshold frequent."""
     prediction = Prediction(
         torch.randint(-3, 0, (400, 3), generator=RANDOM).float(), torch.zeros(3), dims=2
     )
@@ -158,7 +158,7 @@ def _arguments() -> tuple[Tensor, Misclassify]:
 
 
 class Coin(ClassConditionalDensity):
-    """Random, as dropout that is not switched off: every question has another answer, right in ``share`` of all."""
+    """Random at each query, like active dropout. A fraction ``share`` of the answers is right."""
 
     num_classes, event_shape = 2, (1, 1, 16)
 
@@ -252,7 +252,7 @@ def test_bad_arguments_are_refused_in_a_sentence(name: str) -> None:
 
 
 def documented_attack() -> Attack:
-    """The class in docs/attacks.md, without the call of an audit below it."""
+    """The attack class in docs/attacks.md, without the audit call below it."""
     (code,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Audits against numbers known beforehand."""
+"""Audits against known numbers."""
 
 import errno
 import itertools
@@ -57,7 +57,7 @@ def test_bits_per_dim_as_deployed_are_those_that_the_detector_sees(trained: Run)
 
 
 class Answering(ClassConditionalDensity):
-    """One number for all images and classes, or for those whose first pixel is dark."""
+    """Return one number for all images, or only for images whose first pixel is dark."""
 
     num_classes, event_shape = 2, (1, 4, 4)
 
@@ -104,7 +104,7 @@ def test_membership_of_well_separated_classes_is_noticed() -> None:
 
 
 class Indifferent(ClassConditionalDensity):
-    """The same density for all classes: a likelihood that knows nothing of the label."""
+    """The same density for all classes."""
 
     num_classes, event_shape = 3, (1, 4, 4)
 
@@ -181,7 +181,7 @@ def test_a_model_of_one_class_has_no_wrong_label(audit) -> None:
         audits.label_likelihood: {},
         audits.adversarial: {"detector": ACCEPT_ALL, "starting_points": data},
     }
-    with pytest.raises(CondgenError, match="the model knows 1 class"):
+    with pytest.raises(CondgenError, match="the model has 1 class"):
         audit(
             GenerativeClassifier(DiagonalGaussian(MEAN[:1])),
             data,
@@ -190,7 +190,7 @@ def test_a_model_of_one_class_has_no_wrong_label(audit) -> None:
 
 
 class Unlike:
-    """A detector of one's own."""
+    """A user-defined detector."""
 
     threshold = torch.tensor(8.0)
 
@@ -240,7 +240,7 @@ def test_numbers_that_no_audit_can_be_made_with_are_refused(
 ) -> None:
     classifier, data = two_classes()
     ((name, value),) = settings.items()
-    with pytest.raises(CondgenError, match=f"{name} is {value}, expected a whole number from"):
+    with pytest.raises(CondgenError, match=f"{name} is {value}, expected a whole number of"):
         audit(classifier, data, detector=LikelihoodThreshold(1e9), **settings)
 
 
@@ -288,9 +288,8 @@ def test_intervals_of_pairs_cover_the_truth_as_often_as_they_say(images: int, pa
     for _ in range(400):
         of_image = random.normal(size=images)
         index = np.array([random.choice(images, 2, replace=False) for _ in range(pairs)])
-        values = of_image[index].sum(1) + 0.5 * random.normal(
-            size=pairs
-        )  # a variance of 2.25 around 0
+        # Mean 0, variance 2.25.
+        values = of_image[index].sum(1) + 0.5 * random.normal(size=pairs)
         (mean,), (error,) = intervals.paired_means(values[:, None], index)
         means.append(mean)
         half_widths.append(intervals.Z * error)
@@ -337,9 +336,8 @@ def test_rejection_protects_a_classifier_whose_mistakes_are_unlikely() -> None:
     classifier, data = two_classes()
     wrong = np.arange(60) < 12
     images = np.where(wrong[:, None, None, None], 255 - data.images, data.images)
-    images[wrong] = np.clip(images[wrong].astype(int) + 25, 0, 255).astype(
-        np.uint8
-    )  # off the mean: less likely than all others
+    # Far from the mean, so less likely than all others.
+    images[wrong] = np.clip(images[wrong].astype(int) + 25, 0, 255).astype(np.uint8)
     data = ImageDataset(images, data.labels)
     detector = LikelihoodThreshold.at_quantile(
         predict(classifier, data.batch(slice(None))[0]).bits_per_dim, 0.8
@@ -353,7 +351,7 @@ def test_rejection_protects_a_classifier_whose_mistakes_are_unlikely() -> None:
         summary["auroc_misclassified"],
     ) == (1, 0, 1)
     assert summary["accuracy_accepted_ci"][0] == pytest.approx(0.9259, abs=1e-4)  # Wilson, 48 of 48
-    assert summary["auroc_misclassified_ci"][0] < 0.7  # 12 errors bound no area of 1
+    assert summary["auroc_misclassified_ci"][0] < 0.7  # 12 errors give a wide interval
 
 
 def test_numbers_that_no_image_tells_are_null() -> None:
@@ -412,7 +410,7 @@ def test_a_likelihood_of_0_makes_no_nan_and_valid_json(tmp_path: Path) -> None:
 
 
 class OfTheUnitInterval(ClassConditionalDensity):
-    """A density of x in [0, 1], where that of stored values is meant."""
+    """A density of x in [0, 1] instead of the quantized values: the wrong unit."""
 
     num_classes, event_shape = 2, (1, 4, 4)
 
@@ -449,7 +447,7 @@ def test_every_audit_takes_a_classifier_and_data_and_leaves_the_mode() -> None:
 
 
 class Sampled(DiagonalGaussian):
-    """Draws the means; its images are in [-1, 1]."""
+    """A density on [-1, 1] whose samples are the class means."""
 
     bounds = (-1.0, 1.0)
 
@@ -514,5 +512,5 @@ def test_another_threshold_drops_the_warnings_about_the_former(audit) -> None:
 def test_seeds_that_are_none_are_refused_before_the_work(seed) -> None:
     classifier, data = two_classes()
     for audit in (audits.classification, audits.interpolation):
-        with pytest.raises(CondgenError, match="expected a whole number from 0 on"):
+        with pytest.raises(CondgenError, match="expected a whole number of at least 0"):
             audit(classifier, data, detector=ACCEPT_ALL, seed=seed)

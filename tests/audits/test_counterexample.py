@@ -1,4 +1,4 @@
-"""The counterexample as an oracle: classifier, detector and attack must find what the closed forms say."""
+"""The counterexample: classifier, detector and attack agree with its closed forms."""
 
 import json
 import math
@@ -29,9 +29,8 @@ def samples() -> tuple[torch.Tensor, torch.Tensor]:
 def test_samples_confirm_each_closed_form(example: Counterexample) -> None:
     lines = [line for seed in SEEDS for line in confirm(example, samples=20_000, seed=seed)]
     assert len(lines) == 10 * len(SEEDS)
-    assert (
-        sum(not line.confirmed for line in lines) <= 5
-    )  # of 40 intervals of 95 %; more has probability 1 %
+    # Of 40 intervals of 95 %; more than 5 misses have probability 1 %.
+    assert sum(not line.confirmed for line in lines) <= 5
     if example is SMALL:
         assert all(line.n > 1000 for line in lines)
 
@@ -83,9 +82,8 @@ def test_what_is_no_undetected_mistake_is_not_counted(
 ) -> None:
     x, _ = samples
     assert not undetected_mistakes(REAL, x, x).any()
-    assert not undetected_mistakes(
-        REAL, x, 0.5 * move_into_ball(x, REAL.radius)
-    ).any()  # farther than the radius
+    farther_than_the_radius = 0.5 * move_into_ball(x, REAL.radius)
+    assert not undetected_mistakes(REAL, x, farther_than_the_radius).any()
     to_the_other_class = x / x.norm(dim=1, keepdim=True) * 2.5
     assert not undetected_mistakes(REAL, x, to_the_other_class).any()
 
@@ -105,9 +103,8 @@ def test_where_no_sample_tells_nothing_is_claimed() -> None:
         is line.summary()["confirmed"]
         is None
     )
-    json.dumps(
-        [line.summary() for line in confirm(REAL, samples=2)], allow_nan=False
-    )  # an interval from one sample has no end
+    # An interval from one sample is unbounded.
+    json.dumps([line.summary() for line in confirm(REAL, samples=2)], allow_nan=False)
 
 
 def test_one_sample_is_too_few() -> None:

@@ -1,4 +1,4 @@
-"""Attacks that know nothing of the construction find its mistakes, and none finds more than there are."""
+"""General attacks find the mistakes of the counterexample, and no more than exist."""
 
 import pytest
 

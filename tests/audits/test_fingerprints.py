@@ -1,4 +1,4 @@
-"""A fingerprint tells apart what gives other results, and nothing else."""
+"""A fingerprint differs if and only if the results may differ."""
 
 import functools
 import importlib
@@ -25,7 +25,7 @@ class Slotted:
 
 
 class Configured(nn.Linear):
-    """A network with settings of its own, which are none of condgen's."""
+    """A network with an attribute ``settings`` that is unrelated to condgen."""
 
     def __init__(self, scale: float):
         super().__init__(1, 1)
@@ -107,7 +107,7 @@ FIRST = {
 
 
 def written(folder: Path, name: str, **changed: object) -> object:
-    """A model whose code is in two files, imported anew."""
+    """Import a model whose code is in two new files."""
     parts = {**FIRST, **changed, "name": name}
     (folder / f"{name}.py").write_text(MODEL.format(**parts))
     (folder / f"{name}_helpers.py").write_text(HELPERS.format(**parts))

@@ -1,4 +1,4 @@
-"""Intervals cover the truth as often as they say, with few images too, and infinities make no NaN."""
+"""Intervals have their nominal coverage, also with few images; infinities give no NaN."""
 
 import math
 

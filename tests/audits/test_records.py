@@ -1,4 +1,4 @@
-"""Records: one unit that is whole or damaged, whatever happens while it is written or afterwards."""
+"""Records: written atomically, and damage is detected."""
 
 import json
 import multiprocessing
@@ -43,10 +43,9 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
                 found = Record.load(tmp_path, "classification")
             except RunError:
                 continue
-            assert (found.summary, found.origin) == (SUMMARY, RECORD.origin), (
-                path,
-                place,
-            )  # a blank, or an escape
+            # White space or an escape sequence: the bytes differ, the content is the same.
+            content_of = found.summary, found.origin
+            assert content_of == (SUMMARY, RECORD.origin), (path, place)
             assert all(
                 np.array_equal(found.arrays[name], array) for name, array in RECORD.arrays.items()
             )
@@ -117,7 +116,7 @@ def test_one_process_at_a_time_makes_an_audit(tmp_path: Path) -> None:
     ):
         pass
     with audit_lock(tmp_path, "label-likelihood"):
-        Record("label-likelihood", {}, {}).save(tmp_path)  # its own lock is no obstacle
+        Record("label-likelihood", {}, {}).save(tmp_path)  # the lock of this process
     done.set()
     other.join()
     with audit_lock(tmp_path, "classification"):

@@ -1,4 +1,4 @@
-"""Snapshots of a training: kept at equal distances, the same after a stop, and audited like the model itself."""
+"""Snapshots of a training: at equal intervals, the same after a stop, audited like the model."""
 
 import shutil
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_a_training_with_snapshots_has_a_fixed_length(tmp_path: Path) -> None:
 
 
 def test_the_last_snapshot_has_the_numbers_of_the_last_weights(trained: Run) -> None:
-    """The tiny run is best at its end, so that the last snapshot is the run itself."""
+    """The tiny run is best at its end, so the last snapshot equals the run."""
     record = trained.record("snapshots")
     assert [line["step"] for line in record.summary["snapshots"]] == [13, 26, 38]
     subject = subject_of(trained, quiet=True)
@@ -65,7 +65,7 @@ def test_the_last_snapshot_has_the_numbers_of_the_last_weights(trained: Run) -> 
         last.classifier(x).class_log_prob, subject.classifier(x).class_log_prob
     )
     bits = [line["bits_per_dim"] for line in record.summary["snapshots"]]
-    assert bits[0] > bits[-1]  # it learns
+    assert bits[0] > bits[-1]  # training reduces bits/dim
     whole = replace(subject, snapshots={38: lambda: last})
     made = snapshots(
         whole, trained.config.audit_settings("snapshots").model_copy(update={"test_images": 1000})

@@ -1,4 +1,4 @@
-"""What is measured beside a study, tiny and on the CPU."""
+"""The GPU benchmark of a study, here tiny and on the CPU."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def test_speed_is_set_beside_the_limit_of_the_device(trained: Run, tmp_path: Pat
     assert 0 < run["fraction_of_limit"] < 1
     assert run["fraction_of_limit"] == run["training_gflops"] / run["matrix_limit_gflops"]
     assert run["train_seconds"] > 0
-    assert run["peak_memory_mib"] is None  # only a GPU counts its own
+    assert run["peak_memory_mib"] is None  # measured on GPUs only
     assert run["classification"]["accuracy"] == trained.record("classification").summary["accuracy"]
 
 

@@ -1,4 +1,4 @@
-"""The README says what was measured, and nothing else."""
+"""docs/performance.md agrees with the measurements."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 from benchmarks import readme
 
 
-def test_the_readme_agrees_with_the_measurements() -> None:
-    text, (*others, last) = readme.README.read_text(), readme.flows()
+def test_the_page_agrees_with_the_measurements() -> None:
+    text, (*others, last) = readme.PAGE.read_text(), readme.flows()
     assert readme.rewritten(text, readme.sections()) == text, "run `python -m benchmarks.readme`"
     assert readme.rewritten(text, {"flow.json": readme.speeds([*others, last])}) == text
     slower = {**last, "fraction_of_limit": {"float32": 0.001}}
@@ -33,6 +33,6 @@ def test_an_attack_that_fails_on_most_images_has_no_median() -> None:
     )
 
 
-def test_a_readme_without_a_place_for_the_table_is_refused() -> None:
+def test_a_page_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(SystemExit, match="put them where the table belongs"):
         readme.rewritten("# condgen", {"flow.json": ""})

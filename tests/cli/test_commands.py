@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a good path for each command, and bad input by table."""
+"""The command line: one valid call of each command, and tables of bad input."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def condgen(*arguments: object) -> tuple[int, str, str]:
 
 
 def refused(*arguments: object) -> str:
-    """The one line that a refused call prints."""
+    """Return the one-line error message of a call that fails with status 2."""
     status, _, error = condgen(*arguments)
     assert status == 2, error
     assert "Traceback" not in error
@@ -47,7 +47,7 @@ def refused(*arguments: object) -> str:
 
 
 def edit(page: Path, change: Callable[[str], str]) -> None:
-    """Change a run's page as its first line allows: without that line."""
+    """Change a run's settings and remove the first line, as that line instructs."""
     checksum, _, text = page.read_text().partition("\n")
     assert "Remove this line if you change them" in checksum
     changed = change(text)
@@ -154,12 +154,12 @@ def test_only_runs_the_audit_that_is_asked_for(copied: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--set", "audit.pairs=9"), "audit.pairs is read by the audit interpolation alone"),
+        (("--set", "audit.pairs=9"), "audit.pairs is a setting of the audit interpolation"),
         (
             ("--set", "audit.interpolation.pairs=9"),
-            "audit.interpolation.pairs is read by the audit interpolation alone",
+            "audit.interpolation.pairs is a setting of the audit interpolation",
         ),
-        (("--budget", "smoke"), "audit.budget is read by the audit adversarial alone"),
+        (("--budget", "smoke"), "audit.budget is a setting of the audit adversarial"),
         (
             ("--set", "detector.threshold=9", "--set", "detector.quantile=0.5"),
             "it is now 'detector.threshold.quantile'",
@@ -195,7 +195,7 @@ def test_check_passes_on_a_trained_run_and_fails_on_a_broken_one(copied: Run) ->
     assert "fail" not in lines
     state = Checkpoint.load(copied.best)
     name = next(name for name in state.weights if name.endswith("1.log_scale"))
-    state.weights[name] += 40.0  # a convolution that float32 cannot undo
+    state.weights[name] += 40.0  # a convolution that is not invertible in float32
     state.save(copied.best)
     status, lines, _ = condgen("check", copied.path)
     assert status == 1
@@ -223,7 +223,10 @@ def test_any_preset_takes_any_variation_by_one_set(setting: str, tmp_path: Path)
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from condgen.cli import main; main(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from condgen.cli import main; main(['--help'], standalone_mode=False);"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False
@@ -285,7 +288,7 @@ BAD_CALLS = {
     "seed as a setting": (("train", "digits-base", "--set", "seed=3"), "'seed' comes from --seed"),
     "versions as a setting": (
         ("train", "digits-base", "--set", "versions.torch=1"),
-        "'versions' comes from what is installed",
+        "'versions' comes from the installed packages",
     ),
     "beyond a setting": (
         ("train", "digits-base", "--set", "model.width.most=3"),
@@ -315,7 +318,7 @@ BAD_CALLS = {
     ),
     "size of embedded data": (
         ("train", "digits-base", "--set", "data.size=32"),
-        "digits has a size of its own",
+        "digits has a fixed size",
     ),
     "no width": (
         ("train", "digits-base", "--set", "model.width=0"),
@@ -323,7 +326,7 @@ BAD_CALLS = {
     ),
     "nearest level": (
         ("train", "digits-base", "--set", "model.levels=0"),
-        "the nearest that does is 1",
+        "the nearest valid value is 1",
     ),
     "compiled on a CPU": (
         ("train", "digits-base", "--set", "training.compile=true", "--device", "cpu"),
@@ -382,8 +385,8 @@ def test_other_images_under_the_same_name_are_noticed(
     monkeypatch.setattr(building, "open_dataset", lambda *_, **__: replace(digits, **other))
     message = refused(*command, copied.path)
     assert (
-        "was trained on images of 1x8x8, 10 classes, 17 levels, but digits now has 1x8x8, 10 classes, 256 levels"
-        in message
+        "was trained on images of 1x8x8, 10 classes, 17 levels,"
+        " but digits now has 1x8x8, 10 classes, 256 levels" in message
     )
 
 
@@ -401,7 +404,7 @@ def test_one_image_less_is_noticed_since_others_may_be_test_images_now(
 
     monkeypatch.setattr(building, "open_dataset", shrunk)
     message = refused(*command, copied.path)
-    assert "was trained on other images than digits now has: those for train differ" in message
+    assert "was trained on other images than digits now has: the images of train differ" in message
 
 
 def test_a_run_on_ones_own_folder_is_audited_from_anywhere(
@@ -419,10 +422,7 @@ def test_a_run_on_ones_own_folder_is_audited_from_anywhere(
     assert condgen(*train, "--resume")[0] == 0
     Path("scans").rename("moved")
     audit = ("audit", tmp_path / "run", "--only", "classification", "--threads", 1)
-    assert (
-        "if it has moved, say where it is now, for a run in its config.toml at data.name"
-        in refused(*audit)
-    )
+    assert "correct the path (of a run: data.name in its config.toml)" in refused(*audit)
     page = tmp_path / "run" / "config.toml"
     edit(page, lambda text: text.replace("mine/scans", "mine/moved"))
     assert condgen(*audit)[0] == 0
@@ -510,14 +510,13 @@ def test_a_report_replaces_nothing_that_no_report_wrote(copied: Run, tmp_path: P
 def test_a_damaged_piece_of_an_attack_is_made_again(copied: Run) -> None:
     before = copied.record("adversarial").summary
     again = ("audit", copied.path, "--only", "adversarial", "--threads", 1)
-    assert (
-        condgen(*again)[0] == 0
-    )  # pieces of this process's code, which tests may have changed since the run was audited
+    # Makes pieces for the current code: tests may have changed it since the run was audited.
+    assert condgen(*again)[0] == 0
     for piece in copied.records.glob("adversarial/*/*.npz"):
         piece.write_bytes(piece.read_bytes()[:300])
     status, _, error = condgen(*again)
     assert status == 0
-    assert "is made again" in " ".join(error.split())
+    assert "is recomputed" in " ".join(error.split())
     assert copied.record("adversarial").summary["cells"] == before["cells"]
 
 
@@ -617,9 +616,8 @@ def test_a_folder_is_never_replaced_by_a_picture(copied: Run, tmp_path: Path) ->
     )
     assert condgen("report", copied.path, "--out", precious)[0] == 0
     assert (precious / "thesis.txt").read_text() == "years"
-    assert (
-        condgen("report", copied.path, "--out", precious)[0] == 0
-    )  # a report replaces its own files
+    # A report replaces its own files.
+    assert condgen("report", copied.path, "--out", precious)[0] == 0
     assert sorted(path.name for path in precious.iterdir()) == [
         "figures",
         "index.html",

@@ -1,4 +1,4 @@
-"""Pages of TOML: what they become, and one sentence for what does not fit."""
+"""TOML settings: parsing, and one-sentence errors for invalid values."""
 
 import subprocess
 import sys
@@ -52,27 +52,33 @@ def test_an_older_page_with_settings_that_had_no_effect_loses_them(tmp_path: Pat
 
 
 BAD = {
-    "objective.alpha=2": "setting 'objective.alpha' is not known; objectives reweight and split have it: set objective=",
+    "objective.alpha=2": "setting 'objective.alpha' is not known;"
+    " objectives reweight and split have it: set objective=",
     "model.prior.scale=1": "setting 'model.prior.scale' is not known",
     "model.bloks=2": "did you mean 'model.blocks'?",
-    "model.blocks=0": "model.blocks = 0 does not fit: should be greater than 0; the nearest that does is 1.",
+    "model.blocks=0": "model.blocks = 0 does not fit:"
+    " should be greater than 0; the nearest valid value is 1.",
     "model.blocks=many": "model.blocks = 'many' does not fit",
-    "model.prior=splitt": "model.prior.name = 'splitt' is not known; use one of 'class-mixture', 'split'",
+    "model.prior=splitt": "model.prior.name = 'splitt' is not known;"
+    " use one of 'class-mixture', 'split'",
     "model.subspace_scale=3": "it is now 'model.prior.scale'",
     "model=glw": "model 'glw' is not known; did you mean 'glow'?",
     "model.name=3": "model.name = 3 does not fit",
     "detector.quantile=0.5": "it is now 'detector.threshold.quantile'",
-    "detector.threshold.quantile=2": "detector.threshold.quantile = 2 does not fit: should be less than or equal to 1",
-    "detector.threshold=high": "detector.threshold = 'high' does not fit: should be a number, or { quantile = 0.99 }",
+    "detector.threshold.quantile=2": "detector.threshold.quantile = 2 does not fit:"
+    " should be less than or equal to 1",
+    "detector.threshold=high": "detector.threshold = 'high' does not fit:"
+    " should be a number, or { quantile = 0.99 }",
     "detector=entropy": "detector 'entropy' is not known",
     "objective=rewieght": "did you mean 'reweight'?",
     "audit.interpolation.pears=3": "did you mean 'audit.interpolation.pairs'?",
     "audit.interpolatoin.pairs=3": "did you mean 'audit.interpolation'?",
-    "audit=3": "it is a table of tables, one for each audit",
-    "training.decay.factor=3": "training.decay.factor = 3 does not fit",
+    "audit=3": "should be a table of tables, one for each audit",
+    "training.decay.factor=3": "another training.decay has it: set training.decay.name as well",
     "training=5": "training = 5 does not fit",
     "data.nme=3": "did you mean 'data.name'?",
-    "optimizer.lr=1": "'optimizer' is not known; known: audit, data, detector, model, objective, training.",
+    "optimizer.lr=1": "'optimizer' is not known;"
+    " known: audit, data, detector, model, objective, training.",
     "seed=3": "'seed' comes from --seed",
     "=1": "is not of the form section.key=value",
 }
@@ -94,18 +100,16 @@ def test_another_name_empties_the_section_and_the_same_name_keeps_it() -> None:
     assert load_preset("digits-split", ["objective=likelihood"]).objective.model_dump() == {
         "name": "likelihood"
     }
-    assert load_preset("digits-split", ["objective=split"]).objective.alpha == 0.3
+    assert load_preset("mnist-split", ["objective=split"]).objective.alpha == 0.3
     assert load_preset("digits-split", ["objective.alpha=0.7"]).objective.alpha == 0.7
     assert (
         load_preset("digits-split", ["model.prior=class-mixture"]).model.prior.name
         == "class-mixture"
     )
-    assert load_preset("digits-split", ["data.name=bg-digits"]).data.crop_padding == 1
-    assert load_preset("bg-digits-reweight").data.crop_padding == 1
-    order = [
-        "model.prior.scale=0.2",
-        "model.prior=split",
-    ]  # the choice counts first, wherever it stands
+    assert load_preset("mnist-split", ["data.name=bg-digits"]).data.crop_padding == 4
+    assert load_preset("bg-mnist-0-reweight").data.crop_padding == 4
+    # The name is applied first, in any order.
+    order = ["model.prior.scale=0.2", "model.prior=split"]
     assert load_preset("digits-base", order).model.prior.scale == 0.2
 
 
@@ -114,7 +118,7 @@ def test_a_decay_of_another_shape_replaces_the_table() -> None:
         "name": "linear"
     }
     assert (
-        load_preset("digits-base", ["training.decay.factor=0.5"]).training.decay.every_epochs == 28
+        load_preset("mnist-base", ["training.decay.factor=0.5"]).training.decay.every_epochs == 60
     )
     with pytest.raises(ConfigError, match=r"'training\.decay\.factor' is not known"):
         load_preset("digits-base", ["training.decay=linear", "training.decay.factor=0.5"])
@@ -210,6 +214,7 @@ def test_a_subject_has_neither_objective_nor_training() -> None:
 def test_settings_and_names_are_known_without_torch() -> None:
     code = (
         "import sys, condgen.config, condgen.registry as r; condgen.config.preset_names();"
-        "[x.names() for x in (r.MODELS, r.AUDITS, r.DETECTORS, r.OBJECTIVES)]; sys.exit('torch' in sys.modules)"
+        "[x.names() for x in (r.MODELS, r.AUDITS, r.DETECTORS, r.OBJECTIVES)];"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Small data sets as files, in every format that the library reads."""
+"""Small data sets as files in each supported format."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A server on localhost that speaks as much of the Hugging Face Hub's protocol as a download asks for."""
+"""A local server with the part of the Hugging Face Hub protocol that downloads use."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """Repositories by name, each a dictionary of files; faults to play; and what was asked for."""
+    """Repositories by name, each a dictionary of files; faults to simulate; requests received."""
 
     repositories: dict[str, dict[str, bytes]]
-    break_after: int | None = None  # the first transfer of each file ends after so many bytes
+    break_after: int | None = None  # first transfer of each file stops after this many bytes
     corrupt: bool = False
-    status: int = 200  # of listings
-    hashes: bool = True  # whether listings promise a sha256, as they do for all but small files
+    status: int = 200  # HTTP status of listings
+    hashes: bool = True  # whether listings give a sha256 (the Hub: large files only)
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     url: str = ""

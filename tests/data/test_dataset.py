@@ -1,4 +1,4 @@
-"""Labelled images, the embedded data sets, composition and augmentation."""
+"""Labeled images, embedded data sets, composition and augmentation."""
 
 from pathlib import Path
 
@@ -54,14 +54,14 @@ BAD = {
     "numbers for names": (
         (IMAGES, [0, 1, 0, 1]),
         {"class_names": (0, 1)},
-        "class name 0 is no text",
+        "class name 0 is not text",
     ),
     "one name twice": (
         (IMAGES, [0, 1, 0, 1]),
         {"class_names": ("a", "a")},
         "two classes have the name 'a'",
     ),
-    "ragged images": (([[0], [0, 1]], [0, 1]), {}, "images are no array"),
+    "ragged images": (([[0], [0, 1]], [0, 1]), {}, "images are not an array"),
     "no labels": ((IMAGES, None), {}, "labels are object"),
     "half levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 2.5}, "expected 2 to 256"),
     "levels": ((IMAGES, [0, 1, 0, 1]), {"pixel_levels": 1}, "expected 2 to 256"),
@@ -110,7 +110,7 @@ def test_background_patches_are_cut_apart_and_drawn_once() -> None:
 
 
 def test_no_patch_lies_behind_two_digits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Digits without ink show the patches whole."""
+    """Without ink, the complete patches are visible."""
     monkeypatch.setattr(embedded, "compose", lambda foreground, background: background)
     seen = [patch.tobytes() for _, part in embedded.bg_digits().items() for patch in part.images]
     assert len(seen) == len(set(seen)) == 12 * 1257 + 540
@@ -218,7 +218,7 @@ def test_arrays_have_the_levels_that_they_use_or_say(
     )
     splits = open_dataset(f"npz:{tmp_path}/a.npz")
     assert {part.pixel_levels for _, part in splits.items()} == {levels}
-    assert any(f"taken for {levels} levels" in note for note in splits.notes) == (levels < 256)
+    assert any(f"so {levels} levels were" in note for note in splits.notes) == (levels < 256)
 
 
 @pytest.mark.parametrize("stated", [16, 257, 0, [17, 17], 17.5])

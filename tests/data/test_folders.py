@@ -1,4 +1,4 @@
-"""Folders as people have them: which folders are classes and which are parts, and what is left out is said."""
+"""Image folders: classes, parts, and notes about skipped files."""
 
 import os
 from pathlib import Path
@@ -51,7 +51,8 @@ def test_parts_under_unknown_names_are_refused(tmp_path: Path) -> None:
         write_folder(tmp_path / part, {"cat": 5, "dog": 5})
     with pytest.raises(
         DataError,
-        match=r"holdout, learn holds the folders cat, dog.*name the parts train, validation and test",
+        match=r"holdout, learn holds the folders cat, dog.*"
+        r"name the parts train, validation and test",
     ):
         open_dataset(f"folder:{tmp_path}")
 
@@ -61,7 +62,8 @@ def test_parts_inside_classes_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "dog", {"train": 5, "test": 5, "more": 1})
     with pytest.raises(
         DataError,
-        match=r"cat holds parts .* inside a class; put the classes inside the parts, such as train/cat",
+        match=r"cat holds parts .* inside a class; "
+        r"put the classes inside the parts, such as train/cat",
     ):
         open_dataset(f"folder:{tmp_path}")
 
@@ -107,7 +109,7 @@ def test_folders_that_are_left_out_are_noted(tmp_path: Path) -> None:
         write_folder(tmp_path / part, {"cat": 10, "dog": 10})
     write_folder(tmp_path, {"test": 7})
     splits = open_dataset(f"folder:{tmp_path}")
-    assert "folder 'extra' was left out: its name tells no part (20 images)" in splits.notes
+    assert "folder 'extra' was left out: its name is not that of a part (20 images)" in splits.notes
     assert "folder 'test' was left out: it has no class folders (7 images)" in splits.notes
     assert [sum(part) for part in counts(splits)] == [18, 20, 2]
 
@@ -203,7 +205,10 @@ def test_one_color_image_makes_all_parts_color(tmp_path: Path, where: str) -> No
     splits = open_dataset(f"folder:{tmp_path}", size=6)
     assert {part.event_shape for _, part in splits.items()} == {(3, 6, 6)}
     for part in ("train", "test"):
-        note = f"20 {part} images are gray and were given three equal channels, each of which counts in bits/dim"
+        note = (
+            f"20 {part} images are gray and were given three equal channels,"
+            " each of which counts in bits/dim"
+        )
         assert note in splits.notes
 
 

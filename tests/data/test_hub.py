@@ -1,4 +1,4 @@
-"""Downloads from a real HTTP server: whole, broken and resumed, corrupted, missing, offline."""
+"""Downloads over HTTP: complete, interrupted and resumed, corrupted, missing, offline."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_set_comes_down_once_and_is_found_again_offline(monkeypatch: pytest.Mo
         first = open_dataset("hub:us/pets")
     assert first.train.class_names == ("cat", "dog")
     assert [len(part) for _, part in first.items()] == [36, 4, 10]
-    again = open_dataset("hub:us/pets")  # the server is gone
+    again = open_dataset("hub:us/pets")  # the server has stopped
     assert np.array_equal(again.train.images, first.train.images)
     assert any(f"/resolve/{COMMIT}/" in request for request in hub.requests)
     shown = {image.tobytes() for _, part in first.items() for image in part.images}
@@ -53,9 +53,7 @@ def test_the_named_sets_come_from_their_repositories(
 def test_a_broken_transfer_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
-    monkeypatch.setattr(
-        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000
-    )  # small files, so small pieces
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     with serving(Hub({"us/pets": small_hub_set(400)}, break_after=3000)) as hub:
         reach(hub, monkeypatch)
         splits = open_dataset("hub:us/pets")
@@ -86,7 +84,7 @@ def test_a_repository_or_revision_that_is_not_there(monkeypatch: pytest.MonkeyPa
 def test_a_repository_without_parquet(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Hub({"us/notes": {"README.md": b"words"}})) as hub:
         reach(hub, monkeypatch)
-        with pytest.raises(DataError, match="holds no parquet file"):
+        with pytest.raises(DataError, match="has no parquet files"):
             open_dataset("hub:us/notes")
 
 

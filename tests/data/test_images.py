@@ -1,4 +1,4 @@
-"""One encoded image: what is turned, converted or refused, and what is said of it."""
+"""Decoding of one image: rotation, conversion, refusal, and the notes about them."""
 
 import io
 import struct
@@ -18,12 +18,13 @@ HALF = np.zeros((16, 16), np.uint8)
 HALF[:8] = 255
 UPSIDE_DOWN = HALF[::-1].copy()
 XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" {}</rdf:RDF></x:xmpmeta>'
 )
 ATTRIBUTE = XMP.format('tiff:Orientation="3"/>')
 ELEMENT = XMP.format("><tiff:Orientation>3</tiff:Orientation></rdf:Description>")
-TURNED = "were turned upright, as their orientation says"
+TURNED = "were rotated or mirrored by their orientation tag"
 
 
 def read(content: bytes, geometry: Geometry | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -31,7 +32,7 @@ def read(content: bytes, geometry: Geometry | None = None) -> tuple[np.ndarray, 
 
 
 def png_with_text(key: str, text: str, *, behind: bool = False) -> bytes:
-    """Text before the pixels or behind them."""
+    """A PNG with a text chunk before or after the pixels."""
     about = PngImagePlugin.PngInfo()
     about.add_itxt(key, text)
     content = encoded(UPSIDE_DOWN, pnginfo=about)
@@ -107,7 +108,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_said(mode: str, channels: int) -
     pixels, changes = read(with_alpha(mode, 255))
     assert np.array_equal(pixels, read(encoded(np.moveaxis(pixels, 0, -1).squeeze()))[0])
     assert pixels.shape == (channels, 6, 6)
-    assert changes == ("lost an alpha channel that was opaque throughout",)
+    assert changes == ("had an opaque alpha channel, which was dropped",)
     with pytest.raises(DataError, match="here has transparent pixels"):
         read(with_alpha(mode, 254))
 
@@ -133,7 +134,7 @@ def several_pictures() -> bytes:
 def test_the_first_picture_of_a_camera_s_file_is_taken() -> None:
     pixels, changes = read(several_pictures())
     assert pixels[0, :4].mean() > 250
-    assert changes == ("are cameras' files of several pictures: the first was taken",)
+    assert changes == ("are files of several pictures (MPO): the first was used",)
 
 
 def test_a_bitmap_is_read() -> None:
@@ -146,7 +147,7 @@ def test_what_is_resized_is_said() -> None:
 
 
 class Table:
-    """As many images of 10 x 10 as asked for."""
+    """A table of ``number`` images of 10x10 pixels."""
 
     class_names, notes = ("a", "b"), ()
 

@@ -1,4 +1,4 @@
-"""What a run notes of its images, and which other images it refuses."""
+"""The image metadata that a run stores, and mismatching images that it refuses."""
 
 from dataclasses import replace
 from pathlib import Path

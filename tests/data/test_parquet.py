@@ -1,4 +1,4 @@
-"""Parquet files that number their classes differently, tell their part in many ways, or unpack to far more than they are."""
+"""Parquet files: class numbering, file names of parts, and files that unpack to large data."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def write(
     animals: tuple[str, ...] = ("cat", "dog"),
     metadata: bool = True,
 ) -> None:
-    """Each animal has a shade of its own."""
+    """Write images whose gray level depends on the animal."""
     shown = animals * 20
     contents = [encoded(np.full((4, 4), SHADES.get(animal, 77), np.uint8)) for animal in shown]
     path.write_bytes(
@@ -101,8 +101,8 @@ def test_files_without_class_names_are_noted(tmp_path: Path) -> None:
     write(tmp_path / "test.parquet", ("cat", "dog"), metadata=False)
     notes = open_dataset(f"parquet:{tmp_path}").notes
     assert (
-        "test: files without class names were taken to number the classes as others do: test.parquet"
-        in notes
+        "test: files without class names were assumed to number the classes as the others do:"
+        " test.parquet" in notes
     )
 
 
@@ -126,7 +126,7 @@ def test_files_that_tell_no_part_are_noted(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.parquet", ("cat", "dog"))
     notes = open_dataset(f"parquet:{tmp_path}").notes
     assert (
-        "files were left out, as their names tell no part: extra.parquet, train-test.parquet"
+        "files were left out, as their names contain no part: extra.parquet, train-test.parquet"
         in notes
     )
 
@@ -174,7 +174,7 @@ print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 102
 
 
 def test_a_small_file_that_repeats_a_large_image_takes_bounded_memory(tmp_path: Path) -> None:
-    """At once, all rows would take 2.5 GB."""
+    """All rows together would take 2.5 GB."""
     content = encoded(pictures(1)[0]) + bytes(5_000_000)
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary())])), ("label", pa.int64())])
     with pq.ParquetWriter(tmp_path / "a.parquet", schema, compression="zstd") as writer:
@@ -206,7 +206,8 @@ def test_a_process_that_was_forked_decodes(tmp_path: Path) -> None:
         "child = os.fork()\n"
         "if child == 0:\n"
         "    signal.alarm(60)\n"
-        "    os._exit(0 if sum(len(part) for _, part in open_dataset(sys.argv[2]).items()) == 401 else 1)\n"
+        "    parts = open_dataset(sys.argv[2]).items()\n"
+        "    os._exit(0 if sum(len(part) for _, part in parts) == 401 else 1)\n"
         "sys.exit(os.waitpid(child, 0)[1])\n"
     )
     names = [f"parquet:{tmp_path / name}.parquet" for name in "ab"]

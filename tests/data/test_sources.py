@@ -1,4 +1,4 @@
-"""Every way to bring images: what is read, how it is split, and what is refused with which words."""
+"""All image sources: reading, splitting, and error messages."""
 
 import json
 import multiprocessing
@@ -142,7 +142,7 @@ def test_a_set_over_another(tmp_path: Path) -> None:
 
 
 def test_backgrounds_of_test_and_train_are_apart(tmp_path: Path) -> None:
-    """Black foregrounds show the backgrounds whole."""
+    """With black foregrounds, the complete backgrounds are visible."""
     labels = np.arange(40) % 2
     front = write_npz(tmp_path / "front.npz", images=np.zeros((40, 6, 6), np.uint8), labels=labels)
     back = write_npz(tmp_path / "back.npz", images=np.stack(pictures(40)), labels=labels)
@@ -275,7 +275,7 @@ def test_palette_images_are_converted_and_said(tmp_path: Path) -> None:
 
 
 def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
-    """Name and expected words of what cannot be opened."""
+    """Invalid data sets: their names and the expected error messages."""
     two = [encoded(p) for p in pictures(2)]
     (root / "one-class.parquet").write_bytes(parquet_bytes(two * 10, [0] * 20))
     (root / "null-image.parquet").write_bytes(parquet_bytes([two[0], None], [0, 1]))
@@ -323,7 +323,8 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         "no training part": (f"parquet:{root}/no-split", "has no training file"),
         "two label columns": (
             f"parquet:{root}/two-labels.parquet",
-            r"class-label columns \['fine', 'coarse'\] among image \(binary\), fine \(int64\), coarse \(int64\); expected one",
+            r"class-label columns \['fine', 'coarse'\] among "
+            r"image \(binary\), fine \(int64\), coarse \(int64\); expected one",
         ),
         "words for labels": (
             f"parquet:{root}/words.parquet",
@@ -340,7 +341,7 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
         ),
         "parts of two sizes": (
             write_npz(root / "j.npz", x_train=x, y_train=y, x_test=x[:, :4], y_test=y),
-            "the splits differ in shape .*arrays before they are saved",
+            "the splits differ in shape .*resize arrays before saving",
         ),
         "empty class folder": (f"folder:{root}/empty-class", "empty-class/dog holds no PNG"),
         "one class folder": (f"folder:{root}/one-folder", "has 1 class folders"),
@@ -392,13 +393,14 @@ def bad_sets(root: Path) -> dict[str, tuple[str, str]]:
 
 
 NAMES_OF_BAD_SETS = [
-    "one class only", "missing image", "missing label", "negative label", "label without a class", "truncated parquet",
-    "two label columns", "words for labels", "several configurations", "file for a folder", "far label", "parts of two sizes",
-    "no parquet", "no rows", "no training part", "empty class folder", "one class folder", "different sizes",
+    "one class only", "missing image", "missing label", "negative label", "label without a class",
+    "truncated parquet", "two label columns", "words for labels", "several configurations",
+    "file for a folder", "far label", "parts of two sizes", "no parquet", "no rows",
+    "no training part", "empty class folder", "one class folder", "different sizes",
     "other classes in test", "nothing there", "no npz", "npz without labels", "npz of other names",
     "npz with two trainings", "npz of floats", "npz of odd shape",
-    "npz with float labels", "npz of other length", "npz with objects", "background of another size", "negative blur",
-    "no background", "unknown prefix", "mistyped",
+    "npz with float labels", "npz of other length", "npz with objects",
+    "background of another size", "negative blur", "no background", "unknown prefix", "mistyped",
 ]  # fmt: skip
 
 
@@ -460,10 +462,11 @@ def test_backgrounds_of_another_size_are_refused(tmp_path: Path) -> None:
     back = write_npz(tmp_path / "back.npz", images=np.stack(pictures(20, (8, 8))), labels=labels)
     with pytest.raises(
         DataError,
-        match=r"foreground has \(6, 6\) pixels, the background \(8, 8\); both have a size of their own",
+        match=r"foreground has \(6, 6\) pixels, the background \(8, 8\); "
+        r"both have a fixed size",
     ):
         open_dataset(f"bg:{front}/{back}/0")
-    with pytest.raises(DataError, match="both have a size of their own; leave out the size, now 6"):
+    with pytest.raises(DataError, match="both have a fixed size; leave out the size, now 6"):
         open_dataset(f"bg:{front}/{back}/0", size=6)
 
 
@@ -474,14 +477,14 @@ def test_files_take_the_size_of_the_arrays_they_are_composed_with(tmp_path: Path
     behind = f"folder:{write_folder(tmp_path / 'behind', {'a': 10, 'b': 10}, (8, 8, 3))}"
     with pytest.raises(
         DataError,
-        match=r"\(6, 6\) pixels, the background \(8, 8\); give both one size by data.size=6 ",
+        match=r"\(6, 6\) pixels, the background \(8, 8\); set data.size=6 for both ",
     ):
         open_dataset(f"bg:{front}/{behind}/0")
     assert open_dataset(f"bg:{front}/{behind}/0", size=6).train.event_shape == (1, 6, 6)
     oblong = write_npz(
         tmp_path / "oblong.npz", images=np.stack(pictures(20))[:, :4], labels=np.arange(20) % 2
     )
-    with pytest.raises(DataError, match="become squares; crop those of 4x6 to one before"):
+    with pytest.raises(DataError, match="resized to squares; crop those of 4x6 beforehand"):
         open_dataset(f"bg:{oblong}/{behind}/0")
 
 
@@ -581,7 +584,7 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
     pixels = np.zeros((4, 8), np.uint8)
     pixels[:, :4] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees to the right
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     upright, _ = decode(Encoded(encoded(pixels, "PNG", exif=exif), 0, "here"), Geometry())
     assert upright.shape == (1, 8, 4)
     assert (upright[0, :4] == 255).all()
@@ -591,7 +594,7 @@ def test_a_photograph_taken_sideways_is_turned_upright() -> None:
 def test_unnamed_classes_and_parts_without_images_are_refused(tmp_path: Path) -> None:
     images, labels = np.zeros((40, 6, 6), np.uint8), np.arange(40) % 4 * 5
     with pytest.raises(
-        DataError, match="of the classes 0 to 15, 12 have no training image, the first of them 1"
+        DataError, match="of the classes 0 to 15, 12 have no training image, the first is 1"
     ):
         open_dataset(write_npz(tmp_path / "gaps.npz", images=images, labels=labels))
     empty = {"x_val": images[:0], "y_val": labels[:0]}

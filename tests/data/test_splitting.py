@@ -1,4 +1,4 @@
-"""What is held out: the same share of each class, by content, and nearly the same when a file is added."""
+"""The split: stratified by class, by content, and stable when a file is added."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from condgen.data.splitting import by_content, held_out, part_ranges
 from condgen.errors import DataError
 from tests.data.files import encoded, parquet_bytes, pictures, write_folder
 
-PUBLISHED = {  # the first digits of each sha256; records of published runs hold them
+PUBLISHED = {  # first digits of each sha256, as in the records of published runs
     "digits": {
         "train": "b5d834015c77c8e3",
         "validation": "9ef09750ec2e1f2a",
@@ -71,7 +71,7 @@ def test_each_class_gives_the_same_share(tmp_path: Path) -> None:
 
 
 def test_one_more_file_leaves_nearly_all_images_in_their_parts(tmp_path: Path) -> None:
-    """With positions that are shuffled, every third would move."""
+    """A split by shuffled positions would move a third of the images."""
     name = f"folder:{write_folder(tmp_path, {'a': 200, 'b': 100})}"
     before = part_of_each(open_dataset(name))
     for seed in range(5):

@@ -1,4 +1,4 @@
-"""A model that cannot be is refused with both numbers and the nearest that can."""
+"""Invalid model settings: the error names both numbers and the nearest valid one."""
 
 from collections.abc import Callable
 
@@ -31,20 +31,20 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: glow(height=12, levels=4),
         "12x8 cannot be halved for 4 levels; use 1 to 3 levels or images of 16x8",
     ),
-    "no level": (lambda: glow(levels=0), "0 levels maps nothing; use 1 to 4 levels"),
+    "no level": (lambda: glow(levels=0), "cannot have 0 levels; use 1 to 4 levels"),
     "no width": (
         lambda: glow(width=0),
-        "width 0 has no channels between; use a width of 1 or more",
+        "width 0 has no hidden channels; use a width of 1 or more",
     ),
-    "blocks": (lambda: glow(blocks=-1), "-1 blocks cannot be; use 0 or more"),
+    "blocks": (lambda: glow(blocks=-1), "cannot have -1 blocks; use 0 or more"),
     "odd coupling": (
         lambda: AffineCoupling(3, width=4),
-        "halves its channels and there are 3; use 4",
+        "splits its channels in half, but there are 3; use 4",
     ),
     "one channel": (lambda: AffineCoupling(1, width=4), "there are 1; use 2"),
     "odd levels": (
         lambda: MultiScale([Squeeze(), Squeeze()], (3, 4, 4)),
-        "half of the channels leave a level and there are 3; use 4",
+        "levels split their channels in half, but there are 3; use 4",
     ),
     "odd size": (
         lambda: MultiScale([Squeeze(), Squeeze()], (2, 5, 4)),
@@ -52,7 +52,7 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "classes beyond z": (
         lambda: SplitPrior(40, 32),
-        "40 classes, but z has 32 in all; use larger images (z of 41 or more)",
+        "40 classes, but z has 32; use larger images (z of 41 or more)",
     ),
     "no family": (
         lambda: ClassMixture(2, 8, family="gausian"),
@@ -60,15 +60,15 @@ MODELS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "smoothed to nothing": (
         lambda: ClassMixture(2, 8, label_smoothing=1.0),
-        "a probability below 1 and not 1",
+        "label smoothing is 1, expected a probability below 1",
     ),
     "no scale": (
         lambda: SplitPrior(2, 8, scale=0.0),
-        "has a positive scale and not 0; use one such as 0.3",
+        "class subspace is 0, expected a positive number such as 0.3",
     ),
     "nothing to smooth over": (
         lambda: ClassMixture(1, 8, label_smoothing=0.1),
-        "0.1 needs another class and there is 1",
+        "0.1 needs 2 or more classes, but there is 1",
     ),
 }
 
@@ -101,7 +101,7 @@ DATA = {
     "size": (images(size=5), "scans has images of 1x5x5, the model is for 1x4x4"),
     "classes": (
         images(classes=3),
-        "scans has 3 classes, the model knows 2; leave out all but 2, or use a model for 3",
+        "scans has 3 classes, the model has 2; leave out all but 2, or use a model for 3",
     ),
 }
 USES: dict[str, Callable[[GenerativeClassifier, ImageDataset], object]] = {

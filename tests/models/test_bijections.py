@@ -128,7 +128,7 @@ def test_a_frozen_map_leaves_its_input_and_the_next_call_alone(name: str) -> Non
 
 
 def test_steps_keep_the_images_innermost() -> None:
-    """Else channels would be copied with strides: the same numbers, several times slower."""
+    """Another memory layout gives the same numbers with strided copies, several times slower."""
     x = images_first(torch.randn(*SHAPE, 5, dtype=torch.float64))
     for name in NAMES[:-1]:
         assert channels_first(make(name)(x)[0]).is_contiguous(), name

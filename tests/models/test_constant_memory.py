@@ -1,4 +1,4 @@
-"""Backward through the inverse: the same gradients, and memory that does not grow with depth."""
+"""Backward through the inverse: same gradients, memory independent of depth."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_gradients_equal_those_of_stored_activations(
 
 
 def saved_bytes(glow: Glow) -> int:
-    """Bytes that autograd keeps between forward and backward, parameters apart."""
+    """Bytes that autograd stores between forward and backward, without parameters."""
     own = {parameter.data_ptr() for parameter in glow.parameters()}
     kept: dict[int, int] = {}
 

@@ -32,9 +32,8 @@ def test_value_and_gradients_equal_plain_convolutions(
     of_plain = torch.autograd.grad((plain * weight).sum(), [x, *parameters])
     for gradient, expected in zip(of_ours, of_plain, strict=True):
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
-    (of_image,) = torch.autograd.grad(
-        (network.requires_grad_(False)(x) * weight).sum(), [x]
-    )  # keeps less, computes it again
+    # Frozen weights: fewer stored activations, recomputed in backward.
+    (of_image,) = torch.autograd.grad((network.requires_grad_(False)(x) * weight).sum(), [x])
     torch.testing.assert_close(of_image, of_plain[0], rtol=1e-10, atol=1e-10)
 
 
@@ -59,7 +58,10 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are() -> None:
-    """Over a few draws: of four numbers, such as the gains' gradient, plain ones are exact by luck now and then."""
+    """Several draws are summed.
+
+    Plain convolutions are sometimes exact by chance on four numbers, such as the gains' gradient.
+    """
     network, generator = (
         shaken(CouplingNetwork(2, 4, width=32, precision=torch.bfloat16)),
         torch.Generator().manual_seed(0),
@@ -85,7 +87,7 @@ def test_bfloat16_is_as_close_to_float32_as_plain_convolutions_in_bfloat16_are()
     assert network(torch.rand(1, 2, 4, 4)).dtype == torch.float32
     for of_draws in zip(*(errors() for _ in range(8)), strict=True):
         ours, theirs = map(sum, zip(*of_draws, strict=True))
-        assert ours < 4 * theirs  # twice the error
+        assert ours < 4 * theirs  # squared errors: at most twice the error
 
 
 @pytest.mark.parametrize("blocked_on", [("cpu",), ()], ids=["blocked", "library"])
@@ -98,9 +100,7 @@ def test_bfloat16_sees_differences_of_pixels_that_rounding_them_would_drown(
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
         layer.weight.data[..., layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
-    network.first.weight.data[
-        0, 0, 1, 0
-    ] = -1.0  # a pixel less its left neighbour, where that is positive
+    network.first.weight.data[0, 0, 1, 0] = -1.0  # ReLU of a pixel minus its left neighbor
     x = (64 + 0.1 * torch.rand(3, 1, 5, 5)).requires_grad_()
     out, exact = network(x), network.eval()(x)
     torch.testing.assert_close(out, exact, rtol=2**-7, atol=1e-3)
@@ -141,9 +141,7 @@ def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give
     one_layer = coupling_network._linear_relu(left, right.t(), bias)
     torch.testing.assert_close(one_layer, (exact + bias).relu().bfloat16(), rtol=2**-7, atol=1e-3)
     near = (coupling_network._product(left, right) == exact.bfloat16()).double().mean()
-    assert (
-        near > 0.99
-    )  # the sums differ in float32's last bits, which seldom decide how bfloat16 rounds
+    assert near > 0.99  # last bits of the float32 sums rarely change the rounding to bfloat16
 
 
 def test_a_second_derivative_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Two processes that see different first batches start with the same actnorm."""
+"""Two processes with different first batches initialize actnorm equally."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.conftest import tiny_glow
 
 
 def first_step(rank: int, folder: str) -> None:
-    """One forward pass in training mode on a batch of the process's own; leaves the weights in ``folder``."""
+    """Run one forward pass in training mode on this process's batch and save the weights."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.manual_seed(0)

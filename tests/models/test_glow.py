@@ -1,4 +1,4 @@
-"""The whole flow: inverse, density, bookkeeping, independence of batch and random state."""
+"""Glow: inverse, density, model summary, independence of batch and random state."""
 
 import math
 
@@ -56,17 +56,18 @@ def test_one_pass_equals_a_pass_per_class(prior: str) -> None:
 def test_an_image_that_is_not_finite_has_no_number_and_the_others_keep_theirs(
     training: bool,
 ) -> None:
-    """In bfloat16, in training, oneDNN's ReLU turns NaN into 0; the half that passes a coupling unchanged keeps it.
+    """The unchanged half of a coupling keeps NaN; oneDNN's bfloat16 ReLU in training makes it 0.
 
-    On AMX oneDNN also reads beyond the end of a row and multiplies by 0, which is NaN for the row before one with a NaN:
-    there the loss is NaN, as it must be, but a second image has a wrong number. ``torch.mm`` alone does so.
+    On AMX, oneDNN also reads beyond the end of a row and multiplies by 0. That gives NaN for the
+    row before a row with NaN. The loss is then NaN, as required, but a second image is wrong too.
+    ``torch.mm`` alone reproduces this.
     """
     glow, x = (
         tiny_glow(event_shape=(1, 8, 8), precision=torch.bfloat16).train(training),
         torch.rand(6, 1, 8, 8),
     )
-    glow.class_log_prob(x)  # in training actnorm begins with the statistics of its first images
-    torch.manual_seed(0)  # of the noise channels
+    glow.class_log_prob(x)  # in training mode the first batch initializes actnorm
+    torch.manual_seed(0)  # for the noise channels
     before, x[2, 0, 3, 4] = glow.class_log_prob(x), math.nan
     torch.manual_seed(0)
     after, others = glow.class_log_prob(x), [0, 1, 3, 4, 5]
@@ -96,7 +97,7 @@ def test_noise_is_fresh_only_where_asked_for_and_seeded() -> None:
 
 
 def test_fixed_noise_is_typical_noise() -> None:
-    """Trained on uniform noise or not: the fixed draw's bits/dim lie among those of fresh draws."""
+    """Bits/dim of the fixed draw are close to those of fresh draws, also for an untrained model."""
     glow, x = (
         tiny_glow(event_shape=(1, 8, 8)),
         torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
@@ -116,7 +117,7 @@ def test_the_caller_keeps_his_images() -> None:
 
 
 def test_density_of_two_pixels_integrates_to_one() -> None:
-    """Over both pixels and their two noise channels, on a grid, in the unit of the values as stored."""
+    """Sum over a grid of both pixels and their noise channels, in the unit of quantized values."""
     glow = Glow(
         ClassMixture(2, 4), event_shape=(1, 1, 2), pixel_levels=2, levels=1, blocks=2, width=8
     )
@@ -125,12 +126,7 @@ def test_density_of_two_pixels_integrates_to_one() -> None:
         glow.prior.classes.raw_log_scale -= 1.0
     steps = 36
     axis = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
-    box = [
-        6 * axis - 3,
-        6 * axis - 3,
-        6 * axis - 3,
-        6 * axis - 3,
-    ]  # v and w far beyond their support
+    box = [6 * axis - 3] * 4  # v and w far beyond their support
     v = torch.cartesian_prod(*box).view(-1, 2, 1, 2)
     with torch.no_grad():
         nats = torch.cat(
@@ -141,7 +137,7 @@ def test_density_of_two_pixels_integrates_to_one() -> None:
 
 
 def test_bits_per_dim_of_a_uniform_model_is_log2_of_the_levels() -> None:
-    """A flow that is the identity up to scale, under a prior replaced by the uniform density on its image."""
+    """A flow that is the identity up to scale, with the uniform density on its image as prior."""
     glow = Glow(
         ClassMixture(2, 8), event_shape=(1, 2, 2), pixel_levels=16, levels=1, blocks=0, width=4
     ).eval()
@@ -211,7 +207,7 @@ def test_samples_are_finite_even_where_the_tails_of_the_prior_overflow(
     )
     generator = torch.Generator().manual_seed(0)
     once = glow.decode(glow.prior.sample(torch.arange(300) % 3, temperature, generator))
-    assert not torch.isfinite(once).all()  # else the model is too tame to show anything
+    assert not torch.isfinite(once).all()  # otherwise the test shows nothing
     assert torch.isfinite(
         glow.sample(torch.arange(300) % 3, temperature, generator=generator)
     ).all()
@@ -272,13 +268,12 @@ def test_the_card_counts_the_operations_of_all_threads(two_threads: None) -> Non
 
 def test_the_card_counts_the_convolutions_of_other_devices_exactly() -> None:
     of_width = {width: tiny_glow(levels=1, blocks=1, width=width) for width in (16, 32)}
-    thin, wide = (
-        2 * 16 * (9 * 1 * width + width * width + 9 * width * 2) for width in of_width
-    )  # 1 channel in, 2 out
+    # 1 input channel, 2 output channels
+    thin, wide = (2 * 16 * (9 * 1 * width + width * width + 9 * width * 2) for width in of_width)
     on_gpu = {width: summarize(glow, "cuda").likelihood_flops for width, glow in of_width.items()}
     assert on_gpu[32] - on_gpu[16] == wide - thin
     on_cpu = {width: summarize(glow).likelihood_flops for width, glow in of_width.items()}
-    assert on_cpu[32] - on_cpu[16] > wide - thin  # a row of ones, and rows not a power of 2 apart
+    assert on_cpu[32] - on_cpu[16] > wide - thin  # bias as a row of ones, padded rows
     assert coupling_network.BLOCKED_ON == ("cpu",)
 
 
@@ -297,7 +292,7 @@ def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
     )
 
     def found() -> list[torch.Tensor]:
-        torch.manual_seed(0)  # the noise channels
+        torch.manual_seed(0)  # for the noise channels
         glow = tiny_glow(event_shape=(1, 8, 8), precision=precision).train()
         with torch.no_grad():
             first, again = (glow.class_log_prob(x) for _ in range(2))
@@ -305,13 +300,8 @@ def test_threads_change_no_bit_and_actnorm_starts_from_the_whole_batch(
             return [first, again, z, glow.decode(z), *glow.parameters()]
 
     shared = found()
-    assert sorted(pieces) == [
-        16,
-        16,
-        number - 16,
-        number - 16,
-        number,
-    ]  # the whole batch once, for actnorm
+    # Once the complete batch, to initialize actnorm.
+    assert sorted(pieces) == [16, 16, number - 16, number - 16, number]
     with machine.alone():
         for one, other in zip(found(), shared, strict=True):
             assert torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""Families, cluster labels, and what both make of a prior."""
+"""Priors: density families and label smoothing."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_label_smoothing_is_a_mixture_over_latent_clusters() -> None:
 
 
 def test_label_smoothing_bounds_a_confident_mistake() -> None:
-    """C.2: near the center of a wrong cluster the right class loses at most log((1 - e) (C - 1) / e)."""
+    """App. C.2: at a wrong cluster center the log-ratio is at most log((1 - e) (C - 1) / e)."""
     prior = ClassMixture(3, 4, label_smoothing=0.1)
     with torch.no_grad():
         prior.classes.raw_mean[1] += 50
@@ -108,5 +108,5 @@ def test_numbers_that_no_class_depends_on_are_standard(name: str) -> None:
 
 @pytest.mark.parametrize("class_dims", [0, 7])
 def test_more_class_numbers_than_there_are_are_refused(class_dims: int) -> None:
-    with pytest.raises(ConfigError, match=r"class_dims is \d, but z has 6 numbers; use 1 to 6"):
+    with pytest.raises(ConfigError, match=r"class_dims is \d, but z has 6 dimensions; use 1 to 6"):
         ClassMixture(3, 6, class_dims=class_dims)

@@ -1,4 +1,4 @@
-"""Simple densities: exact on tiny spaces, the same as other libraries' formulas, and models like any other."""
+"""Simple densities: exact on tiny spaces, equal to other libraries, usable as models."""
 
 import math
 from itertools import product
@@ -59,7 +59,7 @@ def test_probabilities_of_all_images_sum_to_one_or_less(
     total = fitted(kind, per_class).class_log_prob(every_image().double()).exp().sum(0)
     assert total.shape == (2,)
     if kind is Gaussian:
-        assert (total < 1.0).all()  # it gives mass to values that no pixel has, and is a bound
+        assert (total < 1.0).all()  # a lower bound, with mass beyond the pixel values
         assert (total > 0.3).all()
     else:
         torch.testing.assert_close(total, torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
@@ -88,7 +88,7 @@ def test_the_gaussian_is_the_expectation_over_the_dequantization_noise() -> None
     for image in range(3):
         expected = oracle.logpdf(values[image] + noise).mean()
         found = density.class_log_prob(x[image : image + 1])[0, 0].item()
-        assert found == pytest.approx(expected, abs=0.06)  # of 20,000 draws
+        assert found == pytest.approx(expected, abs=0.06)  # error of 20,000 draws
 
 
 def test_a_gaussian_per_class_is_the_gaussian_of_each_class() -> None:
@@ -114,7 +114,7 @@ def test_histograms_count_what_there_is() -> None:
     table = smoothed(counts, torch.tensor([0.5, 0.5]))
     torch.testing.assert_close(table, counts / 4000, atol=1e-3, rtol=0)
     few = smoothed(torch.tensor([[1.0, 1.0, 0.0, 0.0]]), torch.full((4,), 0.25))
-    assert (few > 0.2).all()  # single counts foretell nothing: the prior remains
+    assert (few > 0.2).all()  # single counts are not predictive: the prior remains
 
 
 def test_between_levels_the_log_probability_is_smooth() -> None:
@@ -156,16 +156,16 @@ def test_numbers_come_from_the_cache_the_second_time(
     assert first["uniform"] == pytest.approx(math.log2(17))
     monkeypatch.setattr(module, "_bits_per_dim", None)
     assert simple_densities(small_splits(), quiet=True) == first
-    with pytest.raises(TypeError):  # other images: they are computed
+    with pytest.raises(TypeError):  # other images: computed again
         simple_densities(small_splits(seed=1), quiet=True)
     (noted,) = tmp_path.glob("simple-densities-*.json")
     noted.write_text('{"uni')
-    with pytest.raises(TypeError):  # a damaged note: they are computed
+    with pytest.raises(TypeError):  # damaged cache file: computed again
         simple_densities(small_splits(), quiet=True)
 
 
 def test_numbers_are_those_of_the_models(tmp_path: Path) -> None:
-    """Trained by its preset and audited, a Gaussian has the bits/dim that `condgen show` prints."""
+    """The audited Gaussian preset has the bits/dim that `condgen show` prints."""
     runner = CliRunner()
     run = tmp_path / "run"
     for command in (
@@ -177,7 +177,7 @@ def test_numbers_are_those_of_the_models(tmp_path: Path) -> None:
     summary = Run.open(run).record("classification").summary
     expected = simple_densities(open_dataset("digits"), quiet=True)["Gaussian per class"]
     assert summary["bits_per_dim"] == pytest.approx(expected, abs=1e-4)
-    assert summary["simple_densities"] == {}  # it is one of them
+    assert summary["simple_densities"] == {}  # the model is a simple density
     shown = runner.invoke(main, ["show", "digits"])
     assert f"{expected:.3f} bits/dim (test)" in shown.output
 
@@ -204,7 +204,6 @@ def test_presets_of_gaussians() -> None:
 
 
 def test_fewer_images_than_dimensions_still_give_a_density() -> None:
-    """More values than levels, fewer images than dimensions: still a density."""
     data = ImageDataset(
         np.random.default_rng(0).integers(0, 256, (20, 3, 4, 4), np.uint8), np.arange(20) % 2
     )

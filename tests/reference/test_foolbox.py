@@ -1,4 +1,4 @@
-"""Beside foolbox: its attacks run on our classifiers, and ours are at least as near on the same images."""
+"""Comparison with foolbox: its attacks run on our classifiers; our distances are no larger."""
 
 import foolbox
 import pytest
@@ -10,7 +10,7 @@ from condgen.attacks import Boundary, CarliniWagner, DecoupledDirectionNorm, Log
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[GenerativeClassifier, torch.Tensor, torch.Tensor]:
-    """A Gaussian classifier of the digits and images that it gets right."""
+    """A Gaussian classifier of digits and images that it classifies correctly."""
     splits = open_dataset("digits")
     classifier = GenerativeClassifier(
         DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
@@ -33,7 +33,7 @@ def test_foolbox_agrees_on_what_is_adversarial_and_is_not_nearer(scene) -> None:
     for ours in (DecoupledDirectionNorm(100), CarliniWagner()):
         result = ours(classifier, x, Misclassify(label))
         assert result.reached.all()
-        assert result.l2.median() <= theirs.median() * 1.03  # the stretch for storage
+        assert result.l2.median() <= theirs.median() * 1.03  # margin for quantization
 
 
 def test_the_boundary_attack_is_nearer_for_the_same_queries(scene) -> None:

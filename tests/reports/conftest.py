@@ -1,4 +1,4 @@
-"""Records of every audit, made in seconds with one Gaussian per class, and a folder that holds them."""
+"""Records of each audit of one Gaussian per class, and a run folder that holds them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ MakeFolder = Callable[..., Run]
 
 
 def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]:
-    """The record of each audit."""
+    """Run each audit with this detector and return its record."""
     splits = open_dataset("digits")
     classifier = GenerativeClassifier(
         DiagonalGaussian.fitted(*splits.train.batch(slice(None)), pixel_levels=17)
@@ -60,19 +60,19 @@ def made_with(detector: Detector, *, attacked: bool = True) -> dict[str, Record]
 
 @pytest.fixture(scope="session")
 def records() -> dict[str, Record]:
-    """With the paper's detector at 5 bits/dim."""
+    """Records with the paper's detector at 5 bits/dim."""
     return made_with(LikelihoodThreshold(5.0))
 
 
 @pytest.fixture(scope="session")
 def typical() -> dict[str, Record]:
-    """With a detector whose unit is nats."""
+    """Records with a detector whose unit is nats."""
     return made_with(Typicality(60.0), attacked=False)
 
 
 @pytest.fixture
 def folder(records: dict[str, Record], tmp_path: Path) -> MakeFolder:
-    """Make a run that holds some of the records, made with the weights that are given by audit."""
+    """Make a run with some of the records; ``weights`` gives the weights of each audit."""
 
     def make(*made: str, name: str = "run", **weights: str) -> Run:
         run = Run.create(tmp_path / name, load_preset("digits-base", TINY))

@@ -1,4 +1,4 @@
-"""The files of a report: whose they are, what the CSV files hold, and which settings differ."""
+"""The files of a report: ownership, content of the CSV files, settings that differ."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def test_a_page_that_only_names_condgen_is_not_ours(tmp_path: Path) -> None:
 
 def test_a_file_that_was_put_into_a_report_is_not_deleted(tmp_path: Path) -> None:
     report(tmp_path)
-    report(tmp_path)  # its own files are no obstacle
+    report(tmp_path)  # replaces its own files
     (tmp_path / "tables" / "precious.csv").write_text("1")
     with pytest.raises(CondgenError, match=r"has tables/precious\.csv that no report wrote"):
         report(tmp_path)
@@ -98,7 +98,7 @@ def test_every_setting_that_differs_is_named_and_no_other(tmp_path: Path) -> Non
     first = made(tmp_path / "a", device="cpu")
     second = made(
         tmp_path / "b",
-        "training.learning_rate=0.01",
+        "training.learning_rate=0.02",
         "model.width=16",
         settings={"budget": "smoke"},
         device="cuda",
@@ -111,7 +111,7 @@ def test_every_setting_that_differs_is_named_and_no_other(tmp_path: Path) -> Non
         "device",
         "audit.label-noise.budget",
     )
-    assert table.rows == (("a", "8", "0.004", "cpu", "quick"), ("b", "16", "0.01", "cuda", "smoke"))
+    assert table.rows == (("a", "8", "0.01", "cpu", "quick"), ("b", "16", "0.02", "cuda", "smoke"))
     page = write_report([first, second], tmp_path / "report").read_text()
     assert "Settings that differ" in page
     assert "training.learning_rate" in page

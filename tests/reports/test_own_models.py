@@ -1,4 +1,4 @@
-"""A model of one's own has a page like a run's: a section for each audit that was made, and none for the others."""
+"""Reports of user-defined models: a section for each audit that was run."""
 
 import json
 from pathlib import Path
@@ -36,10 +36,10 @@ def test_the_page_has_a_section_for_each_audit_that_was_made(
         [AuditedModel("mine", [records[audit] for audit in made])], tmp_path
     ).read_text()
     assert {audit for audit, title in SECTIONS.items() if title in text} == set(made)
-    assert ("is open." in text) == ("interpolation" not in made)
+    assert ("it is unknown whether the detector can" in text) == ("interpolation" not in made)
     assert (
         json.loads((tmp_path / "tables" / "origins.json").read_text())[0]["weights of"]
-        == "not noted"
+        == "not recorded"
     )
 
 

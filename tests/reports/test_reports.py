@@ -1,4 +1,4 @@
-"""The page: what it shows of which records, what it says was not run, and the files beside it."""
+"""The report page: records shown, audits not run, and accompanying files."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def numbers(report: Path, table: str) -> list[dict[str, object]]:
 
 @pytest.fixture
 def sixth(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An audit that was registered after every record of the tests was made."""
+    """An audit that was registered after the records were made."""
     monkeypatch.setattr(AUDITS, "_members", dict(AUDITS._members))
     AUDITS.register("label-noise")(
         Audit("label-noise", AuditSettings, lambda *_: Record("label-noise", {}, {}))
@@ -62,7 +62,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
         assert figure.with_suffix(".png").stat().st_size > 1000
     assert len(list((tmp_path / "figures").iterdir())) == 2 * 8
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
-    # not one raster of them all, resampled
+    # One image per sample, not one resampled raster.
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])
 
 
@@ -276,7 +276,7 @@ def test_sections_of_the_caller_come_first(records: dict[str, Record], tmp_path:
     assert "All is done." in text
     assert (tmp_path / "figures" / "sweep.svg").exists()
     assert numbers(tmp_path, "table1") == [{"run": "a"}]
-    assert "accuracy" in numbers(tmp_path, "table1-2")[0]  # of one name, and both are kept
+    assert "accuracy" in numbers(tmp_path, "table1-2")[0]  # same name, both tables are kept
 
 
 def test_records_of_older_versions_are_shown(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_class_with_fewer_images_has_a_shorter_row(tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(tmp_path / "grid.png").convert("L")) < 128
     half = len(drawn) // 2
     columns = [np.flatnonzero(row.mean(0) > 0.5) for row in (drawn[:half], drawn[half:])]
-    assert len(columns[0]) == pytest.approx(2 * len(columns[1]), rel=0.1)  # four images, and two
+    assert len(columns[0]) == pytest.approx(2 * len(columns[1]), rel=0.1)  # 4 and 2 images
 
 
 def test_images_that_are_no_squares_keep_their_shape() -> None:

@@ -1,4 +1,4 @@
-"""Report sections: sentences follow the numbers, tables carry them, units are the detector's own."""
+"""Report sections: sentences match the numbers, tables contain them, units of the detector."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ INTERPOLATION = {
 
 
 def with_spans(**spans: tuple[float, float]) -> list[AuditedModel]:
-    """Models by name with an interval of the share of paths that are accepted."""
+    """Models with an interval of the fraction of accepted paths."""
     return [
         AuditedModel(name, [Record("interpolation", {"accepted_at_every_step_ci": span}, {})])
         for name, span in spans.items()
@@ -53,7 +53,7 @@ def own(*records: Record, name: str = "m") -> AuditedModel:
 def test_every_audit_of_condgen_has_a_section_of_its_own(audit: str) -> None:
     section = section_of(audit)
     assert section.audit == audit
-    assert section is section_of(audit)  # a generic one would be made anew
+    assert section is section_of(audit)  # a generic section would be a new object
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_verdict_claims_no_majority_that_the_interval_leaves_open(
     interval: tuple[float, float],
 ) -> None:
     said = interpolation.verdict(with_spans(a=interval, b=(0.05, 0.2)))
-    assert "for a, whether the detector accepts most paths between classes is open." in said
+    assert "for a, it is unknown whether the detector accepts most paths between classes." in said
     assert "depends on the model" not in said
 
 
@@ -221,7 +221,7 @@ def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
     draw, records: dict[str, Record], typical: dict[str, Record]
 ) -> None:
     def thresholds(record: Record) -> dict[str, list[float]]:
-        """The dashed lines of each panel with an axis of its own."""
+        """The dashed lines of each panel that has its own axis."""
         found = {}
         for axes in draw(own(record)).axes:
             dashed = [
@@ -239,9 +239,8 @@ def test_another_unit_has_a_panel_of_its_own_and_no_threshold_over_bits_per_dim(
         key: array for key, array in typical["interpolation"].arrays.items() if key != "score"
     }
     assert thresholds(replace(typical["interpolation"], arrays=unscored)) == {"bits/dim": []}
-    other = (
-        np.asarray(records["interpolation"].arrays["score"]) + 1
-    )  # bits/dim, yet not those of log p(x)
+    # In bits/dim, but different from log p(x).
+    other = np.asarray(records["interpolation"].arrays["score"]) + 1
     shifted = replace(
         records["interpolation"], arrays={**records["interpolation"].arrays, "score": other}
     )
@@ -322,12 +321,12 @@ def test_a_record_without_numbers_says_what_it_holds() -> None:
     part = section_of("images-only").parts[0]
     assert part.words
     said = part.words(own(Record("images-only", {}, {"images": np.zeros(3), "label": np.zeros(3)})))
-    assert said == "The record of m has no single numbers; it holds images, label."
+    assert said == "The record of m has no scalars; it holds images, label."
     assert part.words(own(Record("images-only", {"n": 1}, {}))) == ""
 
 
 def with_checks(record: Record, *failed: tuple[str, str], undetected: float = 1.0) -> Record:
-    """An adversarial record of which these checks fail, given by name and doubt; its worst case evades on such a share."""
+    """An adversarial record with these failed checks and this worst-case undetected fraction."""
     checks = [
         {"name": name, "passed": False, "found": "", "advice": "", "doubt": doubt}
         for name, doubt in failed
@@ -346,17 +345,19 @@ def with_checks(record: Record, *failed: tuple[str, str], undetected: float = 1.
         (
             WEAK,
             0.5,
-            "the attacks on m may be too weak, so that more images may fall, at smaller distances (failed: x, y).",
+            "the attacks on m may be too weak: stronger attacks may succeed on more images and at"
+            " smaller distances (failed: x, y).",
         ),
         (
             WEAK,
             1.0,
-            "the attacks on m may be too weak, so that distances may be smaller (failed: x, y).",
+            "the attacks on m may be too weak: stronger attacks may succeed at smaller distances"
+            " (failed: x, y).",
         ),
-        (LUCK, 1.0, "successes on m may be chance (failed: x, y)."),
+        (LUCK, 1.0, "successes on m may be due to chance (failed: x, y)."),
         (FEW, 1.0, "test images of m could be attacked (failed: x, y)."),
-        (STORAGE, 1.0, "stored as pixel values, images of m evade within L2 1.5 on"),
-        ("", 1.0, "the evaluation of m fails some of its own checks (failed: x, y)."),
+        (STORAGE, 1.0, "% of the images of m evade the detector within L2 1.5 (failed: x, y)."),
+        ("", 1.0, "the evaluation of m fails some of its checks (failed: x, y)."),
     ],
 )
 def test_the_verdict_is_qualified_by_checks_that_fail(
@@ -374,7 +375,7 @@ def test_records_of_before_qualify_the_verdict_too(records: dict[str, Record]) -
     record = replace(
         records["adversarial"], summary={**records["adversarial"].summary, "checks": [check]}
     )
-    assert "the evaluation of m fails some of its own checks (failed: x)." in adversarial.verdict(
+    assert "the evaluation of m fails some of its checks (failed: x)." in adversarial.verdict(
         [own(record)]
     )
 
@@ -390,7 +391,7 @@ def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(
 
 
 def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
-    """Of a real run whose checks fail, made before checks said what they put in doubt."""
+    """A real record with failed checks, made before checks stored a doubt."""
     record = Record.load(
         Path(__file__).parents[2] / "results/mnist-split-small/records", "adversarial"
     )

@@ -1,4 +1,4 @@
-"""A page shows records of one model and one detector, or none."""
+"""All records of a page are of one model and one detector."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,10 @@ from condgen.runs import RecordFolder
 from tests.conftest import TINY
 
 QUICK = ("classification", "label-likelihood", "interpolation", "samples")
-DETECTED = " --only classification --only interpolation --only adversarial --only snapshots --set detector.threshold"
+DETECTED = (
+    " --only classification --only interpolation --only adversarial --only snapshots"
+    " --set detector.threshold"
+)
 
 
 def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished_models(
@@ -45,7 +48,7 @@ def test_records_of_a_run_that_was_trained_further_are_not_shown_as_the_finished
 
 def test_records_of_two_weights_are_not_shown_together(folder, tmp_path: Path) -> None:
     run = folder("classification", "samples", classification="1a", samples="2b")
-    assert run.weights_sha256 == ""  # as beside published records
+    assert run.weights_sha256 == ""  # as in published records
     with pytest.raises(
         RunError, match=r"of different weights \(classification: epoch 1, samples: epoch 2\)"
     ):
@@ -63,7 +66,7 @@ def test_records_of_two_detectors_are_not_shown_together(copied: Run, tmp_path: 
     with pytest.raises(RunError, match=rf"interpolation: likelihood 9\.5 bits/dim.*{DETECTED}"):
         write_report([copied], tmp_path / "report")
     assert not (tmp_path / "report").exists()
-    write_report([copied], tmp_path / "report", threshold=9.5)  # what can be made to agree is
+    write_report([copied], tmp_path / "report", threshold=9.5)  # one threshold for all records
     assert select(copied, 9.5).audits_made() == list(QUICK)
 
 
@@ -93,7 +96,7 @@ def test_unknown_audits_are_left_out_where_known_ones_are_refused(
     shown = select(AuditedModel("m", [stale, other, fine, known]))
     assert shown.audits_made() == ["classification", "c-fine"]
     assert shown.left_out == {
-        "a-stale": "of other weights (epoch 2).",
+        "a-stale": "made with other weights (epoch 2).",
         "b-other": "made with another detector (likelihood 9 bits/dim).",
     }
     moved = select(AuditedModel("m", [fine, Record("free", {}, {})]), threshold=6.0)
@@ -123,7 +126,7 @@ def test_records_without_their_checkpoint_or_origin_are_taken_as_they_are(
     for name in copied.audits_made():
         replace(copied.record(name), origin={}).save(copied.records)
         assert json.loads((copied.records / f"{name}.json").read_text())["origin"] == {}
-    assert "not noted" in write_report([copied], tmp_path / "report").read_text()
+    assert "not recorded" in write_report([copied], tmp_path / "report").read_text()
 
 
 def test_an_origin_of_another_kind_is_taken_as_none(copied: Run, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The counterexample in the report: its section, its figures at any dimension, its words."""
+"""The counterexample in the report: section, figures at any dimension, sentences."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_the_words_carry_the_numbers_and_the_exception() -> None:
     said = theory.words(EXAMPLES[1])
     assert "In 35 dimensions" in said
     assert "49.7 % of the samples" in said
-    assert "Condition 7 does not hold as the paper writes it; see note 7." in said
+    assert "Condition 7 does not hold as stated in the paper; see note 7." in said
     assert len(theory.notes(EXAMPLES[1])) == 7
 
 

@@ -1,4 +1,4 @@
-"""A model that no simple density beats is reported as it is; any other is marked wherever it is shown."""
+"""A model that does not beat all simple densities is marked wherever it is shown."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ DETECTOR = {"name": "likelihood", "unit": "bits/dim", "threshold": 5.0}
 
 
 def with_simple(record: Record, found: dict[str, float]) -> Record:
-    """The record of the same model beside other simple densities."""
+    """The record of the same model with other simple densities."""
     return replace(
         record,
         summary=summarize(

@@ -1,4 +1,4 @@
-"""Small studies for the tests."""
+"""Small studies for tests."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ between = [["alpha=10", "alpha=0"]]
 
 
 def written(folder: Path, text: str) -> Path:
-    """A page as a file."""
+    """Write a study file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "study.toml"
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""A study on a real Dask cluster of this machine: a scheduler and two workers, one of which is killed in the middle."""
+"""A study on a local Dask cluster: a scheduler and two workers, one of which is killed."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ SET = [word for setting in (*TINY, "training.epochs=25") for word in ("--set", s
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[list[str]]:
-    """The option that names a scheduler with two workers, each with a process group of its own."""
+    """Options for a scheduler with two workers, each in its own process group."""
     file = tmp_path / "scheduler.json"
     scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)]
     worker = [
@@ -101,7 +101,10 @@ def test_a_scheduler_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = written(tmp_path, TWO)
-    script = "import sys; from condgen.studies import workers\nwith workers.dask_workers('tcp://127.0.0.1:1', seconds=1): pass"
+    script = (
+        "import sys; from condgen.studies import workers\n"
+        "with workers.dask_workers('tcp://127.0.0.1:1', seconds=1): pass"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT
     )

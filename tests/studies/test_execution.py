@@ -1,4 +1,4 @@
-"""A study from the command line: to the end, continued, amended, with a failure, with a killed worker, interrupted."""
+"""Studies from the command line: complete, resumed, changed, failed, killed, interrupted."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def study(page: Path, *more: str) -> Result:
 
 
 def times(folder: Path) -> dict[Path, int]:
-    """When checkpoints and records were written."""
+    """Modification times of checkpoints and records."""
     found = [*folder.rglob("checkpoint/last/state.toml"), *folder.rglob("records/*.json")]
     return {path: path.stat().st_mtime_ns for path in found}
 
@@ -44,7 +44,7 @@ def test_a_sweep_comes_to_its_end_and_a_second_call_only_reports(tmp_path: Path)
     text = (tmp_path / "out/report/index.html").read_text()
     for words in (
         "A sweep",
-        "Beside the paper",
+        "Comparison with the paper",
         "85.78",
         "Accuracy against alpha",
         "What alpha does",
@@ -107,7 +107,7 @@ def test_a_study_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("condgen: study 'nothing' is not known;")
     done = study(written(tmp_path, TWO), "--scheduler", "tcp://127.0.0.1:9")
     assert done.exit_code == 2
-    assert "a cluster has as many as its workers" in done.stderr
+    assert "a Dask cluster runs one step per worker" in done.stderr
 
 
 def test_each_step_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_each_step_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -
 
 
 def begun(folder: Path, label: str) -> int | None:
-    """The process that trains a run, once it has finished an epoch."""
+    """The process that trains a run, after its first epoch."""
     log, note = folder / f"runs/{label}/metrics.jsonl", folder / f"running/{label}--training"
     try:
         return int(json.loads(note.read_text())["pid"]) if log.read_text() else None
@@ -158,10 +158,8 @@ def test_a_killed_worker_takes_no_other_step_along(tmp_path: Path) -> None:
         other = begun(out, "digits-reweight")
         os.kill(begun(out, "digits-base") or 0, signal.SIGKILL)
         wait_for(lambda: len(epochs(out, "digits-base")) == 25)
-        assert begun(out, "digits-reweight") in (
-            other,
-            None,
-        )  # the other training was never begun again
+        # The other training was not restarted.
+        assert begun(out, "digits-reweight") in (other, None)
         _, errors = call.communicate(timeout=300)
         assert call.returncode == 0, errors
     for label in ("digits-base", "digits-reweight"):
@@ -174,7 +172,7 @@ def test_an_interrupt_ends_all_workers_and_the_same_command_continues(tmp_path: 
     with called(page, "--set", "training.epochs=400") as call:
         wait_for(lambda: begun(out, "digits-base") and begun(out, "digits-reweight"))
         worker = begun(out, "digits-base") or 0
-        os.killpg(call.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(call.pid, signal.SIGINT)  # like Ctrl-C in a terminal
         _, errors = call.communicate(timeout=120)
         assert call.returncode == 130
         assert "The same command continues." in errors

@@ -1,4 +1,4 @@
-"""Pages of studies: labels, runs that several blocks ask for, and one sentence for a page that is not valid."""
+"""Study files: labels, runs that several blocks share, one-sentence errors."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ BAD = {
     "audit": (f'title = "x"\n{ONE}audits = ["clasification"]', "did you mean 'classification'?"),
     "metric": (
         SWEEP.replace('ours = "cl', 'ours = "xcl'),
-        "metric 'xclassification.accuracy' is of no audit of the study",
+        "metric 'xclassification.accuracy' belongs to no audit of the study",
     ),
     "label": (
         SWEEP.replace('"alpha=0" = 25', '"alpha=1" = 25'),
@@ -96,7 +96,7 @@ BAD = {
     ),
     "x": (
         SWEEP.replace('x = "objective.alpha"', 'x = "objective.name"'),
-        "x = 'objective.name' is no number",
+        "x = 'objective.name' is not a numeric setting",
     ),
     "one label": (
         TWO + ONE + "with = { model.blocks = 1 }\n",

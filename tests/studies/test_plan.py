@@ -1,4 +1,4 @@
-"""What is done is decided by settings, data and weights; everything else is to do."""
+"""Plans: settings, data and weights decide which steps are done."""
 
 import json
 import shutil
@@ -17,13 +17,16 @@ from condgen.studies.study import Study
 from tests.conftest import TINY
 from tests.studies.pages import SWEEP, written
 
-PAGE = 'title = "x"\n[[runs]]\npresets = ["digits-split"]\naudits = ["classification", "label-likelihood", "interpolation"]\n'
+PAGE = (
+    'title = "x"\n[[runs]]\npresets = ["digits-split"]\n'
+    'audits = ["classification", "label-likelihood", "interpolation"]\n'
+)
 STEPS = ["training", "classification", "label-likelihood", "interpolation"]
 
 
 @pytest.fixture
 def folder(trained: Run, tmp_path: Path) -> Path:
-    """A study's folder in which the run is trained and audited."""
+    """The folder of a study whose run is trained and audited."""
     shutil.copytree(trained.path, tmp_path / "out/runs/digits-split")
     return tmp_path / "out"
 

@@ -1,4 +1,4 @@
-"""Numbers over seeds and the sections that show them, from records made up for the purpose."""
+"""Statistics over seeds and their report sections, from synthetic records."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ BITS = {"alpha=0": (2.0, 2.5), "alpha=10": (2.5, 3.5)}
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    """The sweep with four finished runs whose numbers are known."""
+    """A sweep with four finished runs and known numbers."""
     study = Study.load(written(tmp_path, SWEEP), TINY)
     runs = []
     for studied in study.runs:
@@ -61,7 +61,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def without(plan: Plan, place: int) -> Plan:
-    """The plan with one run that is still to do."""
+    """The plan with one pending run."""
     planned = plan.runs[place]
     steps = tuple(PlannedStep(each.step, "to do") for each in planned.steps)
     runs = [
@@ -90,7 +90,7 @@ def test_numbers_are_means_over_the_seeds_that_are_done(plan: Plan) -> None:
     one = Numbers(without(plan, 1)).statistic("classification.accuracy", case)
     assert one is not None
     assert (one.value, one.n) == (0.2, 1)
-    assert one.interval == pytest.approx((0.1, 0.3))  # that of the record
+    assert one.interval == pytest.approx((0.1, 0.3))  # the interval of the record
     assert Numbers(without(without(plan, 0), 1)).statistic("classification.accuracy", case) is None
     largest = Numbers(plan).statistic("classification.bits_per_dim", case, "max")
     assert largest is not None
@@ -104,7 +104,7 @@ def test_the_log_gives_its_last_line_the_worst_norm_and_the_median_speed(plan: P
         for name in ("loss", "gradient_norm", "images_per_second")
     }
     assert found == {"loss": 3, "gradient_norm": 4, "images_per_second": 55}
-    assert numbers.of("training.peak_memory_mib", case) == {}  # only a GPU has it
+    assert numbers.of("training.peak_memory_mib", case) == {}  # measured on GPUs only
 
 
 def test_a_number_that_no_record_has_is_refused(plan: Plan) -> None:
@@ -169,7 +169,7 @@ def test_the_page_shows_only_records_that_are_current(plan: Plan) -> None:
     assert [section.title for section in sections(plan)] == [
         "A sweep",
         "Alpha",
-        "Beside the paper",
+        "Comparison with the paper",
         "Accuracy against alpha",
         "What alpha does",
     ]

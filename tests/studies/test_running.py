@@ -1,4 +1,4 @@
-"""The order of steps, and what becomes of the others when one fails or the time is over."""
+"""The order of steps, and the other steps after a failure or the time limit."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def steps_of(folder: Path, *labels: str) -> list[Step]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Taken], dict[str, Outcome]]:
-    """Runs two times three steps, each as a function says; an exception is what a lost worker raises."""
+    """Run two times three steps with a given outcome; an exception simulates a lost worker."""
 
     def run_all(taken: Taken) -> dict[str, Outcome]:
         def replaced(step: Step, setting: Setting) -> Outcome:
@@ -117,7 +117,7 @@ def test_nothing_begins_when_the_time_is_over(
 ) -> None:
     monkeypatch.setattr(steps.experiments, "train", lambda *_, **__: pytest.fail("began"))
     outcome = take(steps_of(tmp_path, "x")[0], Setting(tmp_path, until=time.time() - 1))
-    assert outcome == Outcome("not run", error="the time is over")
+    assert outcome == Outcome("not run", error="the time limit is reached")
 
 
 def test_a_training_gets_the_minutes_that_are_left(

@@ -1,4 +1,4 @@
-"""Local workers: one that dies takes no other along, and none survives its parent."""
+"""Local workers: the death of one leaves the others running; none outlives its parent."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from condgen.studies.workers import LocalWorkers, WorkerDied
 
 
 def note_then_sleep(path: str, seconds: float) -> int:
-    """Write a line, sleep; the line says which process did so."""
+    """Append the process id to a file, then sleep."""
     with Path(path).open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(seconds)
@@ -22,7 +22,7 @@ def note_then_sleep(path: str, seconds: float) -> int:
 
 
 def die(path: str, lives: int) -> str:
-    """Kill this process until it was begun so many times."""
+    """Kill this process in the first ``lives`` calls."""
     with Path(path).open("a") as file:
         file.write("begun\n")
     if len(Path(path).read_text().splitlines()) <= lives:
@@ -63,9 +63,8 @@ def test_the_work_of_a_worker_that_dies_is_done_again_and_the_others_continue(
     dies = workers.submit(die, log, 1)
     assert dies.result(120) == "done"
     assert Path(log).read_text().splitlines() == ["begun", "begun"]
-    assert Path(other).read_text().splitlines() == [
-        str(lives.result(120))
-    ]  # begun once, in the process that ended it
+    # Started once, in the process that finished it.
+    assert Path(other).read_text().splitlines() == [str(lives.result(120))]
 
 
 def test_work_that_kills_two_workers_fails_with_the_reason(

@@ -1,4 +1,4 @@
-"""p and q as densities: exact samples, exact values, and a slope where one is asked for."""
+"""p and q as densities: exact samples, exact values, optional slope."""
 
 import math
 
@@ -25,7 +25,7 @@ def drawn(density: Annuli, number: int = 4000, seed: int = 0) -> tuple[torch.Ten
 
 
 def share_within(radius: float, parts: list[tuple[float, float, float]], d: int) -> float:
-    """Of a mixture of annuli (weight, inner, outer): the probability of the ball of this radius."""
+    """Probability of the ball of this radius for a mixture of annuli (weight, inner, outer)."""
     return sum(w * (min(max(radius, a), b) ** d - a**d) / (b**d - a**d) for w, a, b in parts)
 
 

@@ -1,4 +1,7 @@
-"""The numbers of Section 2 against direct arithmetic, quadrature and brute force; and at dimensions where floats overflow."""
+"""The numbers of Section 2 against direct arithmetic, quadrature and brute force.
+
+Also at dimensions where floats overflow.
+"""
 
 import itertools
 import json
@@ -23,13 +26,12 @@ ASKED = [
     (1.0, 0.4, 0.9),
     (5.0, 0.3, 0.5),
 ]
-SMALL = Counterexample(
-    1.0, 0.3, 0.5, 3, math.log(0.6), math.log(0.3)
-)  # weights by hand: every part has some mass
+# Weights with some mass in each annulus.
+SMALL = Counterexample(1.0, 0.3, 0.5, 3, math.log(0.6), math.log(0.3))
 
 
 def admissible(epsilon: float, delta: float, radius: float, d: int) -> bool:
-    """Eq. (19), condition 3 and the attackable third, as they are written."""
+    """Eq. (19), condition 3 and the attackable third, as in the paper."""
     least = ((1 - delta) / delta) ** 2 / (1 + radius) ** d
     return (
         least < epsilon / (d * math.log(1 + radius))
@@ -43,7 +45,7 @@ def volume(d: int) -> float:
 
 
 def densities(example: Counterexample, r: float) -> tuple[float, float, float]:
-    """p(x|0), q(x|0) and p(x|1) at the radius r, in plain arithmetic."""
+    """p(x|0), q(x|0) and p(x|1) at radius r, without logarithms."""
     d, edge, unit = example.dimension, 1 + example.radius, volume(example.dimension)
     p0 = (
         example.lambda_1 / unit
@@ -63,7 +65,7 @@ def densities(example: Counterexample, r: float) -> tuple[float, float, float]:
 
 
 def integral(example: Counterexample, value) -> float:
-    """Over the ball of radius 3, of a function of the radius."""
+    """Integrate a function of the radius over the ball of radius 3."""
     d, stops = example.dimension, (0, 1, 1 + example.radius, 2, 3)
     shells = [
         quad(lambda r: value(r) * d * volume(d) * r ** (d - 1), a, b)[0]
@@ -163,9 +165,8 @@ def test_total_variation_is_that_of_a_fine_grid_and_never_below_its_floor(
 def test_no_ball_holds_more_than_the_bound_and_one_holds_nearly_as_much() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(400_000, 3))
-    x *= (3 * random.uniform(size=(len(x), 1)) ** (1 / 3)) / np.linalg.norm(
-        x, axis=1, keepdims=True
-    )  # uniform, radius 3
+    # Uniform in the ball of radius 3.
+    x *= 3 * random.uniform(size=(len(x), 1)) ** (1 / 3) / np.linalg.norm(x, axis=1, keepdims=True)
     cell = volume(3) * 27 / len(x)
     weight = (
         np.array(
@@ -228,7 +229,7 @@ def test_the_dimension_grows_as_one_over_the_radius_and_with_the_logarithm_of_th
 
 
 def test_eq_19_alone_would_admit_a_weight_above_one() -> None:
-    """Why condition 3 is asked for as well: where d log(1 + radius) is tiny, eq. (19) has room, but no weight."""
+    """Condition 3 is needed if d log(1 + radius) is tiny: eq. (19) then allows weights above 1."""
     epsilon, delta, radius = 0.1, 0.01, 1e-6
     assert (99**2) / (1 + radius) < epsilon / math.log(1 + radius)
     low, high = log_lambda_1_range(epsilon, delta, math.log1p(radius))

@@ -1,4 +1,4 @@
-"""A small training for tests, and comparisons of what it leaves."""
+"""A small training for tests, and comparisons of its results."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def train(
     number: int = 256,
     **changes: Any,
 ) -> dict[str, Tensor]:
-    """The last weights of a training of the tiny model with changed settings or arguments of the loop."""
+    """Train the tiny model with changed settings or loop arguments; return the last weights."""
     arguments = {name: changes.pop(name) for name in ("resume", "minutes") if name in changes}
     page = settings(**changes)
     fit_step(
@@ -95,7 +95,7 @@ def differ(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 class TrainedGaussian(DiagonalGaussian):
-    """A model without noise that learns its means, with dropout in front where asked."""
+    """A model without noise that learns its means, with optional input dropout."""
 
     def __init__(self, dropout: float = 0.0, dtype: torch.dtype = torch.float64):
         mean = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)

@@ -1,4 +1,4 @@
-"""Checkpoints: damage is noticed, the one before takes over, older ones still resume."""
+"""Checkpoints: damage is detected, the previous one is used, older formats resume."""
 
 import hashlib
 import shutil
@@ -42,7 +42,8 @@ def test_a_finished_run_whose_best_checkpoint_is_damaged_has_its_last_one(
     state = tmp_path / "checkpoint" / "best" / "state.toml"
     state.write_text(state.read_text().replace("loss", "lost"))
     assert_same(train(tmp_path, epochs=2, resume=True), last(tmp_path).weights)
-    assert "The one after epoch 2 takes its place" in " ".join(capfd.readouterr().err.split())
+    warning = " ".join(capfd.readouterr().err.split())
+    assert "The checkpoint of epoch 2 takes its place" in warning
     assert Checkpoint.load(tmp_path / "checkpoint" / "best").training == {}
     assert_same(train(tmp_path, epochs=2, resume=True), trained)
 
@@ -54,9 +55,8 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
     state, warning = newest(tmp_path / "run" / "checkpoint")
     assert state.epoch == 2
     assert "sha256 differs" in warning
-    assert (
-        not weights.parent.exists()
-    )  # it would take the place of the previous one when the next is kept
+    # Otherwise the next checkpoint would replace the previous, good one by the damaged one.
+    assert not weights.parent.exists()
     assert_same(train(tmp_path / "run", epochs=3, resume=True), whole)
     assert epochs_logged(tmp_path / "run") == [1, 2, 3]
 
@@ -84,7 +84,7 @@ def test_an_altered_state_is_damaged_whatever_was_altered(tmp_path: Path) -> Non
         state.write_text(text.replace(old, new))
         with pytest.raises(RunError, match="is damaged"):
             Checkpoint.load(state.parent)
-        assert epochs_done(tmp_path / "checkpoint") == 1  # as the previous one says
+        assert epochs_done(tmp_path / "checkpoint") == 1  # from the previous checkpoint
     state.write_text(text)
     assert epochs_done(tmp_path / "checkpoint") == 2
 
@@ -119,7 +119,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
 
 
 def as_older(path: Path) -> None:
-    """Rewrite a checkpoint as versions before 0.2 wrote it."""
+    """Convert a checkpoint to the format before version 0.2."""
     saved = Checkpoint.load(path)
     moments = {name.removeprefix(STATE_PREFIX): tensor for name, tensor in saved.training.items()}
     (path / OPTIMIZER).unlink()

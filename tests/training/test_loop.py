@@ -1,4 +1,4 @@
-"""The loop: reproducible, resumable at any step, and it stops before a non-finite number does harm."""
+"""The training loop: reproducible, resumable at any step, stops at non-finite numbers."""
 
 import shutil
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_training_is_finished_at_the_end_that_its_settings_name(tmp_path: Path
     assert not is_finished(tmp_path / "checkpoint", SETTINGS)
     train(tmp_path, max_steps=6)
     assert is_finished(tmp_path / "checkpoint", settings(max_steps=6))
-    assert not is_finished(tmp_path / "checkpoint", SETTINGS)  # two epochs, but the second is short
+    assert not is_finished(tmp_path / "checkpoint", SETTINGS)  # the second epoch is incomplete
     train(tmp_path, resume=True)
     assert is_finished(tmp_path / "checkpoint", SETTINGS)
     assert not is_finished(tmp_path / "checkpoint", settings(epochs=3))
@@ -80,7 +80,7 @@ def test_pieces_of_no_time_train_an_epoch_each_and_end_where_an_uninterrupted_ru
 
 
 def test_no_epoch_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.0, 100.0, 220.0])  # the start, and the beginnings of three epochs
+    now = iter([0.0, 0.0, 100.0, 220.0])  # start of training, starts of three epochs
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
     time_left = loop.TimeLeft(minutes=5)
     assert [time_left.for_another() for _ in range(3)] == [True, True, False]
@@ -141,7 +141,7 @@ def test_a_run_killed_while_its_first_checkpoint_was_kept_starts_again(
 
 
 class ExplodesAfter:
-    """An objective that turns infinite after some calls."""
+    """An objective that is infinite after ``calls`` calls."""
 
     def __init__(self, calls: int):
         self.calls = calls

@@ -1,4 +1,4 @@
-"""The objectives by hand, and the settings that choose them."""
+"""Objectives against direct computation, and their settings."""
 
 import math
 from functools import partial
@@ -42,8 +42,8 @@ def test_the_split_objective_needs_a_subspace() -> None:
     ("preset", "objective"),
     [
         ("digits-base", Likelihood()),
-        ("digits-reweight", Reweight(1.0)),
-        ("digits-split", Split(0.3)),
+        ("digits-reweight", Ramp(Reweight(0.3), 1.0)),
+        ("digits-split", Ramp(Split(0.1), 1.0)),
     ],
 )
 def test_presets_name_their_objective(preset: str, objective: object) -> None:
@@ -91,13 +91,12 @@ def test_a_ramp_ends_at_the_objective_itself() -> None:
     assert Ramp(Split(), 0.5).needs_class_subspace
     prediction = Prediction(torch.tensor([[-10.0, -12.0]]), torch.tensor([0.5, 0.5]).log(), dims=4)
     label = torch.tensor([1])
-    assert torch.equal(
-        ramp(prediction, label), Reweight(2.0)(prediction, label)
-    )  # validation uses the full weight
+    # Validation uses the full weight.
+    assert torch.equal(ramp(prediction, label), Reweight(2.0)(prediction, label))
 
 
 def test_training_weighs_the_class_term_by_how_far_it_is() -> None:
-    """At the first step of a ramp the gradient is that of the likelihood alone, at the last nearly that of all."""
+    """The first step of a ramp uses the likelihood alone; later steps add the class term."""
     training = SETTINGS.model_copy(update={"epochs": 2, "max_steps": None})
     x, label = (
         torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
@@ -113,7 +112,7 @@ def test_training_weighs_the_class_term_by_how_far_it_is() -> None:
             GenerativeClassifier(tiny_density(0, "digits-reweight")), objective, training, 4
         )
         first = step.step(x, label, torch.Generator().manual_seed(1))["loss"].item()
-        step.optimizer.taken = 4  # of 8
+        step.optimizer.taken = 4  # of 8 steps
         losses[name] = first, step.step(x, label, torch.Generator().manual_seed(2))["loss"].item()
     assert losses["ramp"][0] == losses["base"][0] < losses["full"][0]
     assert losses["base"][1] < losses["ramp"][1]

@@ -1,4 +1,4 @@
-"""The optimizer: its schedule, and it refuses numbers that are not finite."""
+"""The optimizer: schedule, and errors for non-finite numbers."""
 
 import pytest
 import torch

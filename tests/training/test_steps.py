@@ -1,4 +1,4 @@
-"""Training steps: accumulation, the average of the weights, randomness, and a step of one's own."""
+"""Training steps: gradient accumulation, weight average, randomness, user-defined steps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,9 +89,8 @@ def test_dropout_and_noise_come_from_the_generator_of_the_step() -> None:
         found[name] = gaussian_step(dropout=0.5).step(*batch(), stream(0, "noise", number))["loss"]
     assert found["a"] == found["same"]
     assert found["a"] != found["other"]
-    assert (
-        gaussian_step().step(*batch(), stream(0, "noise", 0))["loss"] != found["a"]
-    )  # dropout was on
+    # Without dropout the loss differs.
+    assert gaussian_step().step(*batch(), stream(0, "noise", 0))["loss"] != found["a"]
 
 
 def test_dropout_differs_between_the_steps_of_an_epoch_and_the_parts_of_a_batch() -> None:
@@ -161,7 +160,7 @@ def test_the_average_is_validated_kept_as_best_and_left_in_the_classifier(tmp_pa
     step = step_of(settings(average=0.9))
     averaged = train(tmp_path, step=step, average=0.9)
     validation = open_dataset("digits").validation
-    density = step.classifier.density  # holds the best
+    density = step.classifier.density  # has the best weights
     raw = {
         name.removeprefix("module.density."): tensor
         for name, tensor in last(tmp_path).training.items()
@@ -188,7 +187,7 @@ def test_the_average_changes_nothing_in_training(tmp_path: Path) -> None:
 
 
 class WithCritic(TrainingStep):
-    """Two networks with an optimizer each: what adversarial training has."""
+    """Two networks with one optimizer each, as in adversarial training."""
 
     monitor = "critic"
     advice = "Use another critic."

@@ -1,4 +1,4 @@
-"""Attacks on a classifier that may also refuse: a goal is a value, an attack is one method."""
+"""Attacks on a classifier with a detector, and the goals of attacks."""
 
 from condgen.attacks.attack import Attack, AttackResult
 from condgen.attacks.boundary import Boundary

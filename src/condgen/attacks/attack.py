@@ -1,4 +1,4 @@
-"""An attack is one method; the base class asks, checks, counts and reports."""
+"""The base class of attacks: it runs the search, verifies each success and measures the result."""
 
 import abc
 import math
@@ -27,58 +27,35 @@ REACHED, NOT_REACHED = "reached", "not reached"
 ALREADY = "reached by the original"
 NO_START = "no start image reaches the goal"
 NO_GRADIENT = "the gradient at the original is zero"
-VANISHED = "reached, but not when asked again"
+VANISHED = "reached, but not when evaluated again"
 
 COUNT, SHARE, POSITIVE = (1, math.inf), (0.0, 1.0), (1e-6, 1.0)  # limits of settings
 
-INWARD = (
-    1e-6,
-    1e-5,
-    1e-4,
-    1e-3,
-    0.01,
-    0.1,
-    1.0,
-)  # of the way to the surest success: alone, sums may round otherwise
-STRETCHES = (
-    1.0,
-    1.002,
-    1.005,
-    1.01,
-    1.02,
-    1.03,
-    1.05,
-    1.1,
-    1.25,
-    1.5,
-    2.0,
-    3.0,
-    5.0,
-)  # until a stored image keeps the goal;
-STRIDES = (
-    0.1,
-    0.2,
-    0.3,
-    0.5,
-    0.7,
-    1.0,
-)  # then of the way to the surest success, since further on a detector may wait
+# Shares of the line to the surest success, for a success that is lost outside of its batch.
+INWARD = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0)
+# Factors of the perturbation, until the quantized image reaches the goal.
+STRETCHES = (1.0, 1.002, 1.005, 1.01, 1.02, 1.03, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
+# Shares of the line to the surest success, tried next: further out a detector may flag the image.
+STRIDES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What an attack found; every field has one entry per image.
+    """The result of an attack; every field has one entry per image.
 
     Args:
-        perturbed: The nearest images that reached the goal, within the model's bounds, shape ``(N, *event_shape)``; the
-            original where none did.
-        quantized: The same rounded to the data's levels; where the goal is lost by that, the first image further along
-            the line that keeps it, or else on the way to the surest success. Equal to ``perturbed`` for continuous data.
-        reached: Whether ``perturbed`` reaches the goal, asked anew after the search, shape ``(N,)``.
+        perturbed: The nearest images found that reach the goal, within the model's bounds, shape
+            ``(N, *event_shape)``; the original if none was found.
+        quantized: ``perturbed`` rounded to the data's levels. If rounding loses the goal: the first
+            image further along the perturbation that keeps it, or else on the line to the surest
+            success. Equal to ``perturbed`` for continuous data.
+        reached: Whether ``perturbed`` reaches the goal, evaluated again after the search, shape
+            ``(N,)``.
         reached_quantized: The same for ``quantized``.
-        l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite where the goal was not reached.
+        l2, linf: Distances of ``perturbed`` from the original, shape ``(N,)``; infinite if the goal
+            was not reached.
         forward, backward: Passes through the model spent on the image, shape ``(N,)``.
-        status: Why it ended, in words, one per image.
+        status: Why the attack ended, one text per image.
     """
 
     perturbed: Tensor
@@ -93,13 +70,17 @@ class AttackResult:
 
 
 class Attack(abc.ABC):
-    """A subclass writes :meth:`perturb`; calling the attack checks what goes in and measures what comes out.
+    """Base class of attacks: subclass it and implement :meth:`perturb`.
+
+    Calling the attack checks the arguments and measures success.
 
     Examples:
         >>> from condgen import DiagonalGaussian
         >>> from condgen.attacks import CarliniWagner, Misclassify
-        >>> classifier = GenerativeClassifier(DiagonalGaussian(torch.tensor([[0.2, 0.5], [0.8, 0.5]])))
-        >>> result = CarliniWagner()(classifier, torch.tensor([[0.3, 0.5]]), Misclassify(torch.tensor([0])))
+        >>> mean = torch.tensor([[0.2, 0.5], [0.8, 0.5]])
+        >>> classifier = GenerativeClassifier(DiagonalGaussian(mean))
+        >>> x, goal = torch.tensor([[0.3, 0.5]]), Misclassify(torch.tensor([0]))
+        >>> result = CarliniWagner()(classifier, x, goal)
         >>> result.status, round(result.l2.item(), 2)
         (('reached',), 0.2)
     """
@@ -108,19 +89,23 @@ class Attack(abc.ABC):
 
     @abc.abstractmethod
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
-        """Ask ``search`` about images; it keeps the best.
+        """Query ``search`` with images; it keeps the best.
 
         Args:
-            search: The originals, the goal, and the only way to the classifier.
-            index: The images to work on, shape ``(n,)``; the others have reached their goal as they are.
-            generator: For everything random.
+            search: The originals, the goal, and the only access to the classifier.
+            index: The images to attack, shape ``(n,)``; all other originals reach their goal
+                already.
+            generator: For all random numbers.
 
         Returns:
-            For images that could not be worked on, why; usually empty.
+            The reason for each image that could not be attacked; usually empty.
         """
 
     def doubled(self) -> "Attack | None":
-        """The same attack with twice the effort, if it has such a setting; an audit asks whether that finds more."""
+        """Return the attack with twice the budget, or ``None`` if it has no such setting.
+
+        An audit uses it to test convergence.
+        """
         return None
 
     @final
@@ -136,17 +121,17 @@ class Attack(abc.ABC):
         """Attack every image.
 
         Args:
-            classifier: The model; afterwards it is in the mode in which it was.
+            classifier: The model; its mode (training or evaluation) is restored afterwards.
             x: Originals within the classifier's bounds, shape ``(N, *event_shape)``.
-            goal: One wish per image, in the CPU's memory like all results.
-            generator: For everything random. Default: seed 0.
-            batch: Most images that pass through the model at once, with or without a gradient. Default:
-                :func:`condgen.classifier.images_at_once`.
+            goal: The goal of each image, on the CPU like all results.
+            generator: For all random numbers. Default: seed 0.
+            batch: Largest number of images in one pass through the model, with or without a
+                gradient. Default: :func:`condgen.classifier.images_at_once`.
 
         Raises:
             ImageError: If images or labels do not fit the model.
-            CondgenError: If the attack needs a gradient and the model gives none, or an argument is no classifier, no goal or
-                no positive number.
+            CondgenError: If the attack needs a gradient and the model has none, or an argument is
+                not a classifier, a goal or a positive number.
         """
         check_classifier(classifier)
         check_images(x, classifier.density, classifier.bounds)
@@ -156,13 +141,13 @@ class Attack(abc.ABC):
         check_count("batch", batch)
         if not isinstance(generator, torch.Generator | None):
             raise CondgenError(
-                f"generator is {generator!r}, expected torch.Generator().manual_seed(seed), or nothing."
+                f"generator is {generator!r}, expected torch.Generator().manual_seed(seed) or None."
             )
         generator = generator or torch.Generator().manual_seed(0)
         with torch.inference_mode(False), frozen(classifier):
             x = at_least_float32(x.detach().cpu())
             parts = torch.arange(len(x)).split(batch)
-            return _joined(
+            return _concatenate(
                 [
                     self._one_batch(Search(classifier, x[part], goal[part], batch), generator)
                     for part in parts
@@ -173,22 +158,21 @@ class Attack(abc.ABC):
         originals = search.x.clone()
         index = torch.nonzero(~search.reached(search.x, search.everyone)).flatten()
         reasons = self.perturb(search, index, generator) if len(index) else {}
-        search.x = (
-            originals  # distances are from these, whatever an author has written into the others
-        )
-        return _measure(search, reasons or {})  # an author may well forget to return any
+        search.x = originals  # perturb() may have changed search.x
+        return _measure(search, reasons or {})  # perturb() may have returned None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__call__" in cls.__dict__:
             raise TypeError(
-                f"{cls.__name__} must write perturb() and leave __call__ alone: it is what measures success."
+                f"{cls.__name__} must implement perturb() and must not override __call__,"
+                " which measures success."
             )
 
 
 @contextmanager
 def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
-    """Evaluation mode, and no gradients for parameters that nobody asks for."""
+    """Within this context: evaluation mode, and no gradients of parameters."""
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -200,18 +184,18 @@ def frozen(classifier: GenerativeClassifier) -> Iterator[None]:
             parameter.requires_grad_()
 
 
-def _joined(results: list[AttackResult]) -> AttackResult:
-    """Those of several batches as one, in their order."""
+def _concatenate(results: list[AttackResult]) -> AttackResult:
+    """Concatenate the results of several batches."""
     *tensors, statuses = zip(*(vars(result).values() for result in results), strict=True)
     joined: list[Any] = [*map(torch.cat, tensors), tuple(chain.from_iterable(statuses))]
     return AttackResult(*joined)
 
 
 def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
-    """Success is asked for anew, of each image alone, on what is handed out."""
+    """Verify success on the returned images, one image at a time, and measure distances."""
     met = torch.isfinite(search.distance)
-    quantized, stored = _stored(search, torch.nonzero(met).flatten())
-    perturbed, now = _asked_anew(search, met)
+    quantized, stored = _quantize(search, torch.nonzero(met).flatten())
+    perturbed, now = _verify(search, met)
     perturbed = torch.where(spread(now, perturbed), perturbed, search.x)
     moved = (perturbed - search.x).flatten(1)
     status = tuple(_status(search, i, bool(met[i]), bool(now[i]), reasons) for i in range(len(met)))
@@ -228,34 +212,35 @@ def _measure(search: Search, reasons: dict[int, str]) -> AttackResult:
     )
 
 
-def _asked_anew(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
-    """The images to hand out, and which of them reach their goal when each is asked about by itself.
+def _verify(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
+    """The images to return, and which of them reach their goal when evaluated one by one.
 
-    One on a boundary, which rounding has put on the other side, is moved toward the surest success. A model that
-    answers the same question differently gets no second chance: success by luck would grow with each.
+    Rounding may put an image on the wrong side of a boundary; it is moved toward the surest
+    success. A model that answers the same query differently gets no second try: each try would add
+    successes by luck.
     """
     perturbed, now, everyone = (
         search.best.clone(),
         torch.zeros_like(met),
         torch.nonzero(met).flatten(),
     )
-    first = _alone(search, perturbed[everyone], everyone)
+    first = _margins_one_by_one(search, perturbed[everyone], everyone)
     now[everyone] = reached(first)
     failed = torch.nonzero(~reached(first)).flatten()
-    again = _alone(search, perturbed[everyone[failed]], everyone[failed])
+    again = _margins_one_by_one(search, perturbed[everyone[failed]], everyone[failed])
     steady = torch.isclose(first[failed], again, rtol=0, atol=0, equal_nan=True).all(-1)
     left = everyone[failed[steady]]
     for share in INWARD:
         if not len(left):
             break
         perturbed[left] = search.best[left].lerp(search.surest[left], share)
-        now[left] = reached(_alone(search, perturbed[left], left))
+        now[left] = reached(_margins_one_by_one(search, perturbed[left], left))
         left = left[~now[left]]
     return perturbed, now
 
 
-def _alone(search: Search, images: Tensor, index: Tensor) -> Tensor:
-    """The margins of each image asked about by itself, shape ``(n, K)``."""
+def _margins_one_by_one(search: Search, images: Tensor, index: Tensor) -> Tensor:
+    """Margins of each image, evaluated in a batch of its own, shape ``(n, K)``."""
     answers = [
         search.margins(one, i) for one, i in zip(images.split(1), index.split(1), strict=True)
     ]
@@ -270,8 +255,11 @@ def _status(search: Search, image: int, met: bool, now: bool, reasons: dict[int,
     return ALREADY if search.distance[image] == 0 else REACHED
 
 
-def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
-    """Images as stored, and whether they reach the goal: a point on the boundary may fall back, one further along does not."""
+def _quantize(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantized images, and whether they reach the goal.
+
+    Quantizing a point on the boundary may lose the goal; a point further along keeps it.
+    """
     levels, bounds, shift = (
         search.classifier.density.pixel_levels,
         search.bounds,
@@ -291,14 +279,14 @@ def _stored(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
         if levels is None:
             break
     kept = torch.nonzero(keeps).flatten()
-    keeps[kept] = reached(_alone(search, quantized[kept], kept))
+    keeps[kept] = reached(_margins_one_by_one(search, quantized[kept], kept))
     return quantized, keeps
 
 
 def round_to_levels(
     x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Tensor:
-    """Images as they come back from storage with so many values per pixel; ``None`` stores them as they are.
+    """Round images to ``levels`` values per pixel; ``None`` returns them unchanged.
 
     >>> round_to_levels(torch.tensor([0.2, 0.4]), levels=3)
     tensor([0.0000, 0.5000])
@@ -310,10 +298,12 @@ def round_to_levels(
 
 
 def within(attack: Attack, **limits: tuple[float, float]) -> None:
-    """Refuse settings with which an attack would do nothing and look as if the model had resisted.
+    """Check that the settings of an attack are within their limits.
+
+    Outside of them an attack may do nothing, so that the model seems robust.
 
     Raises:
-        CondgenError: If a setting is no number or outside of its limits.
+        CondgenError: If a setting is not a number or outside of its limits.
     """
     for name, (low, high) in limits.items():
         value, whole = getattr(attack, name), math.isinf(high)

@@ -1,4 +1,4 @@
-"""The boundary attack: a random walk along the boundary that only asks whether the goal is reached."""
+"""The boundary attack: a decision-based random walk along the boundary."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -10,26 +10,25 @@ from condgen.attacks.attack import COUNT, POSITIVE, SHARE, Attack, within
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starting_points import StartingPoints
 
-LONGER, SHORTER = (
-    1.1,
-    0.987,
-)  # after a success and a failure: in balance where one step in eight succeeds
+# Factors of the step size after a success and a failure: stationary if one step in eight succeeds.
+LONGER, SHORTER = 1.1, 0.987
 
 
 @dataclass(frozen=True)
 class Boundary(Attack):
-    r"""From a start image that reaches the goal: a step aside at equal distance, and a small one toward the original.
+    r"""Random walk from a starting point: an orthogonal step and a small step toward the original.
 
-    Both are one question. At a flat boundary and with a step aside of :math:`s` times the distance, the step inward that gains
-    most per question is :math:`s^2 / 2`, at one success in eight; so there is one length to adapt, and it adapts to each image
-    after every question. Steps aside lean toward those that have succeeded.
+    Both are one query. At a flat boundary and with an orthogonal step of :math:`s` times the
+    distance, the inward step with the largest gain per query is :math:`s^2 / 2`, at one success in
+    eight. So there is one step size, adapted to each image after every query. Orthogonal steps are
+    biased toward those that have succeeded.
 
     Args:
-        starting_points: Where to begin.
-        queries: Questions per image after which it stops; making sure of its result takes a few more.
-        first: First step aside, as a share of the distance.
-        lean: Weight of the past successes in a step aside, from 0 to 1.
-        memory: How much of them is kept at each success.
+        starting_points: Starting points of the walk.
+        queries: Queries per image before the walk ends; verifying the result takes a few more.
+        first: First orthogonal step, as a share of the distance.
+        lean: Weight of past successes in an orthogonal step, from 0 to 1.
+        memory: Share of past successes that is kept at each success.
 
     References:
         Brendel et al., Decision-based adversarial attacks, ICLR 2018; Sec. 4.3.
@@ -61,18 +60,16 @@ class Boundary(Attack):
         x, distance, past = search.x[index], search.l2(current, index), torch.zeros_like(current)
         length = torch.full_like(distance, self.first)
         while True:
-            left = (
-                search.forward[index] < self.queries
-            )  # starts may have cost some images more than others
+            left = search.forward[index] < self.queries  # starting points differ in cost
             if not left.any():
                 return
             state = index, x, current, distance, past, length
             index, x, current, distance, past, length = (part[left] for part in state)
             outward = normed(current - x)
             noise = normed(torch.randn(x.shape, generator=generator, dtype=x.dtype))
-            aside = normed(self.lean * normed(past) + (1 - self.lean**2) ** 0.5 * noise)
-            aside = aside - dot(aside, outward) * outward
-            moved = normed(outward + spread(length, x) * aside)
+            sideways = normed(self.lean * normed(past) + (1 - self.lean**2) ** 0.5 * noise)
+            sideways = sideways - dot(sideways, outward) * outward
+            moved = normed(outward + spread(length, x) * sideways)
             moved = search.clip(x + spread(distance * (1 - length.square() / 2), x) * moved)
             good = search.reached(moved, index)
             now = search.l2(moved, index)
@@ -81,5 +78,5 @@ class Boundary(Attack):
                 torch.where(spread(good, x), moved, current),
                 torch.where(good, now, distance),
             )
-            past = torch.where(spread(good, x), self.memory * past + aside, past)
+            past = torch.where(spread(good, x), self.memory * past + sideways, past)
             length = (length * torch.where(good, LONGER, SHORTER)).clamp_max(1.0)

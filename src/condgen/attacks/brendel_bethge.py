@@ -1,4 +1,4 @@
-"""A gradient-based walk along the boundary, inside the region where the goal is reached and nothing is flagged."""
+"""The Brendel-Bethge attack: a gradient-based walk along the boundary of all margins."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -12,30 +12,34 @@ from condgen.attacks.goals import reached
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starting_points import StartingPoints, bisect
 
-SLACK = 0.03  # of the radius: how far inside each linearised boundary a step ends
-LONGER, SHORTER = 1.6, 0.4
-SMALLEST = 1e-4  # of the distance: a radius below it ends the walk
+SLACK = 0.03  # share of the radius: how far inside each linearized boundary a step ends
+LONGER, SHORTER = 1.6, 0.4  # factors of the radius after an accepted and a rejected step
+SMALLEST = 1e-4  # share of the distance: a smaller radius ends the walk
 ROUNDS, HALVINGS = 3, 25
 
 
 @dataclass(frozen=True)
 class BrendelBethge(Attack):
-    r"""Minimises the distance step by step, each margin replaced by its tangent within a trust region.
+    r"""Minimize the distance step by step, with each margin linearized within a trust region.
 
-    A step solves :math:`\min \|x' - x\|` subject to :math:`m_k + \nabla m_k \cdot (x' - x_t) \le 0` for every margin, to the
-    bounds and to a radius around :math:`x_t`; it is taken where the goal stays reached, and the radius shrinks where it does
-    not. All conditions of a goal are kept at once, which a sum of hinges does not do: between a class margin and a detector it
-    must trade. From the same start it knows more than a decision-based attack; where one beats it, the evaluation is at fault.
+    A step solves :math:`\min \|x' - x\|` subject to :math:`m_k + \nabla m_k \cdot (x' - x_t) \le 0`
+    for every margin, within the bounds and a radius around :math:`x_t`. It is accepted if the goal
+    stays reached; otherwise the radius shrinks. All conditions of a goal hold at once. A sum of
+    hinges has to trade a class margin against a detector instead. From the same starting point this
+    attack has more information than a decision-based attack; if one of those finds less distance,
+    the evaluation is at fault.
 
     Args:
-        starting_points: Where to walk from; a second walk begins at what a pass of
-            :class:`~condgen.attacks.decoupled_direction_norm.DecoupledDirectionNorm` from the original has found.
-        steps: Most steps of each walk.
-        start_steps: Of the pass from the original.
+        starting_points: Starting points of the first walk. A second walk starts at the result of a
+            short :class:`~condgen.attacks.decoupled_direction_norm.DecoupledDirectionNorm` from the
+            original.
+        steps: Largest number of steps of each walk.
+        start_steps: Steps of the short attack from the original.
 
     References:
-        Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge, Accurate, reliable and fast robustness evaluation, 2019: here with
-        several margins, and an accepted step only where the goal is reached.
+        Brendel, Rauber, Kümmerer, Ustyuzhaninov and Bethge, Accurate, reliable and fast robustness
+        evaluation, 2019; here with several margins, and a step is accepted only if the goal is
+        reached.
     """
 
     starting_points: StartingPoints = field(default_factory=StartingPoints)
@@ -96,7 +100,10 @@ def _step(
     tangents: list[Tensor],
     radius: Tensor,
 ) -> Tensor:
-    """Toward the original by the radius, then onto the right side of every tangent, within bounds: Hildreth's projection."""
+    """Step by the radius toward the original, then apply Hildreth's projection.
+
+    The projection satisfies every linearized margin, within bounds.
+    """
     toward = search.x[index] - current
     share = (
         radius / toward.flatten(1).norm(dim=1).clamp_min(torch.finfo(radius.dtype).tiny)
@@ -121,7 +128,7 @@ def _step(
 
 
 def _least_push(search: Search, point: Tensor, unit: Tensor, limit: Tensor, most: Tensor) -> Tensor:
-    """The least t in [0, most] with unit . clip(point - t unit) <= limit, shape ``(n,)``, by bisection."""
+    """Least t in [0, most] with unit . clip(point - t unit) <= limit, by bisection; ``(n,)``."""
     low, high = torch.zeros_like(most), most
     for _ in range(HALVINGS):
         middle = (low + high) / 2

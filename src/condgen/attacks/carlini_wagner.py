@@ -11,32 +11,37 @@ from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
 from condgen.attacks.search import Search
 
-FIRST = 1.5  # of the constant that would balance distance and margin at the first image
-GROWTH = 8.0  # of a constant while no upper bound is known
-UNKNOWN = 0.1  # of the diameter: a distance to begin with where no image has reached the goal
-STILL = 0.999  # of the distance before a search: an image that stays above it is done
+FIRST = 1.5  # times the constant that balances distance and margin at the first image
+GROWTH = 8.0  # factor of a constant without a known upper bound
+UNKNOWN = 0.1  # share of the diameter: assumed distance if no image has reached the goal
+STILL = 0.999  # share of the distance before a search: an image that stays above has converged
 
 
 @dataclass(frozen=True)
 class CarliniWagner(Attack):
-    r"""Minimises :math:`\|x' - x\|^2 + \sum_k c_k \max(0, m_k(x'))` over images, with a search over :math:`c` per image.
+    r"""Minimize :math:`\|x' - x\|^2 + \sum_k c_k \max(0, m_k(x'))`, with a search over :math:`c`.
 
-    With :class:`~condgen.attacks.goals.Evade` the second margin is the extra term of Sec. 4.3. Each margin has a constant of
-    its own, since a nat of class and a bit of likelihood do not weigh the same. A short
-    :class:`~condgen.attacks.decoupled_direction_norm.DecoupledDirectionNorm` finds a first image, and the gradient there gives
-    the constant for which that image would be the minimum, so that the search begins near its end.
+    The search is per image. With :class:`~condgen.attacks.goals.Evade` the second margin is the
+    extra term of Sec. 4.3. Each margin has its own constant, because a nat of class and a bit of
+    likelihood have different weight. A short
+    :class:`~condgen.attacks.decoupled_direction_norm.DecoupledDirectionNorm` finds a first image.
+    The gradient there gives the constant for which that image would be the minimum, so the search
+    starts close to its end.
 
-    The descent is plain gradient descent with projection on the bounds. The distance is equally curved in all directions, which
-    Adam's scaling per pixel would spoil; and where the usual tanh has no slope, at 0 and 1, projected pixels can move.
+    The optimizer is plain gradient descent with projection onto the bounds. The distance has the
+    same curvature in all directions, which Adam's scaling per pixel would spoil. The usual tanh has
+    no slope at 0 and 1, but projected pixels can move there.
 
     Args:
-        searches: Most values of c per image; fewer where the distance stands still.
+        searches: Largest number of values of c per image; fewer if the distance has converged.
         steps: Gradients for each value.
-        step_size: First share of the way to the minimum of the distance that one step goes; falls to a fiftieth.
+        step_size: First step, as a share of the way to the minimum of the distance; decays to a
+            fiftieth.
         start_steps: Gradients of the first pass.
 
     References:
-        Carlini and Wagner, Towards evaluating the robustness of neural networks, 2017, VI-A; Sec. 4.3.
+        Carlini and Wagner, Towards evaluating the robustness of neural networks, 2017, VI-A;
+        Sec. 4.3.
     """
 
     searches: int = 4
@@ -74,7 +79,10 @@ class CarliniWagner(Attack):
         return reasons
 
     def _balance(self, search: Search, index: Tensor) -> Tensor:
-        """Where distance and margin pull alike at the best image so far, c = 2 |x' - x| / |grad m|, shape ``(n, K)``."""
+        """Constants that balance distance and margin at the best image, shape ``(n, K)``.
+
+        They are c = 2 |x' - x| / |grad m|.
+        """
         best = search.best[index]
         found = torch.isfinite(search.distance[index])
         distance = torch.where(found, search.l2(best, index), UNKNOWN * search.diameter)
@@ -83,7 +91,10 @@ class CarliniWagner(Attack):
         return 2 * distance[:, None] / slopes.clamp_min(torch.finfo(slopes.dtype).eps)
 
     def _descend(self, search: Search, index: Tensor, constant: Tensor) -> Tensor:
-        """From the best image so far; which margins stood in the way, shape ``(n, K)``: none where the goal was reached."""
+        """Descend from the best image so far; return which margins were not met, ``(n, K)``.
+
+        All false if the goal was reached.
+        """
         x, shift = search.x[index], search.best[index] - search.x[index]
         ever, margins = torch.zeros(len(x), dtype=torch.bool), torch.empty(0)
         for step in range(self.steps):

@@ -1,4 +1,4 @@
-"""Decoupled direction and norm: a short way to a small perturbation, and a good start for a longer one."""
+"""Decoupled direction and norm: a fast attack, and an initialization for longer ones."""
 
 import math
 from dataclasses import dataclass, replace
@@ -13,13 +13,14 @@ from condgen.attacks.search import Search, normed, spread
 
 @dataclass(frozen=True)
 class DecoupledDirectionNorm(Attack):
-    """Follows the gradient's direction on a sphere that shrinks while the goal is reached and grows while it is not.
+    """Follow the gradient's direction on a sphere with an adaptive radius.
 
-    The first radius is the distance to the boundary as a linear model sees it, so that no scale has to be known.
+    The radius shrinks while the goal is reached and grows while it is not. The first radius is the
+    distance to the boundary of the linearized model, so no scale has to be known.
 
     Args:
         steps: Gradients per image.
-        rate: By how much the sphere shrinks or grows in a step.
+        rate: Relative change of the radius in a step.
 
     References:
         Rony et al., Decoupling direction and norm, CVPR 2019, algorithm 1.
@@ -37,26 +38,29 @@ class DecoupledDirectionNorm(Attack):
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         x = search.x[index]
         shift, radius = torch.zeros_like(x), x.new_zeros(len(x))
-        silent: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for step in range(self.steps):
             margins, gradient = search.gradients(x + shift, index, downhill)
             if step == 0:
                 radius = first_radius(margins, gradient, search.diameter)
-                silent = {int(i): NO_GRADIENT for i in index[gradient.flatten(1).norm(dim=1) == 0]}
+                reasons = {int(i): NO_GRADIENT for i in index[gradient.flatten(1).norm(dim=1) == 0]}
             radius = radius * torch.where(reached(margins), 1 - self.rate, 1 + self.rate)
             length = radius * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
             shift = spread(radius, x) * normed(shift - spread(length, x) * normed(gradient))
             shift = search.clip(x + shift) - x
-        return silent
+        return reasons
 
 
 def downhill(margins: Tensor) -> Tensor:
-    """All that is missing, shape ``(n,)``; once the goal is reached, the margin nearest to being lost."""
+    """Sum of unmet margins, shape ``(n,)``; once the goal is reached, the largest margin."""
     return torch.where(reached(margins), margins.amax(-1), margins.relu().sum(-1))
 
 
 def first_radius(margins: Tensor, gradient: Tensor, most: float) -> Tensor:
-    """Where a linear model would reach the goal, shape ``(n,)``; ``most`` where that is further, or a margin is no number."""
+    """Distance at which a linear model reaches the goal, shape ``(n,)``.
+
+    ``most`` if that is further or a margin is NaN.
+    """
     slope: Tensor = gradient.flatten(1).norm(dim=1)
     missing = margins.relu().sum(-1).nan_to_num(torch.inf)
     return (

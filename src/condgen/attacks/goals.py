@@ -1,4 +1,4 @@
-"""What an attack wants, as a value: reached where every margin is negative."""
+"""Goals of attacks: a goal is reached if every margin is negative."""
 
 import math
 from dataclasses import dataclass
@@ -15,26 +15,30 @@ from condgen.validation import check_labels, check_tensor, is_number
 
 
 class Goal(Protocol):
-    """One wish per image. Loss, search and report all ask :func:`reached`, so none can disagree about what success is."""
+    """The adversarial criterion of each image.
+
+    Loss, search and report all use :func:`reached`, so success is defined once.
+    """
 
     def margins(self, prediction: Prediction) -> Tensor:
-        """How far each condition is from being met, shape ``(N, K)``; met where negative. Differentiable.
+        """Margin of each condition, shape ``(N, K)``; met if negative. Differentiable.
 
-        Where a condition is met at equality, as a detector's is, :func:`decided` gives the margin its sign.
+        If a condition is met at equality, like a detector's, :func:`decided` sets the sign of the
+        margin.
         """
         ...
 
     def check(self, num_classes: int, number: int) -> None:
-        """Refuse labels that do not fit ``number`` images of ``num_classes`` classes."""
+        """Check that the labels fit ``number`` images of ``num_classes`` classes."""
         ...
 
     def __getitem__(self, index: Tensor) -> Self:
-        """The goals of the images at ``index``."""
+        """Return the goals of the images at ``index``."""
         ...
 
 
 def check_goal(goal: object) -> None:
-    """Refuse what is no goal, labels above all.
+    """Check that an argument is a goal; labels are a common mistake.
 
     Raises:
         CondgenError: If it has no ``margins``, or is a class.
@@ -44,17 +48,18 @@ def check_goal(goal: object) -> None:
             f"the class {goal.__name__}" if isinstance(goal, type) else f"a {type(goal).__name__}"
         )
         raise CondgenError(
-            f"the goal is {found}; give Misclassify(label), Target(target, label) or Evade(goal, detector)."
+            f"the goal is {found}; give Misclassify(label), Target(target, label)"
+            " or Evade(goal, detector)."
         )
 
 
 def reached(margins: Tensor) -> Tensor:
-    """The rule of success, shape ``(N, K)`` to ``(N,)``. A NaN reaches nothing."""
+    """Whether all margins are negative, shape ``(N, K)`` to ``(N,)``. NaN is not reached."""
     return (margins < 0).all(-1)
 
 
 def decided(margin: Tensor, met: Tensor) -> Tensor:
-    """``margin``, negative exactly where ``met``: at equality, or after rounding, its own sign says something else.
+    """Return ``margin``, negative exactly if ``met``, also at equality or after rounding.
 
     It keeps its gradient.
 
@@ -74,7 +79,8 @@ class Misclassify:
         label: The true classes, shape ``(N,)``.
 
     Examples:
-        >>> prediction = Prediction(torch.tensor([[-900.0, -905.0, -907.0]]), torch.zeros(3), dims=64)
+        >>> log_prob = torch.tensor([[-900.0, -905.0, -907.0]])
+        >>> prediction = Prediction(log_prob, torch.zeros(3), dims=64)
         >>> Misclassify(torch.tensor([0])).margins(prediction)
         tensor([[5.]])
     """
@@ -83,7 +89,7 @@ class Misclassify:
 
     def margins(self, prediction: Prediction) -> Tensor:
         own, best_other = _own_and_best_other(prediction, self.label)
-        return _won(own - best_other, (prediction.label != self.label)[:, None])
+        return _break_ties(own - best_other, (prediction.label != self.label)[:, None])
 
     def check(self, num_classes: int, number: int) -> None:
         _check(self.label, num_classes, number)
@@ -97,11 +103,11 @@ class Target:
     r"""One wrong class: :math:`\max_{j \ne t} \log p(x, j) - \log p(x, t) < 0`.
 
     Args:
-        target: The classes to be taken for, shape ``(N,)``.
+        target: The target classes, shape ``(N,)``.
         label: The true classes, shape ``(N,)``.
 
     Raises:
-        CondgenError: If a target is the true class, or they are no tensors of one shape.
+        CondgenError: If a target is the true class, or they are not tensors of one shape.
     """
 
     target: Tensor
@@ -118,12 +124,13 @@ class Target:
         if len(same):
             image = int(same[0])
             raise CondgenError(
-                f"image {image}: target {int(self.target[image])} is its true label; choose another class."
+                f"image {image}: target {int(self.target[image])} is its true label;"
+                " choose another class."
             )
 
     def margins(self, prediction: Prediction) -> Tensor:
         own, best_other = _own_and_best_other(prediction, self.target)
-        return _won(best_other - own, (prediction.label == self.target)[:, None])
+        return _break_ties(best_other - own, (prediction.label == self.target)[:, None])
 
     def check(self, num_classes: int, number: int) -> None:
         _check(self.label, num_classes, number)
@@ -135,13 +142,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Evade:
-    r"""Another goal, unseen by a detector: the extra loss term of Sec. 4.3 as one more margin.
+    r"""Another goal, undetected: the extra loss term of Sec. 4.3 as one more margin.
 
     Args:
-        goal: What else is wanted.
+        goal: The other goal.
         detector: Must not flag the image.
-        weight: Of the detector's margin, weight * (score - threshold). Default: the detector's own scale, which turns
-            its unit into nats, like the other margins.
+        weight: Weight of the detector's margin, weight * (score - threshold). Default: the
+            detector's own scale, which converts its unit to nats, the unit of the other margins.
     """
 
     goal: Goal
@@ -168,13 +175,16 @@ class Evade:
 
 
 def _own_and_best_other(prediction: Prediction, label: Tensor) -> tuple[Tensor, Tensor]:
-    """``log p(x, y)`` of the class and of the best other one, each ``(N, 1)``; a mask of 0 would win over log-likelihoods."""
+    """``log p(x, y)`` of the class and of the best other class, each ``(N, 1)``.
+
+    The mask is minus infinity, because a mask of 0 would exceed log-likelihoods.
+    """
     log_joint, own = prediction.log_joint, label[:, None].long()
     return log_joint.gather(-1, own), log_joint.scatter(-1, own, -math.inf).amax(-1, keepdim=True)
 
 
-def _won(margin: Tensor, wins: Tensor) -> Tensor:
-    """Between equally likely classes the classifier's choice decides; a margin that is no number is not met."""
+def _break_ties(margin: Tensor, wins: Tensor) -> Tensor:
+    """Let the classifier's choice decide between equally likely classes; NaN is not met."""
     return decided(margin, (margin < 0) | ((margin == 0) & wins))
 
 

@@ -1,4 +1,4 @@
-"""HopSkipJump: a decision-based attack that estimates the boundary's direction from many yes-no answers."""
+"""HopSkipJump: a decision-based attack that estimates the boundary's normal from many queries."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -15,16 +15,16 @@ HALVINGS = 10
 
 @dataclass(frozen=True)
 class HopSkipJump(Attack):
-    r"""Onto the boundary by bisection, its normal from probes around, a jump along it, and again.
+    r"""Repeat: bisect to the boundary, estimate its normal from probes, jump along the normal.
 
     Args:
-        starting_points: Where to begin.
-        queries: Questions per image after which it stops; making sure of its result takes a few more.
-        probes: Of the first round; round t has sqrt(t) times as many.
+        starting_points: Starting points of the search.
+        queries: Queries per image before the search ends; verifying the result takes a few more.
+        probes: Probes of the first round; round t has sqrt(t) times as many.
 
     References:
-        Chen, Jordan and Wainwright, HopSkipJumpAttack, 2020, algorithm 2, l2; probes lie at 1 / sqrt(d) of the
-        distance.
+        Chen, Jordan and Wainwright, HopSkipJumpAttack, 2020, algorithm 2, l2; probes lie at
+        1 / sqrt(d) of the distance.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -51,9 +51,8 @@ class HopSkipJump(Attack):
         dims, hop = current[0].numel(), 1
         while True:
             probes = int(self.probes * hop**0.5)
-            left = (
-                search.forward[index] + probes + HALVINGS + BISECTIONS <= self.queries
-            )  # starts cost some images more
+            # starting points differ in cost
+            left = search.forward[index] + probes + HALVINGS + BISECTIONS <= self.queries
             index, current = index[left], current[left]
             if not len(index):
                 return
@@ -76,7 +75,10 @@ class HopSkipJump(Attack):
         probes: int,
         generator: torch.Generator,
     ) -> Tensor:
-        """The mean of the probes that stay, minus that of those that leave: toward where the goal is reached."""
+        """The mean of successful probes minus the mean of failed ones.
+
+        It points to where the goal is reached.
+        """
         noise = torch.randn(
             (len(index), probes, *current.shape[1:]), generator=generator, dtype=current.dtype
         )
@@ -94,7 +96,7 @@ class HopSkipJump(Attack):
     def _jump(
         self, search: Search, index: Tensor, current: Tensor, normal: Tensor, length: Tensor
     ) -> Tensor:
-        """As far as the goal stays reached, halving the jump where it does not."""
+        """Jump along the normal; halve the jump until the goal is reached."""
         landed, left = current.clone(), torch.arange(len(index))
         for _ in range(HALVINGS):
             moved = search.clip(current[left] + spread(length[left], normal) * normal[left])

@@ -1,4 +1,4 @@
-"""The classifier as other libraries expect one: a module from images to columns."""
+"""Adapter for other attack libraries: the classifier as a module that returns logits."""
 
 import math
 
@@ -11,16 +11,17 @@ from condgen.detectors.base import check_detector, rejected, scale_of
 
 
 class Logits(nn.Module):
-    r"""Hands out :math:`\log p(x, y)` as logits; with a detector a last column that wins exactly where the image is flagged.
+    r"""Return :math:`\log p(x, y)` as logits; with a detector also a column for flagged images.
 
-    The extra column is :math:`\max_y \log p(x, y)` plus ``weight`` times (score - threshold), so that any attack on a
+    This last column is the largest exactly if the image is flagged. It is
+    :math:`\max_y \log p(x, y)` plus ``weight`` times (score - threshold). So any attack on a
     classifier with C + 1 classes attacks classifier and detector (Sec. 4.3), with gradients.
 
     Args:
         classifier: The model.
-        detector: What refuses images, or ``None`` for C columns.
-        weight: Of the detector's excess. Default: the detector's own scale, which turns its unit into nats like other
-            columns.
+        detector: The detector that flags images, or ``None`` for C columns.
+        weight: Weight of the detector's excess. Default: the detector's own scale, which converts
+            its unit to nats, the unit of the other columns.
 
     Examples:
         >>> from condgen import DiagonalGaussian, LikelihoodThreshold
@@ -45,7 +46,7 @@ class Logits(nn.Module):
         self.weight = weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Columns of shape ``(N, C)``, or ``(N, C + 1)`` with a detector."""
+        """Return logits of shape ``(N, C)``, or ``(N, C + 1)`` with a detector."""
         prediction = self.classifier(x)
         columns: Tensor = prediction.log_joint
         if self.detector is None:
@@ -53,9 +54,8 @@ class Logits(nn.Module):
         best = columns.amax(-1)
         scores, threshold = score(self.detector, prediction), self.detector.threshold
         last = best + self.weight * (scores - threshold)
-        lost = rejected(scores, threshold) & ~(
-            last > best
-        )  # an excess too small for the columns' precision
+        # an excess too small for the columns' precision
+        lost = rejected(scores, threshold) & ~(last > best)
         above = (
             best.detach().nextafter(torch.full_like(best, math.inf))
             + (last - last.detach()).nan_to_num()

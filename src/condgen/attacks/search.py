@@ -1,4 +1,4 @@
-"""One attack on one batch: asks the classifier, counts the questions, and keeps the closest image that reached the goal."""
+"""One attack on one batch: queries the classifier, counts queries and keeps the best images."""
 
 import math
 from collections.abc import Callable
@@ -16,25 +16,26 @@ Loss = Callable[[Tensor], Tensor]  # margins (n, K) -> (n,)
 
 
 class Search:
-    """All that an attack may know of the classifier.
+    """The only access of an attack to the classifier.
 
-    Every image asked about that reaches its goal closer to the original than any before is kept; so no attack can lose the
-    best point that it met, and none needs to look for it.
+    Every queried image that reaches its goal closer to the original than any before is kept. So no
+    attack can lose its best image, and none has to track it.
 
     Args:
         classifier: In evaluation mode; its parameters are not trained here.
         x: Originals, shape ``(N, *event_shape)``.
-        goal: One wish per image.
-        batch: Most images in one pass of :meth:`margins`; :meth:`gradients` takes what it is given at once.
-            Default: :func:`condgen.classifier.images_at_once`.
+        goal: The goal of each image.
+        batch: Largest number of images in one pass of :meth:`margins`; :meth:`gradients` takes all
+            its images in one pass. Default: :func:`condgen.classifier.images_at_once`.
 
     Attributes:
-        best: Closest images that reached the goal, shape of ``x``; the original where none has.
-        distance: Their L2 distances, shape ``(N,)``; infinite where none has.
-        surest: Images that reached the goal with the most to spare, however far; the original where none has.
-        excess: Their largest margins, shape ``(N,)``; infinite where none has.
+        best: Closest images that reached the goal, shape of ``x``; the original if there is none.
+        distance: Their L2 distances, shape ``(N,)``; infinite if there is none.
+        surest: Images that reached the goal by the widest margin, at any distance; the original if
+            there is none.
+        excess: Their largest margins, shape ``(N,)``; infinite if there is none.
         forward, backward: Passes per image, shape ``(N,)``, int64.
-        broken: Which images met a gradient with a part that is not finite, shape ``(N,)``, bool.
+        broken: Whether a gradient of the image had a non-finite entry, shape ``(N,)``, bool.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Search:
         self.bounds = classifier.bounds
         self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
         self.surest, self.excess = x.clone(), x.new_full((len(x),), torch.inf)
-        self.conditions = 0  # margins per image, known after the first question
+        self.conditions = 0  # margins per image, known after the first query
         self.forward = torch.zeros(len(x), dtype=torch.int64)
         self.backward = torch.zeros(len(x), dtype=torch.int64)
         self.broken = torch.zeros(len(x), dtype=torch.bool)
@@ -57,7 +58,7 @@ class Search:
 
     @property
     def diameter(self) -> float:
-        """The largest L2 distance that bounds allow."""
+        """The largest L2 distance within the bounds."""
         low, high = self.bounds
         return (high - low) * math.sqrt(self.classifier.density.dims)
 
@@ -68,24 +69,27 @@ class Search:
 
     @torch.no_grad()
     def margins(self, perturbed: Tensor, index: Tensor) -> Tensor:
-        """Margins of the goal, shape ``(n, K)``, for images that stand in for those at ``index``, which may repeat."""
+        """Margins of the goal, shape ``(n, K)``, for candidates of the images at ``index``.
+
+        ``index`` may repeat.
+        """
         if not len(index):
             return perturbed.new_zeros(0, self.conditions)
         parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
-        margins = torch.cat([self._ask(images, part) for images, part in parts])
+        margins = torch.cat([self._query(images, part) for images, part in parts])
         self.conditions = margins.shape[-1]
-        self._remember(perturbed, index, margins)
+        self._record(perturbed, index, margins)
         return margins
 
     def reached(self, perturbed: Tensor, index: Tensor) -> Tensor:
-        """Which images reach the goal, shape ``(n,)``: all that a decision-based attack may ask."""
+        """Which images reach the goal, shape ``(n,)``: the only query of decision-based attacks."""
         return reached(self.margins(perturbed, index))
 
     @torch.no_grad()
     def reaching(self, images: Tensor, index: Tensor) -> Tensor:
-        """Which of ``images`` (M of them, shared by all) would reach the goal of which at ``index``, shape ``(n, M)``.
+        """Which of M shared ``images`` reach the goal of each image at ``index``, shape ``(n, M)``.
 
-        Each is shown to the model once; that is not counted as anybody's query.
+        The model evaluates each of ``images`` once; this does not count as a query.
         """
         predictions = [self.classifier(part).cpu() for part in images.split(self.batch)]
         hits = []
@@ -98,40 +102,41 @@ class Search:
         return torch.stack(hits)
 
     def gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
-        """Margins, shape ``(n, K)``, and the gradient of each loss of the margins, shape of ``perturbed``; one pass forward.
+        """Margins, shape ``(n, K)``, and the gradient of each loss of them, in one forward pass.
 
-        Images are clipped to the bounds first, and ``torch.no_grad()`` around the attack does not matter. A part of a gradient
-        that is not finite is returned as 0, since there is no direction to be had from it, and counted in ``broken``.
+        A gradient has the shape of ``perturbed``. Images are clipped to the bounds first.
+        ``torch.no_grad()`` around the attack has no effect. A non-finite entry of a gradient gives
+        no direction: it is returned as 0, and the image is marked in ``broken``.
 
         Raises:
-            CondgenError: If the margins do not depend differentiably on the image.
+            CondgenError: If the margins are not differentiable in the image.
         """
         with torch.enable_grad():
             return self._gradients(perturbed, index, *losses)
 
     def _gradients(self, perturbed: Tensor, index: Tensor, *losses: Loss) -> tuple[Tensor, ...]:
-        images = self.clip(
-            perturbed.detach()
-        ).requires_grad_()  # x + (clipped - x) may miss a bound by a rounding
-        margins = self._ask(images, index)
+        # x + (clipped - x) may exceed a bound by rounding
+        images = self.clip(perturbed.detach()).requires_grad_()
+        margins = self._query(images, index)
         found = [
             _gradient(loss(margins), images, keep=number + 1 < len(losses))
             for number, loss in enumerate(losses)
         ]
         if all(gradient is None for gradient in found):
             raise CondgenError(
-                "the model's answer has no gradient in the image; Boundary and HopSkipJump need none and still work."
+                "the model's output has no gradient in the image;"
+                " use Boundary or HopSkipJump, which need none."
             )
         raw = [torch.zeros_like(images) if gradient is None else gradient for gradient in found]
         for gradient in raw:
             self.broken[index[~torch.isfinite(gradient).flatten(1).all(1)]] = True
         gradients = [gradient.nan_to_num(0.0, 0.0, 0.0) for gradient in raw]
-        self._remember(images.detach(), index, margins.detach())
+        self._record(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
 
-    def _ask(self, images: Tensor, index: Tensor) -> Tensor:
-        """Margins in the precision of the images, whatever the model answers in; differentiable."""
+    def _query(self, images: Tensor, index: Tensor) -> Tensor:
+        """Margins in the images' precision, whatever the model's precision; differentiable."""
         margins = self.goal[index].margins(self.classifier(images).cpu())
         return (
             margins
@@ -140,15 +145,15 @@ class Search:
         )
 
     def l2(self, perturbed: Tensor, index: Tensor) -> Tensor:
-        """Distances from the originals, shape ``(n,)``."""
+        """L2 distances from the originals, shape ``(n,)``."""
         distance: Tensor = (perturbed - self.x[index]).flatten(1).norm(dim=1)
         return distance
 
     def clip(self, perturbed: Tensor) -> Tensor:
-        """Into the model's bounds."""
+        """Clip images to the model's bounds."""
         return perturbed.clamp(*self.bounds)
 
-    def _remember(self, perturbed: Tensor, index: Tensor, margins: Tensor) -> None:
+    def _record(self, perturbed: Tensor, index: Tensor, margins: Tensor) -> None:
         self.forward.index_add_(0, index, torch.ones_like(index))
         hit = reached(margins)
         if not hit.any():
@@ -161,7 +166,7 @@ class Search:
 
 
 def _least(kept: Tensor, record: Tensor, images: Tensor, index: Tensor, value: Tensor) -> Tensor:
-    """Put images whose value is below the record of theirs in place of those ``kept``; returns the new records."""
+    """Replace ``kept`` by images with values below the records; return the new records."""
     lowest = record.scatter_reduce(0, index, value, "amin")
     better = torch.nonzero((value < record[index]) & (value == lowest[index])).flatten()
     kept[index[better]] = images[better]
@@ -169,26 +174,26 @@ def _least(kept: Tensor, record: Tensor, images: Tensor, index: Tensor, value: T
 
 
 def _gradient(loss: Tensor, images: Tensor, keep: bool) -> Tensor | None:
-    """Of the sum; ``None`` where it does not depend on the images."""
+    """Gradient of the summed loss; ``None`` if it does not depend on the images."""
     if not loss.requires_grad:
         return None
     gradient: Tensor | None
-    with own_precision(loss.device):  # autocast is for the way forward
+    with own_precision(loss.device):  # autocast is for the forward pass
         (gradient,) = torch.autograd.grad(loss.sum(), images, retain_graph=keep, allow_unused=True)
     return gradient
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
-    """One value per image, shape ``(n,)``, ready to multiply images."""
+    """Reshape one value per image, shape ``(n,)``, to broadcast over images."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def normed(vectors: Tensor) -> Tensor:
-    """Of length 1 per image; zeros stay zeros."""
+    """Scale to length 1 per image; zeros stay zeros."""
     length = vectors.flatten(1).norm(dim=1)
     return vectors / spread(length.clamp_min(torch.finfo(vectors.dtype).tiny), vectors)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per image, ready to multiply images."""
+    """Inner product per image, shaped to broadcast over images."""
     return spread((a * b).flatten(1).sum(1), a)

@@ -1,4 +1,4 @@
-"""Where a decision-based attack begins: an image that reaches the goal already, however far away."""
+"""Starting points of decision-based attacks: images that reach the goal, at any distance."""
 
 from dataclasses import dataclass, field
 
@@ -15,13 +15,15 @@ BISECTIONS = 12
 
 @dataclass(frozen=True)
 class StartingPoints:
-    """Start images for the images of a batch.
+    """Find a starting point for each image of a batch.
 
     Args:
-        images: To choose from, such as test images: for a goal that a detector guards, Sec. 4.3 starts from a real image of
-            another class, which is accepted. ``None``: uniform noise, as in the first boundary attack.
-        tries: Images of noise to try.
-        nearest: Take the nearest of ``images`` that reaches the goal; else any one of them, at random.
+        images: Candidates, such as test images. For a goal with a detector, Sec. 4.3 starts from a
+            real image of another class, which is accepted. ``None``: uniform noise, as in the
+            original boundary attack.
+        tries: Number of noise images to try.
+        nearest: Take the nearest of ``images`` that reaches the goal. Default: a random one of
+            those.
     """
 
     images: Tensor | None = field(default=None, repr=False)
@@ -39,7 +41,7 @@ class StartingPoints:
     def find(
         self, search: Search, index: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Start images for those at ``index``, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""
+        """Starting points, shape ``(n, *event_shape)``, and which were found, shape ``(n,)``."""
         if self.images is None:
             return self._noise(search, index, generator)
         return self._from_images(search, index, self.images, generator)
@@ -47,7 +49,12 @@ class StartingPoints:
     def on_boundary(
         self, search: Search, index: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, dict[int, str]]:
-        """Which of ``index`` have a start, their starts moved onto the boundary, and the reason of the others."""
+        """Find starting points and move them onto the boundary.
+
+        Returns:
+            The part of ``index`` with a starting point, these points, and the reason for each other
+            image.
+        """
         start, found = self.find(search, index, generator)
         left = index[found]
         current = bisect(search, left, start[found]) if len(left) else start[found]
@@ -72,7 +79,7 @@ class StartingPoints:
     def _from_images(
         self, search: Search, index: Tensor, images: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The model sees each of ``images`` once for all; the one that is chosen is asked about again, and counted."""
+        """Evaluate each of ``images`` once; query the chosen one again, and count that."""
         images = images.to(search.x)
         check_images(images, search.classifier.density, search.bounds)
         if not len(images):
@@ -89,7 +96,10 @@ class StartingPoints:
 
 
 def bisect(search: Search, index: Tensor, start: Tensor, steps: int = BISECTIONS) -> Tensor:
-    """From images that reach the goal straight toward the originals, as far as the goal stays reached: shape of ``start``."""
+    """Move images that reach the goal straight toward the originals, as far as it stays reached.
+
+    Returns images of the shape of ``start``.
+    """
     x = search.x[index]
     near, far = start.new_zeros(len(index)), start.new_ones(len(index))
     for _ in range(steps):

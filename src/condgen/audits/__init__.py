@@ -1,4 +1,4 @@
-"""Audits: what a model, its likelihood and its detector are worth, as records."""
+"""Audits: evaluations of a model, its likelihood and its detector, saved as records."""
 
 from condgen.audits.adversarial import adversarial
 from condgen.audits.audit import Audit

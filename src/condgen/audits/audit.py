@@ -1,4 +1,4 @@
-"""An audit as a value: its settings, how it is made, and what it needs."""
+"""The description of an audit: its settings, its function and its requirements."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ class Audit:
     """One kind of evaluation; registered in :data:`condgen.registry.AUDITS`.
 
     Args:
-        name: Of the audit and of its records.
-        settings: What the table ``[audit.NAME]`` holds.
-        make: The record of a subject with these settings.
+        name: Name of the audit and of its records.
+        settings: The class of the table ``[audit.NAME]``.
+        make: Makes the record of a subject with these settings.
         uses_detector: Whether the record depends on the detector.
-        needs_samples: Whether the model must be one that can be sampled from.
+        needs_samples: Whether the model must support sampling.
         needs_snapshots: Whether the model must be a run whose training kept snapshots.
-        at_threshold: The record for another threshold, from its arrays alone; ``None`` where that takes a new audit.
+        at_threshold: Computes the record for another threshold from the arrays of a record;
+            ``None`` if that needs a new audit.
     """
 
     name: str

@@ -1,25 +1,26 @@
-"""A promise, whether it is kept, and what to do if it is not."""
+"""Checks: a requirement, whether it holds, and what to do if it does not."""
 
 from dataclasses import dataclass
 
 PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
 
-# what a failed check puts in doubt
+# kinds of doubt that a failed check raises
 WEAK, LUCK, FEW, STORAGE = "weak attacks", "luck", "few images", "storage"
 UNDER_TRAINED = "under-trained model"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a self-examination.
+    """One check of an evaluation.
 
     Args:
-        name: The promise.
-        passed: Whether it is kept; ``None`` if there was nothing to examine.
-        found: What was measured, in words.
-        advice: What to do if it is not kept.
-        doubt: What a failure puts in doubt: :data:`WEAK`, :data:`LUCK`, :data:`FEW`, :data:`STORAGE` or
-            :data:`UNDER_TRAINED`; empty where nothing is known of that. The first sentences of a report say it.
+        name: The requirement.
+        passed: Whether it holds; ``None`` if the check could not run.
+        found: The measurement, in words.
+        advice: What to do if the check fails.
+        doubt: What a failure puts in doubt: :data:`WEAK`, :data:`LUCK`, :data:`FEW`,
+            :data:`STORAGE` or :data:`UNDER_TRAINED`; empty if unknown. The first sentences of a
+            report state it.
     """
 
     name: str
@@ -30,5 +31,5 @@ class Check:
 
     @property
     def outcome(self) -> str:
-        """In words."""
+        """:data:`PASS`, :data:`FAIL` or :data:`NOT_RUN`."""
         return NOT_RUN if self.passed is None else PASS if self.passed else FAIL

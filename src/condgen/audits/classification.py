@@ -39,13 +39,15 @@ def classification(
     seed: int = 0,
     simple_densities: Mapping[str, float] | None = None,
 ) -> Record:
-    """How well the model classifies, how likely it finds the images, and how many the detector accepts.
+    """Measure accuracy, bits/dim, and the share of images that the detector accepts.
 
-    Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image: an estimate of the
-    model's bound on the stored values. Everything else uses the classifier as it is deployed, with fixed noise; so do the
-    other audits, whose bits/dim compare with ``bits_per_dim_deployed``.
+    Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image:
+    an estimate of the model's bound on the quantized values. Everything else uses the deployed
+    classifier, with fixed noise. So do the other audits: their bits/dim compare with
+    ``bits_per_dim_deployed``.
 
-    With ``simple_densities``, the bits/dim of simple densities by name, the record says whether the model beats them.
+    With ``simple_densities``, the bits/dim of simple densities by name, the record has a check
+    whether the model is better than the best of them.
     """
     check_auditable(classifier, data)
     check_detector(detector)
@@ -95,7 +97,7 @@ def _bits(prediction: Prediction) -> Arrays:
 
 
 def _joined(parts: Iterator[Arrays]) -> Arrays:
-    """The arrays of several batches as one of each name."""
+    """Concatenate the arrays of several batches, by name."""
     lists = defaultdict(list)
     for part in parts:
         for name, array in part.items():
@@ -104,13 +106,13 @@ def _joined(parts: Iterator[Arrays]) -> Arrays:
 
 
 class ClassificationSettings(AuditSettings):
-    """``noise_draws``: draws of the noise that bits/dim are averaged over."""
+    """``noise_draws``: number of noise draws per image over which bits/dim are averaged."""
 
     noise_draws: Positive = 4
 
 
 def make(subject: Subject, settings: ClassificationSettings) -> Record:
-    """The audit of a subject."""
+    """Run the audit on a subject."""
     return classification(
         subject.classifier,
         subject.splits.test,
@@ -122,7 +124,7 @@ def make(subject: Subject, settings: ClassificationSettings) -> Record:
 
 
 def at_threshold(record: Record, threshold: float) -> Record:
-    """The record for another threshold of its detector."""
+    """Recompute the record for another threshold of its detector."""
     arrays = {**record.arrays, "accepted": record.arrays["score"] <= threshold}
     return replace(record, summary=summarize(arrays, *at(record, threshold)), arrays=arrays)
 
@@ -139,7 +141,7 @@ AUDIT = AUDITS.register("classification")(
 
 
 def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-    """Table 1's row from the per-image arrays; ``about`` is what else is known of the model."""
+    """Table 1's row from the per-image arrays; ``about`` has further facts about the model."""
     accuracy, accuracy_ci = intervals.share(arrays["predicted"] == arrays["label"])
     bits, bits_ci = intervals.mean(arrays["bits_per_dim"])
     deployed, deployed_ci = intervals.mean(arrays["bits_per_dim_deployed"])
@@ -174,8 +176,11 @@ def summarize(arrays: Arrays, detector: dict[str, Any], about: dict[str, Any]) -
 def _better_than_simple(
     bits: float, interval: Sequence[float], simple: Mapping[str, float]
 ) -> Check:
-    """Whether the interval of the model's bits/dim lies below the best simple density."""
+    """Check that the interval of the model's bits/dim lies below the best simple density."""
     name, best = min(simple.items(), key=lambda item: item[1])
     found = f"{bits:.3f} [{interval[0]:.3f}, {interval[1]:.3f}] bits/dim; {name} {best:.3f}"
-    advice = "Train longer, or use a better recipe: conclusions about this model are those of an under-trained model."
+    advice = (
+        "Train longer, or use a better recipe: the model is under-trained, and so are the"
+        " conclusions about it."
+    )
     return Check(BETTER_THAN_SIMPLE, bool(interval[1] < best), found, advice, UNDER_TRAINED)

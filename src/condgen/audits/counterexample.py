@@ -1,4 +1,4 @@
-"""Section 2 by experiment: samples, classifiers, detector and attack, beside each closed form."""
+"""Section 2 by experiment: Monte Carlo estimates of each closed form."""
 
 import math
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ from condgen.theory.annuli import data_density, model_density, move_into_ball
 from condgen.theory.counterexample import Counterexample
 
 NUMBERS_AT_ONCE = 1_000_000
-ROUNDINGS = 16  # of the largest log-likelihood: what a comparison forgives
+ROUNDINGS = 16  # tolerance of a comparison, in machine epsilons of the largest log-likelihood
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A closed form beside its estimate from samples.
+    """A closed form and its estimate from samples.
 
     Args:
-        name: What is estimated.
+        name: The quantity.
         exact: The closed form.
-        estimate: From samples; NaN where none of them tells.
-        interval: 95 %: one in twenty misses the truth by chance.
-        n: How many samples tell.
+        estimate: The estimate from samples; NaN if no sample is relevant.
+        interval: 95 % interval: one in twenty misses the exact value by chance.
+        n: Number of relevant samples.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Confirmation:
         return self.interval[0] <= self.exact <= self.interval[1]
 
     def summary(self) -> dict[str, Any]:
-        """The line as JSON: null where no sample tells, and for an end of the interval that is not bounded."""
+        """The fields as JSON; ``None`` if no sample is relevant, and for an infinite end."""
         found: dict[str, Any] = {"estimate": None, "interval": None, "confirmed": None}
         if self.n:
             interval = [end if math.isfinite(end) else None for end in self.interval]
@@ -55,12 +55,12 @@ class Confirmation:
 def confirm(
     example: Counterexample, *, samples: int = 100_000, seed: int = 0
 ) -> tuple[Confirmation, ...]:
-    """Estimate by Monte Carlo what :mod:`condgen.theory` has in closed form.
+    """Estimate by Monte Carlo the quantities that :mod:`condgen.theory` has in closed form.
 
     Args:
         example: The counterexample.
-        samples: Of p, and as many of q.
-        seed: Of the samples.
+        samples: Number of samples of p, and of q.
+        seed: Seed of the samples.
 
     Raises:
         CondgenError: If there are fewer than two samples.
@@ -72,54 +72,60 @@ def confirm(
         True
     """
     if samples < 2:
-        raise CondgenError(f"{samples} samples give no interval; ask for 2 or more, better 100000.")
+        raise CondgenError(f"{samples} samples give no interval; use 2 or more, better 100000.")
     p, q = classifiers(example)
-    of_p = _join(_seen_in_p(example, p, q, x, y) for x, y in _draws(p, samples, stream(seed, "p")))
-    of_q = _join(_seen_in_q(example, p, q, x, y) for x, y in _draws(q, samples, stream(seed, "q")))
+    of_p = _join(_observe_p(example, p, q, x, y) for x, y in _draws(p, samples, stream(seed, "p")))
+    of_q = _join(_observe_q(example, p, q, x, y) for x, y in _draws(q, samples, stream(seed, "q")))
     return (*_about_p(example, of_p), *_about_q(example, of_q))
 
 
 def classifiers(
     example: Counterexample, edge_width: float | None = None
 ) -> tuple[GenerativeClassifier, GenerativeClassifier]:
-    """The Bayes-optimal classifier and the model, with p(y) = 1/2 in double precision; ``edge_width`` is the model's."""
+    """The Bayes-optimal classifier and the model, with p(y) = 1/2, in double precision.
+
+    ``edge_width`` is that of the model.
+    """
     halves = torch.full((2,), 0.5, dtype=torch.float64)
     p, q = data_density(example), model_density(example, edge_width)
     return GenerativeClassifier(p, halves).eval(), GenerativeClassifier(q, halves).eval()
 
 
 def undetected_mistakes(example: Counterexample, x: Tensor, perturbed: Tensor) -> Tensor:
-    """Which attacks meet the proposition's conditions 1 to 5, as classifiers and detector see the two images.
+    """Test which perturbed images meet the proposition's conditions 1 to 5.
 
-    The detector accepts what is as dense as q's median or denser.
+    The detector accepts images whose density is at least q's median.
 
     Args:
         example: The counterexample.
         x: Images before the attack, shape ``(N, d)``.
-        perturbed: And after it, from any attack.
+        perturbed: The same images after any attack, shape ``(N, d)``.
 
     Returns:
-        Shape ``(N,)``, bool.
+        Bool, shape ``(N,)``.
     """
     p, q = classifiers(example)
     with torch.no_grad():
         p_before, q_before, p_after, q_after = p(x), q(x), p(perturbed), q(perturbed)
-    right = q_before.label == p_before.label
-    sure = torch.stack(
-        [_sure(prediction, example.delta) for prediction in (p_before, q_before, p_after, q_after)]
+    correct = q_before.label == p_before.label
+    confident = torch.stack(
+        [
+            _confident(prediction, example.delta)
+            for prediction in (p_before, q_before, p_after, q_after)
+        ]
     ).all(0)
     flipped = (q_after.label != q_before.label) & (p_after.label == p_before.label)
     near = torch.linalg.vector_norm(x - perturbed, dim=1) < example.radius
-    unseen = ~flagged(LikelihoodThreshold(example.median_bits_per_dim), q_after)
-    return torch.stack([right, sure, flipped, near, unseen]).all(0)
+    undetected = ~flagged(LikelihoodThreshold(example.median_bits_per_dim), q_after)
+    return torch.stack([correct, confident, flipped, near, undetected]).all(0)
 
 
-def _sure(prediction: Prediction, delta: float) -> Tensor:
-    return prediction.log_posterior.amax(1).exp() >= 1 - delta - _slack(prediction)
+def _confident(prediction: Prediction, delta: float) -> Tensor:
+    return prediction.log_posterior.amax(1).exp() >= 1 - delta - _tolerance(prediction)
 
 
-def _slack(prediction: Prediction) -> Tensor:
-    """What rounding may cost a difference of log-likelihoods."""
+def _tolerance(prediction: Prediction) -> Tensor:
+    """Rounding error of a difference of log-likelihoods."""
     size = prediction.log_joint.abs().amax(1).clamp_min(1)
     return size * (ROUNDINGS * torch.finfo(size.dtype).eps)
 
@@ -127,25 +133,25 @@ def _slack(prediction: Prediction) -> Tensor:
 def _draws(
     classifier: GenerativeClassifier, samples: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of images and labels, as many at once as fit the memory."""
+    """Batches of images and labels, each with about :data:`NUMBERS_AT_ONCE` pixels."""
     at_once = max(1, NUMBERS_AT_ONCE // classifier.density.dims)
     for number in [at_once] * (samples // at_once) + [samples % at_once]:
         label = torch.randint(2, (number,), generator=generator)
         yield classifier.density.sample(label, generator=generator), label
 
 
-Seen = dict[str, Tensor]
+Observations = dict[str, Tensor]
 
 
-def _join(parts: Iterator[Seen]) -> Seen:
+def _join(parts: Iterator[Observations]) -> Observations:
     collected = list(parts)
     return {name: torch.cat([part[name] for part in collected]) for name in collected[0]}
 
 
 @torch.no_grad()
-def _seen_in_p(
+def _observe_p(
     example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor
-) -> Seen:
+) -> Observations:
     moved = move_into_ball(x, example.radius)
     norm = torch.linalg.vector_norm(x, dim=1)
     return {
@@ -159,17 +165,17 @@ def _seen_in_p(
 
 
 @torch.no_grad()
-def _seen_in_q(
+def _observe_q(
     example: Counterexample, p: GenerativeClassifier, q: GenerativeClassifier, x: Tensor, y: Tensor
-) -> Seen:
+) -> Observations:
     prediction = q(x)
     above_median = prediction.log_marginal - example.log_median_density
     return {
         "label": y,
         "in_ball": torch.linalg.vector_norm(x, dim=1) <= 1,
         "log_ratio": _log_ratio(prediction, p(x), y),
-        "at_least_median": above_median >= -_slack(prediction),
-        "as_dense_as_attack": above_median >= example.log_density_gain - _slack(prediction),
+        "at_least_median": above_median >= -_tolerance(prediction),
+        "as_dense_as_attack": above_median >= example.log_density_gain - _tolerance(prediction),
     }
 
 
@@ -177,44 +183,44 @@ def _log_ratio(own: Prediction, other: Prediction, y: Tensor) -> Tensor:
     return (own.log_joint - other.log_joint).gather(1, y[:, None]).squeeze(1)
 
 
-def _about_p(example: Counterexample, seen: Seen) -> tuple[Confirmation, ...]:
-    in_ball, attacked = seen["in_ball"], seen["attacked"]
+def _about_p(example: Counterexample, observed: Observations) -> tuple[Confirmation, ...]:
+    in_ball, attacked = observed["in_ball"], observed["attacked"]
     mass = (example.lambda_1 + example.lambda_2) / 2
     return (
         _share("samples of p attacked: conditions 1 to 5", example.attackable, attacked),
-        _mean("length of these attacks", example.mean_distance, seen["distance"][attacked]),
-        _mean("KL(p || q), nats", example.kl_p_q, seen["log_ratio"]),
+        _mean("length of these attacks", example.mean_distance, observed["distance"][attacked]),
+        _mean("KL(p || q), nats", example.kl_p_q, observed["log_ratio"]),
         _share("samples of p in the unit ball", mass, in_ball),
         _share(
             "samples of p within the radius of the origin",
             mass * example.radius**example.dimension,
-            seen["in_small_ball"],
+            observed["in_small_ball"],
         ),
         _share(
             "p(0 | unit ball): samples there of class 0",
             example.confidence_p,
-            seen["label"][in_ball] == 0,
+            observed["label"][in_ball] == 0,
         ),
     )
 
 
-def _about_q(example: Counterexample, seen: Seen) -> tuple[Confirmation, ...]:
+def _about_q(example: Counterexample, observed: Observations) -> tuple[Confirmation, ...]:
     return (
-        _mean("KL(q || p), nats", example.kl_q_p, seen["log_ratio"]),
+        _mean("KL(q || p), nats", example.kl_q_p, observed["log_ratio"]),
         _share(
             "samples of q at or above the median density",
             example.share_at_least_median,
-            seen["at_least_median"],
+            observed["at_least_median"],
         ),
         _share(
             "samples of q as dense as an attacked image",
             example.share_as_dense_as_attack,
-            seen["as_dense_as_attack"],
+            observed["as_dense_as_attack"],
         ),
         _share(
             "q(1 | unit ball): samples there of class 1",
             example.confidence_q,
-            seen["label"][seen["in_ball"]] == 1,
+            observed["label"][observed["in_ball"]] == 1,
         ),
     )
 

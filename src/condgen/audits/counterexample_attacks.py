@@ -1,4 +1,4 @@
-"""Do attacks that know nothing of the construction of Section 2 find its mistakes?"""
+"""General attacks on the counterexample of Section 2, compared with its own construction."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -25,22 +25,24 @@ from condgen.randomness import stream
 from condgen.theory.annuli import Annuli, move_into_ball
 from condgen.theory.counterexample import Counterexample
 
-EDGE_WIDTH = 0.1  # of the edges in the backward pass: the densities themselves have no slope
-START_IMAGES = 20  # in the unit ball: what a decision-based attack begins with
+EDGE_WIDTH = 0.1  # width of the edges in the backward pass: the exact densities have no gradient
+START_IMAGES = 20  # starting points of the decision-based attacks, in the unit ball
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one attack found.
+    """Results of one attack.
 
     Args:
         attack: Its name.
-        share: Of images that meet the proposition's conditions 1 to 5 after the attack.
-        interval: 95 %.
-        share_of_attackable: The same among those that the construction attacks; NaN where there are none.
-        distance: Median L2 distance on those, infinite where more than half of them reach no other class unseen.
+        share: Share of images that meet the proposition's conditions 1 to 5 after the attack.
+        interval: 95 % interval of ``share``.
+        share_of_attackable: The same share among the images that the construction attacks; NaN if
+            there are none.
+        distance: Median L2 distance on those; infinite if the attack reaches no other class
+            undetected on more than half of them.
         questions: Mean number of passes through the model, per image.
-        n: Images attacked.
+        n: Number of images attacked.
     """
 
     attack: str
@@ -52,7 +54,7 @@ class Found:
     n: int
 
     def summary(self) -> dict[str, Any]:
-        """The line as JSON: null for what is no number."""
+        """The fields as JSON, with ``None`` for NaN and infinity."""
         return {
             name: value if value == value and value != math.inf else None
             for name, value in asdict(self).items()
@@ -60,22 +62,23 @@ class Found:
 
 
 def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -> tuple[Found, ...]:
-    """Attack q on samples of p: by the construction, then by Carlini-Wagner, HopSkipJump and the boundary attack.
+    """Attack q on samples of p: by the construction, Carlini-Wagner, HopSkipJump and Boundary.
 
-    The goal is another class, unseen by the detector at q's median density. Carlini-Wagner follows the slope of softened edges;
-    the other two begin at samples of p that reach the goal already. Those are in the unit ball and drawn there at once: of all
-    samples only the share lambda_1 is.
+    The goal is another class, undetected at a threshold of q's median density. Carlini-Wagner
+    follows the gradient of softened edges. The other two start from samples of p that already reach
+    the goal. Those lie in the unit ball and are drawn there directly, since only the share lambda_1
+    of all samples does.
 
     Args:
         example: The counterexample.
-        images: How many samples of p.
-        seed: Of samples and attacks.
+        images: Number of samples of p.
+        seed: Seed of the samples and the attacks.
 
     Raises:
         CondgenError: If there are no images.
     """
     if images < 1:
-        raise CondgenError(f"{images} images cannot be attacked; ask for 1 or more, better 60.")
+        raise CondgenError(f"{images} images cannot be attacked; use 1 or more, better 60.")
     p, q = classifiers(example, EDGE_WIDTH)
     x, label = _samples(p, images, stream(seed, "attacked"))
     ball = Annuli(example.dimension, [(0, 1)], torch.zeros(1, 1, dtype=torch.float64))
@@ -101,9 +104,9 @@ def find_mistakes(example: Counterexample, *, images: int = 60, seed: int = 0) -
     )
     for attack in attacks:
         result = attack(q, x, goal, generator=stream(seed, "attack"))
-        questions = (result.forward + result.backward).double().mean().item()
+        passes = (result.forward + result.backward).double().mean().item()
         mistakes = undetected_mistakes(example, x, result.perturbed)
-        found.append(_found(type(attack).__name__, mistakes, attackable, result.l2, questions))
+        found.append(_found(type(attack).__name__, mistakes, attackable, result.l2, passes))
     return tuple(found)
 
 
@@ -115,7 +118,7 @@ def _samples(
 
 
 def _found(
-    name: str, mistakes: Tensor, attackable: Tensor, distance: Tensor, questions: float
+    name: str, mistakes: Tensor, attackable: Tensor, distance: Tensor, passes: float
 ) -> Found:
     hits, n = int(mistakes.sum()), len(mistakes)
     of_attackable = mistakes[attackable].double().mean().item()
@@ -125,7 +128,7 @@ def _found(
         intervals.wilson(hits, n),
         of_attackable,
         _median(distance[attackable]),
-        questions,
+        passes,
         n,
     )
 

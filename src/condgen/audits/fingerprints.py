@@ -1,4 +1,4 @@
-"""Hashes of what results depend on: values by content, functions and classes by code."""
+"""Hashes of everything that results depend on: values by content, functions and classes by code."""
 
 import functools
 import hashlib
@@ -17,13 +17,10 @@ from torch import Tensor, nn
 from condgen.config import ModelSettings
 
 PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
-LIBRARIES = frozenset(sys.stdlib_module_names) | {
-    "torch",
-    "numpy",
-    "scipy",
-}  # known by their version
-# of modules: evaluation mode is the audit's own, a warning changes no answer, and a generator of noise is there within a
-# context only
+# packages identified by their version
+LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "scipy"}
+# module attributes without effect on an audit: it sets evaluation mode, a warning changes no
+# output, and the noise generator exists only within a context
 BOOKKEEPING = ("training", "_has_warned", "noise_generator")
 INSTALLED = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -31,15 +28,17 @@ INSTALLED = tuple(
 
 
 def fingerprint(value: object) -> str:
-    """A hash of what a value is made of.
+    """Hash a value and the code that it uses.
 
-    Tensors and arrays count by content, objects by class and attributes. Functions and classes count by their code, with the
-    functions, classes and constants of the same package or of the user's own files that this code uses, in turn; PyTorch,
-    NumPy, SciPy and Python count by their version. What cannot be compared, such as an open file, is unlike itself the next
-    time, so that nothing stale is read.
+    Tensors and arrays are hashed by content, objects by class and attributes. Functions and classes
+    are hashed by their code and, recursively, by the functions, classes and constants that this
+    code uses from the same package or from the user's files. PyTorch, NumPy, SciPy and Python are
+    hashed by their version. A value that cannot be compared, such as an open file, gets a new hash
+    each time, so that nothing stale is read.
 
     >>> from condgen.attacks import CarliniWagner
-    >>> fingerprint(CarliniWagner()) == fingerprint(CarliniWagner()) != fingerprint(CarliniWagner(steps=3))
+    >>> attack = fingerprint(CarliniWagner())
+    >>> attack == fingerprint(CarliniWagner()) != fingerprint(CarliniWagner(steps=3))
     True
     """
     found = _Fingerprint()
@@ -47,20 +46,23 @@ def fingerprint(value: object) -> str:
 
 
 class _Fingerprint:
-    """One value, and all code that it meets."""
+    """The fingerprint of one value, and the code found in it."""
 
     def __init__(self) -> None:
         self.met: dict[int, FunctionType | type] = {}
 
     def of(self, value: object, above: frozenset[int] = frozenset()) -> str:
-        """The hash of a value without code; ``above`` are the values that this one is a part of, which may be a part of it."""
+        """Hash a value without its code.
+
+        ``above`` holds the ids of the values that contain this one, to detect cycles.
+        """
         if id(value) in above:
             return _sha256("itself")
         within = above | {id(value)}
         return _sha256(*self._parts(value, lambda part: self.of(part, within)))
 
     def code(self) -> list[str]:
-        """The hashes of the functions and classes that were met, and of those that they use."""
+        """The hashes of the functions and classes found, and of those that they use."""
         done: dict[int, FunctionType | type] = {}
         hashes = set()
         while self.met:
@@ -137,7 +139,7 @@ class _Fingerprint:
         ]
 
     def _used(self, function: FunctionType) -> Iterator[str]:
-        """The constants of a function's module that it uses; functions and classes are met."""
+        """Hash the globals that a function uses; :meth:`code` hashes functions and classes."""
         names = set(_names(function.__code__))
         used = {name: function.__globals__[name] for name in names if name in function.__globals__}
         for module in [
@@ -151,7 +153,7 @@ class _Fingerprint:
                 if name in vars(module)
             }
         for name, held in sorted(used.items()):
-            code = _behind(held)
+            code = _unwrapped(held)
             if isinstance(code, FunctionType | type):
                 if _is_own(code.__module__) or _package(code.__module__) == _package(
                     function.__module__
@@ -163,7 +165,7 @@ class _Fingerprint:
     def _of_class(self, kind: type) -> str:
         if _package(kind.__module__) in LIBRARIES:
             return _sha256(_name(kind), _version(kind.__module__))
-        held = {name: _behind(value) for name, value in vars(kind).items()}
+        held = {name: _unwrapped(value) for name, value in vars(kind).items()}
         functions = {name: value for name, value in held.items() if isinstance(value, FunctionType)}
         constants = {
             name: value
@@ -174,9 +176,10 @@ class _Fingerprint:
 
 
 def _attributes(module: nn.Module) -> dict[str, object]:
-    """The attributes that a module's answers depend on; hooks without their keys, which number all hooks of the process.
+    """The attributes that a module's outputs depend on.
 
-    The settings of a family are what built the rest.
+    Hooks are listed without their keys, which count all hooks of the process. The model settings
+    are left out: they only describe how the other attributes were built.
     """
     own = vars(module).items()
     held = {
@@ -196,15 +199,15 @@ def _reduced(value: object) -> list[object]:
     """The parts from which :mod:`copy` and :mod:`pickle` would rebuild the object."""
     try:
         made = value.__reduce_ex__(2)
-    except Exception:  # whatever an object's own method raises: it cannot be compared
+    except Exception:  # the object's method may raise anything; it cannot be compared
         return [secrets.token_bytes()]
     if isinstance(made, str):
         return [type(value), made]
     return [list(part) if isinstance(part, Iterator) else part for part in made]
 
 
-def _behind(value: object) -> object:
-    """The function of a property or method of a class, or of a cache."""
+def _unwrapped(value: object) -> object:
+    """The function inside a property, method or cache; other values unchanged."""
     match value:
         case staticmethod() | classmethod():
             return value.__func__
@@ -221,7 +224,10 @@ def _behind(value: object) -> object:
 
 
 def _is_constant(name: str, value: object) -> bool:
-    """Numbers, texts, tensors and networks; a name such as ``_count`` is taken for the state of a program."""
+    """Whether a global is a constant: a number, string, tensor, array or network.
+
+    A private name such as ``_count`` is taken for program state.
+    """
     private = name.rpartition(".")[2].startswith("_") and not name.isupper()
     return not private and (isinstance(value, Tensor | np.ndarray | nn.Module) or _is_plain(value))
 
@@ -245,7 +251,7 @@ def _closure(function: FunctionType) -> Iterator[object]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The names that a function's code and the code within it look up."""
+    """The names that a function's code and its nested code look up."""
     yield from code.co_names
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
@@ -261,7 +267,7 @@ def _package(module: str | None) -> str:
 
 
 def _is_own(module: str | None) -> bool:
-    """Whether a module belongs to the user and is not installed."""
+    """Whether a module is a file of the user, not an installed package."""
     file = getattr(sys.modules.get(module or ""), "__file__", None)
     return _package(module) not in LIBRARIES and not (
         file and any(map(Path(file).is_relative_to, INSTALLED))

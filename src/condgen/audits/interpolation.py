@@ -1,4 +1,4 @@
-"""Figs. 1, 4 and 6: what the model makes of the straight line between two images of different classes."""
+"""Figs. 1, 4 and 6: bits/dim and posteriors on straight paths between images of two classes."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -39,13 +39,14 @@ def interpolation(
     seed: int = 0,
     quiet: bool = False,
 ) -> Record:
-    r"""Bits/dim and class posteriors along :math:`x_\alpha = \alpha x_1 + (1 - \alpha) x_0` (Sec. 4.4).
+    r"""Measure bits/dim and posteriors on paths :math:`x_\alpha = \alpha x_1 + (1 - \alpha) x_0`.
 
-    The ends are test images that are classified correctly and accepted by the detector, of two different classes, drawn
-    at random.
+    The ends are test images of two different classes, drawn at random from those that are
+    classified correctly and accepted by the detector (Sec. 4.4).
 
     Raises:
-        CondgenError: If no two such images of different classes exist, or fewer than 2 pairs or 3 alphas are asked for.
+        CondgenError: If no two such images of different classes exist, ``pairs`` is below 2, or
+            ``alphas`` is below 3.
     """
     check_auditable(classifier, data, classes=2)
     check_detector(detector)
@@ -87,14 +88,14 @@ def interpolation(
 
 
 class InterpolationSettings(AuditSettings):
-    """``pairs`` of images, and ``alphas``: steps along each path."""
+    """``pairs``: number of paths between two images; ``alphas``: number of points on each path."""
 
     pairs: Annotated[int, Field(ge=2)] = 1000
     alphas: Annotated[int, Field(ge=3)] = 100
 
 
 def make(subject: Subject, settings: InterpolationSettings) -> Record:
-    """The audit of a subject."""
+    """Run the audit on a subject."""
     return interpolation(
         subject.classifier,
         subject.splits.test,
@@ -107,22 +108,23 @@ def make(subject: Subject, settings: InterpolationSettings) -> Record:
 
 
 def at_threshold(record: Record, threshold: float) -> Record:
-    """The record for another threshold of its detector, of the pairs whose ends that threshold accepts.
+    """Recompute the record for another threshold, from the pairs with both ends accepted by it.
 
     Raises:
-        CondgenError: If it accepts the ends of fewer than two pairs.
+        CondgenError: If the threshold accepts the ends of fewer than two pairs.
     """
     scores = record.arrays.get("score", record.arrays["bits_per_dim"])
     accepted = scores <= threshold
     kept = accepted[:, 0] & accepted[:, -1]
     if kept.sum() < 2:
         raise CondgenError(
-            f"a threshold of {threshold:g} accepts the ends of {int(kept.sum())} pairs; 2 are needed."
+            f"a threshold of {threshold:g} accepts the ends of {int(kept.sum())} pairs, expected at"
+            " least 2; use a higher threshold."
         )
     rows = ("index", "label", "bits_per_dim", "posterior")
     arrays = {**record.arrays, **{key: record.arrays[key][kept] for key in rows}}
     arrays |= {"score": scores[kept], "accepted": accepted[kept]}
-    arrays["strips"] = arrays["strips"][kept[: len(arrays["strips"])]]  # those of the first pairs
+    arrays["strips"] = arrays["strips"][kept[: len(arrays["strips"])]]
     return replace(record, summary=summarize(arrays, *at(record, threshold)), arrays=arrays)
 
 
@@ -136,15 +138,17 @@ AUDIT = AUDITS.register("interpolation")(
 def summarize(
     arrays: dict[str, NDArray[Any]], detector: dict[str, Any], about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Fig. 4's curves and the share of pairs that stay accepted, from the per-pair arrays; ``about`` is of the model."""
+    """Fig. 4's curves and the share of pairs accepted at every step, from the per-pair arrays.
+
+    ``about`` has further facts about the model.
+    """
     bits, index = arrays["bits_per_dim"].astype(np.float64), arrays["index"]
     steps = bits.shape[1]
-    middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(
-        axis=1
-    )  # an even number of steps has two around alpha = 1/2
+    # an even number of steps has two points next to alpha = 1/2
+    middle = bits[:, (steps - 1) // 2 : steps // 2 + 1].mean(axis=1)
     ends = (bits[:, 0] + bits[:, -1]) / 2
     stay = np.all(arrays["accepted"], axis=1)
-    with np.errstate(invalid="ignore"):  # two likelihoods of 0 have no difference
+    with np.errstate(invalid="ignore"):  # the difference of two infinite bits/dim is NaN
         measured = np.column_stack([bits, middle - ends])
     means, spans = intervals.paired_spans(measured, index)
     stays, stays_ci = intervals.paired_share(stay, index)
@@ -174,15 +178,17 @@ def summarize(
 def _draw_pairs(
     classifier: GenerativeClassifier, data: ImageDataset, detector: Detector, pairs: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    said = [(p.label.numpy(), ~flagged(detector, p).numpy()) for p in predictions(classifier, data)]
-    predicted, accepted = (np.concatenate(part) for part in zip(*said, strict=True))
+    found = [
+        (p.label.numpy(), ~flagged(detector, p).numpy()) for p in predictions(classifier, data)
+    ]
+    predicted, accepted = (np.concatenate(part) for part in zip(*found, strict=True))
     usable = np.flatnonzero((predicted == data.labels) & accepted)
     classes = data.labels[usable]
     if len(np.unique(classes)) < 2:
         raise CondgenError(
-            f"only {len(usable)} of {len(data)} test images are classified correctly and accepted, of {len(np.unique(classes))}"
-            f" classes; interpolation needs two classes. Raise detector.threshold, now {float(detector.threshold):g}, or"
-            " train longer."
+            f"only {len(usable)} of {len(data)} test images are classified correctly and accepted,"
+            f" of {len(np.unique(classes))} classes; interpolation needs two classes. Raise"
+            f" detector.threshold, now {float(detector.threshold):g}, or train longer."
         )
     random = numpy_stream(seed, "pairs")
     first = random.choice(usable, size=pairs)

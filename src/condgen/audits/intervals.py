@@ -8,16 +8,14 @@ from numpy.typing import NDArray
 from scipy.stats import binom, rankdata, t
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
-LOST = (
-    2.0  # comparisons lost, in images: with fewer, the estimated variance of an AUROC is too small
-)
-NOTHING = 1e-12  # a variance that is rounding alone
+LOST = 2.0  # lost comparisons, in images; with fewer, the estimated AUROC variance is too small
+NOTHING = 1e-12  # a variance below this is rounding error
 
 Interval = tuple[float, float]
 
 
 def share(hits: NDArray[Any]) -> tuple[float, Interval]:
-    """A share of successes with Wilson's score interval, which stays within [0, 1] and works at 0 and 1.
+    """A share of successes with Wilson's score interval, which stays in [0, 1], also at 0 and 1.
 
     >>> share(np.ones(10, bool))
     (1.0, (0.7225, 1.0))
@@ -27,7 +25,7 @@ def share(hits: NDArray[Any]) -> tuple[float, Interval]:
 
 
 def wilson(hits: float, number: float) -> Interval:
-    """Wilson's score interval of a share, not rounded; of an effective number too, which may be broken.
+    """Wilson's score interval of a share, not rounded; ``number`` may be fractional.
 
     >>> low, high = wilson(0, 10**6)
     >>> low == 0.0, high < 1e-5
@@ -42,9 +40,10 @@ def wilson(hits: float, number: float) -> Interval:
 
 
 def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
-    """A median, of an even number the upper, with its interval from order statistics: exact, whatever the distribution.
+    """A median with its exact, distribution-free interval from order statistics.
 
-    Values may be infinite, for what never happened. Too few values have no bounds.
+    The median of an even number of values is the upper one. Values may be infinite, for events that
+    never happened. The interval of too few values is infinite.
 
     >>> median(np.arange(1.0, 11.0))
     (6.0, (2.0, 9.0))
@@ -52,7 +51,7 @@ def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
     (inf, (-inf, inf))
     """
     ordered, number = np.sort(values), len(values)
-    outside = int(binom.ppf(0.025, number, 0.5))  # so many values on each side stay out
+    outside = int(binom.ppf(0.025, number, 0.5))  # number of values outside on each side
     low, high = (
         (ordered[outside - 1], ordered[number - outside]) if outside else (-math.inf, math.inf)
     )
@@ -60,7 +59,7 @@ def median(values: NDArray[np.floating]) -> tuple[float, Interval]:
 
 
 def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
-    """A mean with Student's t interval. One value, and values that are not all finite, bound nothing.
+    """A mean with Student's t interval, which is infinite for one value or non-finite values.
 
     >>> center, (low, high) = mean(np.array([1.0, 2.0, 3.0]))
     >>> round(center, 3), round(low, 3), round(high, 3)
@@ -80,11 +79,12 @@ def mean(values: NDArray[np.floating]) -> tuple[float, Interval]:
 def paired_means(
     values: NDArray[Any], index: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    r"""Means over pairs of images and their standard errors, which count that pairs share images.
+    r"""Means over pairs of images, with standard errors for pairs that share images.
 
-    With :math:`e` a pair's deviation from the mean and :math:`S_i` the sum of :math:`e` over the pairs of image i, the variance
-    of the mean of P pairs is :math:`(\sum_i S_i^2 - \sum e^2) / P^2`, and not taken below that of independent pairs; times
-    n / (n - 1) for n images. A column that is not finite everywhere has an infinite error.
+    With :math:`e` a pair's deviation from the mean and :math:`S_i` the sum of :math:`e` over the
+    pairs of image i, the variance of the mean of P pairs is
+    :math:`(\sum_i S_i^2 - \sum e^2) / P^2`, but at least that of independent pairs; times
+    n / (n - 1) for n images. A column with a non-finite value has an infinite error.
 
     Args:
         values: One row per pair, shape ``(P, K)``.
@@ -94,7 +94,8 @@ def paired_means(
         Means and standard errors, each of shape ``(K,)``.
 
     References:
-        Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, 2015, eq. (3).
+        Aronow, Samii and Assenova, Cluster-robust variance estimation for dyadic data, 2015,
+        eq. (3).
     """
     images, member = np.unique(index, return_inverse=True)
     finite = np.isfinite(values).all(0)
@@ -113,7 +114,9 @@ def paired_means(
 def paired_spans(
     values: NDArray[Any], index: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The means of :func:`paired_means` with Student's t intervals, of as many independent pairs as half of the images.
+    """The means of :func:`paired_means` with Student's t intervals.
+
+    The degrees of freedom are those of independent pairs, half as many as images.
 
     Returns:
         Means, shape ``(K,)``, and the ends of their intervals, shape ``(K, 2)``.
@@ -125,9 +128,9 @@ def paired_spans(
 
 
 def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[float, Interval]:
-    """A share of pairs, with Wilson's interval for as many independent pairs as would be as uncertain.
+    """A share of pairs with Wilson's interval, for the effective number of independent pairs.
 
-    Where all pairs agree nothing varies, and there are as many as half of the images.
+    That number gives the same standard error. If all pairs agree, it is half the number of images.
     """
     share, error = (
         float(found[0]) for found in paired_means(hits[:, None].astype(np.float64), index)
@@ -140,7 +143,7 @@ def paired_share(hits: NDArray[np.bool_], index: NDArray[np.int64]) -> tuple[flo
 
 
 def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> float:
-    """Probability that a positive scores above a negative, ties counted half.
+    """Probability that a positive scores above a negative; ties count half.
 
     >>> auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
     0.875
@@ -151,7 +154,7 @@ def auroc(negative: NDArray[np.floating], positive: NDArray[np.floating]) -> flo
 def paired_auroc(
     negative: NDArray[np.floating], positive: NDArray[np.floating]
 ) -> tuple[float, Interval]:
-    """The AUROC of two scores of each image, with an interval that counts that they go together.
+    """The AUROC of two scores per image, with an interval for paired scores.
 
     >>> paired_auroc(np.arange(10.0), np.arange(10.0) + 20)
     (1.0, (0.5655, 1.0))
@@ -164,7 +167,7 @@ def paired_auroc(
 def independent_auroc(
     negative: NDArray[np.floating], positive: NDArray[np.floating]
 ) -> tuple[float, Interval]:
-    """The AUROC of the scores of two groups of images, with its interval.
+    """The AUROC of the scores of two independent groups of images, with its interval.
 
     >>> independent_auroc(np.arange(10.0), np.arange(10.0) + 20)
     (1.0, (0.5655, 1.0))
@@ -182,7 +185,7 @@ def independent_auroc(
 def _placements(
     negative: NDArray[np.floating], positive: NDArray[np.floating]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """The AUROC, the share of negatives below each positive, and the share of positives above each negative."""
+    """The AUROC, the shares of negatives below each positive, of positives above each negative."""
     ranks, number = rankdata(np.concatenate([positive, negative])), len(positive)
     above = (ranks[:number] - rankdata(positive)) / len(negative)
     below = 1 - (ranks[number:] - rankdata(negative)) / number
@@ -190,13 +193,16 @@ def _placements(
 
 
 def _around(area: float, variance: float, number: int) -> Interval:
-    """Wilson's interval for as many comparisons as would be as uncertain; ``number`` is that of the smaller group.
+    """Wilson's interval of an AUROC, for the effective number of comparisons with this variance.
 
-    Where nothing varies, as with perfect ranks, they are half as many as images. Where few comparisons are lost, the variance
-    is not to be relied on, and they are at most twice as many. Simulated coverage from 5 images on: 0.92 to 1.
+    ``number`` is the number of images in the smaller group. With zero variance, as for a perfect
+    ranking, the effective number is ``number / 2``. With few lost comparisons the variance is
+    unreliable, and the effective number is at most ``2 * number``. Simulated coverage from 5 images
+    on: 0.92 to 1.
 
     References:
-        DeLong, DeLong and Clarke-Pearson, Comparing the areas under two or more correlated ROC curves, 1988.
+        DeLong, DeLong and Clarke-Pearson, Comparing the areas under two or more correlated ROC
+        curves, 1988.
     """
     effective = area * (1 - area) / variance if variance * number > NOTHING else number / 2
     if area * (1 - area) * number < LOST:

@@ -1,4 +1,4 @@
-"""Fig. 3: does a wrong label make an image unlikely?"""
+"""Fig. 3: bits/dim of images under the right label and under a wrong one."""
 
 import math
 from typing import Any
@@ -19,10 +19,10 @@ from condgen.registry import AUDITS
 
 
 def label_likelihood(classifier: GenerativeClassifier, data: ImageDataset) -> Record:
-    """Bits/dim of each image under its right class and under the likeliest wrong one (Sec. 4.2).
+    """Bits/dim of each image under its right class and under the likeliest wrong class (Sec. 4.2).
 
-    The AUROC is that of bits/dim as a detector of wrong labels: the pair (image, wrong label) is the positive, so that
-    0.5 means that the likelihood cannot tell, and 1 that every wrong label is caught.
+    The AUROC is that of bits/dim as a detector of wrong labels, with the pair (image, wrong label)
+    as the positive. At 0.5 the likelihood does not detect wrong labels, at 1 it detects all.
     """
     check_auditable(classifier, data, classes=2)
     class_bits = np.concatenate(
@@ -41,7 +41,7 @@ def label_likelihood(classifier: GenerativeClassifier, data: ImageDataset) -> Re
 
 
 def make(subject: Subject, _: AuditSettings) -> Record:
-    """The audit of a subject."""
+    """Run the audit on a subject."""
     return label_likelihood(subject.classifier, subject.splits.test)
 
 
@@ -55,7 +55,7 @@ def summarize(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     area, area_ci = intervals.paired_auroc(right, wrong)
     right_mean, right_ci = intervals.mean(right)
     wrong_mean, wrong_ci = intervals.mean(wrong)
-    with np.errstate(invalid="ignore"):  # two likelihoods of 0 have no difference
+    with np.errstate(invalid="ignore"):  # the difference of two infinite bits/dim is NaN
         gap, gap_ci = intervals.mean((wrong - right) * nats)
     spread = float(np.std(right, ddof=1)) * nats if np.isfinite(right).all() else None
     summary: dict[str, Any] = as_json(

@@ -1,4 +1,4 @@
-"""Checks on the subject of an audit, and the model's predictions for it."""
+"""Checks of a model and its data, and the model's predictions."""
 
 from collections.abc import Iterator
 
@@ -18,30 +18,32 @@ from condgen.errors import CondgenError, DataError
 
 
 def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classes: int = 1) -> None:
-    """Refuse what an audit can say nothing about.
+    """Check that an audit can run on this classifier and data.
 
     Raises:
         CondgenError: If they are not a classifier and a data set.
-        DataError: If the model is not for the data, there are fewer than two images, or the model knows fewer than ``classes``.
+        DataError: If the model does not fit the data, there are fewer than two images, or the model
+            has fewer than ``classes`` classes.
     """
     check_classifier(classifier)
     check_dataset(data, classifier.density)
     if len(data) < 2:
         raise DataError(
-            f"{data.name} has {len(data)} image(s); intervals come from their spread: use 2 or more."
+            f"{data.name} has {len(data)} image(s), too few for an interval; use 2 or more."
         )
     if classifier.density.num_classes < classes:
         raise DataError(
-            f"the model knows {classifier.density.num_classes} class, and this audit asks about a wrong one."
+            f"the model has {classifier.density.num_classes} class, and this audit needs at least"
+            f" {classes}; train it on more classes."
         )
 
 
 def check_dataset(data: object, density: ClassConditionalDensity) -> None:
-    """Refuse what is no data set, or none for this model.
+    """Check that ``data`` is a data set that fits the model.
 
     Raises:
-        CondgenError: If it is no data set.
-        DataError: If the model is not for it.
+        CondgenError: If it is not a data set.
+        DataError: If the model does not fit it.
     """
     if not isinstance(data, ImageDataset):
         raise CondgenError(
@@ -51,10 +53,10 @@ def check_dataset(data: object, density: ClassConditionalDensity) -> None:
 
 
 def predictions(classifier: GenerativeClassifier, data: ImageDataset) -> Iterator[Prediction]:
-    """Predictions for all images in order, with few of them in memory at a time.
+    """Predict all images in order, in batches that fit in memory.
 
     Raises:
-        CondgenError: If an answer is no number; see :func:`check_numbers`.
+        CondgenError: If a log-likelihood is NaN or +infinity; see :func:`check_numbers`.
     """
     for x, _ in data.batches(images_at_once(classifier.density)):
         prediction = predict(classifier, x)
@@ -63,16 +65,21 @@ def predictions(classifier: GenerativeClassifier, data: ImageDataset) -> Iterato
 
 
 def check_numbers(prediction: Prediction) -> None:
-    """Refuse answers from which no mean can be taken; a likelihood of 0 (minus infinity) is an answer."""
-    said = prediction.class_log_prob
-    if senseless := int((said.isnan() | said.isposinf()).any(1).sum()):
+    """Check that no log-likelihood is NaN or +infinity; minus infinity, likelihood 0, is valid.
+
+    Raises:
+        CondgenError: If one is.
+    """
+    found = prediction.class_log_prob
+    if invalid := int((found.isnan() | found.isposinf()).any(1).sum()):
         raise CondgenError(
-            f"the model's log-likelihood is NaN or +infinity for {senseless} of {len(said)} images; see testing.check_density."
+            f"the model's log-likelihood is NaN or +infinity for {invalid} of {len(found)} images;"
+            " see testing.check_density."
         )
 
 
 def warnings_on(density: ClassConditionalDensity, bits_per_dim: NDArray[np.floating]) -> list[str]:
-    """What is wrong with a likelihood as such: sentences for records and reports.
+    """Warnings about implausible likelihoods, as sentences for records and reports.
 
     >>> import torch
     >>> from condgen import DiagonalGaussian
@@ -80,15 +87,17 @@ def warnings_on(density: ClassConditionalDensity, bits_per_dim: NDArray[np.float
     >>> warnings_on(density, np.array([1.0, np.inf]))
     ['1 of 2 images have likelihood 0, so that means of bits/dim are infinite.']
     """
-    said, levels = [], density.pixel_levels
+    warnings, levels = [], density.pixel_levels
     finite = bits_per_dim[np.isfinite(bits_per_dim)]
     if impossible := len(bits_per_dim) - len(finite):
-        said.append(
-            f"{impossible} of {len(bits_per_dim)} images have likelihood 0, so that means of bits/dim are infinite."
+        warnings.append(
+            f"{impossible} of {len(bits_per_dim)} images have likelihood 0, so that means of"
+            " bits/dim are infinite."
         )
     if levels is not None and len(finite) and finite.mean() < 0:
-        said.append(
-            f"{finite.mean():.2f} bits/dim are below 0, which no likelihood of {levels} pixel values can be: it looks like"
-            f" that of x in [0, 1]. Subtract log({levels - 1}) nats per dimension."
+        warnings.append(
+            f"{finite.mean():.2f} bits/dim are below 0, which no likelihood of {levels} pixel"
+            " values can be. It looks like the density of x in [0, 1]."
+            f" Subtract log({levels - 1}) nats per dimension."
         )
-    return said
+    return warnings

@@ -1,4 +1,4 @@
-"""What an audit leaves behind: an array per measured quantity, a row per image, and a summary computed from them."""
+"""Records: the results of an audit as per-image arrays, and a summary computed from them."""
 
 import hashlib
 import io
@@ -17,9 +17,9 @@ from condgen.errors import CondgenError, RunError
 from condgen.files import as_json, as_path, atomic_write, digest_of, locked
 from condgen.registry import AUDITS
 
-OWN_KEYS = ("origin", "sha256")  # of the file, beside those of the summary
-OLDER_NAMES = {new: old for old, new in AUDITS.renamed.items()}  # of files
-OLDER_KEYS = {  # of summaries and arrays
+OWN_KEYS = ("origin", "sha256")  # keys of the file besides those of the summary
+OLDER_NAMES = {new: old for old, new in AUDITS.renamed.items()}  # former names of files
+OLDER_KEYS = {  # former keys of summaries and arrays
     "unnoticed": "undetected",
     "unnoticed_ci": "undetected_ci",
     "unnoticed_within": "undetected_within",
@@ -43,21 +43,22 @@ OLDER_KEYS = {  # of summaries and arrays
     "accepted_all_along": "accepted_at_every_step",
     "accepted_all_along_ci": "accepted_at_every_step_ci",
 }
-SECONDS_TO_SAVE = 60  # until another process that saves the same record is taken for an audit
+SECONDS_TO_SAVE = 60  # maximum wait for another process that saves the same record
 
 
 @dataclass(frozen=True)
 class Record:
-    """One audit of one model.
+    """The results of one audit of one model.
 
     Args:
-        audit: Its name, and that of the files.
+        audit: Name of the audit and of the files.
         summary: Numbers and lists for tables; JSON.
-        arrays: Per-image results that the summary was computed from.
-        origin: Which weights, settings and versions it was made with; JSON. Audits of a run fill it in.
+        arrays: Per-image results from which the summary was computed.
+        origin: The weights, settings and versions used; JSON. Audits of a run fill it in.
 
     Raises:
-        CondgenError: If the summary has a key that the file needs, or an array holds Python objects.
+        CondgenError: If the summary has a key reserved for the file, or an array holds Python
+            objects.
     """
 
     audit: str
@@ -68,18 +69,21 @@ class Record:
     def __post_init__(self) -> None:
         if taken := [key for key in OWN_KEYS if key in self.summary]:
             raise CondgenError(
-                f"the summary of {self.audit} has a key '{taken[0]}', which its file needs; give it another name."
+                f"the summary of {self.audit} has a key '{taken[0]}', which is reserved for the"
+                " file; rename it."
             )
         for name, array in self.arrays.items():
             if np.asarray(array).dtype.hasobject:
                 raise CondgenError(
-                    f"the array '{name}' of {self.audit} holds Python objects; give numbers, or texts."
+                    f"the array '{name}' of {self.audit} holds Python objects, expected numbers or"
+                    " strings."
                 )
 
     def save(self, directory: Path | str) -> None:
-        """Write ``<audit>.json`` and the arrays that it names, ``<audit>.<hash>.npz``.
+        """Write ``<audit>.json`` and its arrays ``<audit>.<hash>.npz``.
 
-        The record changes in one step, when ``<audit>.json`` is replaced: it has the sha256 of the arrays and of itself.
+        The update is atomic: it takes effect when ``<audit>.json`` is replaced, which holds the
+        sha256 of the arrays and of its own content.
         """
         directory = as_path(directory)
         arrays = _packed(self.arrays)
@@ -101,7 +105,7 @@ class Record:
 
     @classmethod
     def load(cls, directory: Path | str, audit: str) -> "Record":
-        """Read what :meth:`save` wrote, or a version that had no checksums.
+        """Read a record that :meth:`save` or a version without checksums wrote.
 
         Raises:
             RunError: If it is missing, damaged or altered.
@@ -112,28 +116,28 @@ class Record:
         except FileNotFoundError as error:
             if not (directory / f"{audit}.json").exists():
                 raise RunError(
-                    f"{directory} has no record of the {audit} audit; run `condgen audit` on the run first."
+                    f"{directory} has no record of the {audit} audit; run `condgen audit` on the"
+                    " run first."
                 ) from error
             raise _damaged(directory, audit, f"{Path(error.filename).name} is missing") from error
-        except Exception as error:  # on damaged bytes the readers may raise anything
+        except Exception as error:  # the readers may raise anything on damaged bytes
             raise _damaged(directory, audit, error or type(error).__name__) from error
 
     @classmethod
     def _read(cls, directory: Path, audit: str) -> "Record":
         content = json.loads((directory / f"{audit}.json").read_bytes())
         if not isinstance(content, dict) or not isinstance(content.get("origin", {}), dict):
-            raise TypeError("its summary is no table")
+            raise TypeError("its summary is not a JSON object")
         if "sha256" in content:
-            stored = _arrays_file(directory, audit, content["sha256"]["arrays"])
-            arrays = stored.read_bytes()
-            noted = content["sha256"].pop("record")
+            arrays = _arrays_file(directory, audit, content["sha256"]["arrays"]).read_bytes()
+            expected = content["sha256"].pop("record")
             if (
                 hashlib.sha256(arrays).hexdigest() != content["sha256"]["arrays"]
-                or digest_of(content) != noted
+                or digest_of(content) != expected
             ):
                 raise ValueError("sha256 differs")
             del content["sha256"]
-        else:  # a record of before checksums
+        else:  # written by a version without checksums
             arrays = (directory / f"{audit}.npz").read_bytes()
         origin = content.pop("origin", {})
         with np.load(io.BytesIO(arrays)) as found:
@@ -142,31 +146,31 @@ class Record:
 
 
 def file_of(directory: Path, audit: str) -> str:
-    """The name of the files of a record; of one that an older version wrote, the audit's former name."""
+    """The name of a record's files; the former name of the audit if an older version wrote them."""
     older = OLDER_NAMES.get(audit, audit)
-    there = (directory / f"{audit}.json").exists() or not (directory / f"{older}.json").exists()
-    return audit if there else older
+    current = (directory / f"{audit}.json").exists()
+    return audit if current or not (directory / f"{older}.json").exists() else older
 
 
 def _renamed(value: Any) -> Any:
-    """A summary with today's keys."""
+    """A summary with former keys replaced by current ones."""
     if isinstance(value, Mapping):
         return {OLDER_KEYS.get(key, key): _renamed(held) for key, held in value.items()}
     return [_renamed(held) for held in value] if isinstance(value, list) else value
 
 
 def audit_lock(directory: Path, audit: str, *, wait: float = 0) -> AbstractContextManager[None]:
-    """While this process makes or saves that record; two would do the same work, or mix their parts.
+    """Lock a record while it is made or saved, since two processes would mix their shards.
 
     Raises:
-        RunError: If another process does after ``wait`` seconds.
+        RunError: If another process still holds the lock after ``wait`` seconds.
     """
     busy = f"the {audit} audit in {directory} is being made by another process; wait for it."
     return locked(directory / f".{audit}.lock", busy, wait=wait, again=True)
 
 
 def records_in(directory: Path) -> list[str]:
-    """Audits with a record in ``directory``, those that the registry knows first and in its order."""
+    """Names of the audits with a record in ``directory``: registered ones first, in that order."""
     stems = (path.stem for path in directory.glob("*.json"))
     found = {AUDITS.renamed.get(stem, stem) for stem in stems}
     known = [name for name in AUDITS.names() if name in found]
@@ -184,7 +188,7 @@ def _arrays_file(directory: Path, audit: str, sha256: str) -> Path:
 
 
 def _all_arrays(directory: Path, audit: str) -> list[Path]:
-    """The arrays of this audit that are there, those of versions without checksums as well."""
+    """All array files of this audit, with or without a checksum in their name."""
     return [
         path
         for path in directory.iterdir()

@@ -1,4 +1,4 @@
-"""Fig. 5, bottom: what the model draws for each class."""
+"""Fig. 5, bottom: samples of each class."""
 
 from typing import Any, ClassVar, cast
 
@@ -28,23 +28,24 @@ def samples(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> Record:
-    """``count`` images of every class, in the order of the classes.
+    """Draw ``count`` images of every class, in the order of the classes.
 
     Args:
-        model: A classifier, as the other audits take it, or its density alone.
-        data: As for the other audits; the samples do not depend on it, but a model that is not for it is refused.
-        count: Images of each class.
-        temperature: As for the density's ``sample``.
-        seed: Of the samples.
+        model: A classifier, as for the other audits, or a density.
+        data: Optional data set. The samples do not depend on it; a model that does not fit it is an
+            error.
+        count: Number of images of each class.
+        temperature: The temperature of the density's ``sample``.
+        seed: Seed of the samples.
 
     Raises:
-        CondgenError: If the model cannot be sampled from, is none, or is not for the data.
+        CondgenError: If the model cannot be sampled from, is not a model, or does not fit the data.
     """
     check_count("count", count, 1)
     check_count("seed", seed, 0)
     if not is_number(temperature) or temperature < 0:
         raise CondgenError(
-            f"temperature is {temperature!r}, expected a number from 0 on; 1 is that of the model."
+            f"temperature is {temperature!r}, expected a number >= 0; 1 samples from the model."
         )
     classifier = _classifier(model)
     if data is not None:
@@ -63,7 +64,7 @@ def _classifier(model: Any) -> GenerativeClassifier:
 
 
 class SamplesSettings(AuditSettings):
-    """``count``: images of each class."""
+    """``count``: number of images of each class."""
 
     shorthand: ClassVar[str] = "count"
 
@@ -71,7 +72,7 @@ class SamplesSettings(AuditSettings):
 
 
 def make(subject: Subject, settings: SamplesSettings) -> Record:
-    """The audit of a subject."""
+    """Run the audit on a subject."""
     return samples(subject.classifier, subject.splits.test, count=settings.count, seed=subject.seed)
 
 

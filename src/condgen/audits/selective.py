@@ -1,4 +1,4 @@
-"""Does rejecting unlikely images protect a classifier? Its errors among accepted images."""
+"""Selective classification: errors of the classifier among the images that the detector accepts."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def summarize(arrays: Arrays) -> dict[str, Any]:
-    """Accuracy among accepted and among rejected images, and the AUROC of the score for misclassified ones (the positive).
+    """Accuracy on accepted and on rejected images, and the AUROC of the score.
 
-    A number that no image tells is ``None``.
+    Misclassified images are the positives of the AUROC. A number without images is ``None``.
     """
     correct, accepted = arrays["predicted"] == arrays["label"], arrays["accepted"].astype(bool)
     summary: dict[str, Any] = {"misclassified": int((~correct).sum())}
@@ -29,7 +29,7 @@ def summarize(arrays: Arrays) -> dict[str, Any]:
 def risk_coverage(
     score: NDArray[np.floating], correct: NDArray[np.bool_]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """For each threshold that the scores allow: the share of images that it accepts, and the share of errors among these.
+    """The coverage (share of accepted images) and risk (error rate on them) at each threshold.
 
     >>> risk_coverage(np.array([3.0, 1.0, 2.0, 2.0]), np.array([False, True, False, True]))
     (array([0.25, 0.75, 1.  ]), array([0.        , 0.33333333, 0.5       ]))
@@ -41,6 +41,6 @@ def risk_coverage(
 
 
 def unlikeness(arrays: Arrays) -> NDArray[np.float64]:
-    """The detector's score, or bits/dim in records of before; one that is no number is rejected first."""
+    """The detector's score, or bits/dim in older records; NaN becomes infinity, rejected first."""
     score = arrays.get("score", arrays["bits_per_dim_deployed"]).astype(np.float64)
     return np.where(np.isnan(score), np.inf, score)

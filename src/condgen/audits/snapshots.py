@@ -1,4 +1,4 @@
-"""Does the picture hold while a model learns? Likelihood, accuracy and paths between classes during training."""
+"""Likelihood, accuracy and paths between classes at snapshots of the training."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ OF_PATHS = ("middle_minus_ends", "accepted_at_every_step")
 
 
 class SnapshotsSettings(AuditSettings):
-    """How many ``test_images``, ``paths`` between them, and ``points`` on each path."""
+    """Numbers of ``test_images``, of ``paths`` between them, and of ``points`` on each path."""
 
     test_images: Positive = 1000
     paths: Annotated[int, Field(ge=2)] = 300
@@ -32,14 +32,14 @@ class SnapshotsSettings(AuditSettings):
 
 
 def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
-    """Accuracy, bits/dim and paths between classes at each snapshot of a training.
+    """Measure accuracy, bits/dim and paths between classes at each snapshot of a training.
 
-    The detector is fitted anew at each of them. Where no two images of different classes are classified
-    correctly and accepted, there are no paths.
+    The detector is refitted at each snapshot. A snapshot has no paths if no two images of different
+    classes are classified correctly and accepted.
 
     Returns:
-        A record whose ``snapshots`` is a list with the numbers of each step and their intervals; its ``detector`` is that
-        of the trained model.
+        A record whose ``snapshots`` is a list with the numbers of each step and their intervals.
+        Its ``detector`` is that of the trained model.
 
     References:
         Sec. 4.4 and Fig. 4.

@@ -1,4 +1,4 @@
-"""What an audit is made of: a model on a data set, with a detector."""
+"""The input of an audit: a model, a data set and a detector."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,20 +12,21 @@ from condgen.detectors import Detector
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier to audit; it comes from a run directory or from ``package.module:factory``.
+    """A classifier to audit, from a run directory or from ``package.module:factory``.
 
     Args:
-        name: What tables and figures call it.
-        classifier: In evaluation mode.
-        splits: ``test`` is audited; ``validation`` serves thresholds and starting points of attacks.
-        detector: Fitted, with a threshold.
-        seed: Of everything random in the audits.
-        directory: Where long audits keep their parts; ``None`` keeps nothing on disk.
-        origin: What the records note: weights, versions, seed; JSON.
-        quiet: No progress bars.
-        simple_densities: Mean bits/dim of log p(x) on the test images under simple densities, by name; empty where
-            they are not known or the model is one of them.
-        snapshots: The model as it was at steps of its training, each opened when it is called.
+        name: Name in tables and figures.
+        classifier: The classifier, in evaluation mode.
+        splits: ``test`` is audited; ``validation`` is used for thresholds and starting points of
+            attacks.
+        detector: A fitted detector with a threshold.
+        seed: Seed of everything random in the audits.
+        directory: Folder for the shards of long audits; ``None`` keeps nothing on disk.
+        origin: Weights, versions and seed for the records; JSON.
+        quiet: Show no progress bars.
+        simple_densities: Mean bits/dim of log p(x) on the test images under simple densities, by
+            name; empty if unknown or if the model is one of them.
+        snapshots: The model at steps of its training, by step; a call opens it.
     """
 
     name: str

@@ -1,14 +1,17 @@
-"""What a record says of its model and detector, for another threshold."""
+"""The facts in a record about its model and detector, for another threshold."""
 
 from typing import Any
 
 from condgen.audits.records import Record
 
-ABOUT = ("class_prior", "warnings", "simple_densities")  # of the model: no threshold changes them
+ABOUT = ("class_prior", "warnings", "simple_densities")  # do not depend on the threshold
 
 
 def at(record: Record, threshold: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The detector with another threshold, and what is known of the model; warnings about the former threshold are dropped."""
+    """The detector's summary with another threshold, and the facts about the model.
+
+    Warnings about the former threshold are dropped.
+    """
     noted = record.summary.get("detector", {})
     detector = {
         "name": "likelihood",

@@ -1,4 +1,4 @@
-"""Every command of `condgen`: arguments in, one call into the library, a few lines out."""
+"""The commands of `condgen`: each parses arguments, calls the library and prints the result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main(debug: bool) -> None:
 @click.option(
     "--minutes",
     type=Finite(min=0),
-    help="Stop before an epoch that would exceed this; one is trained at least.",
+    help="Stop before an epoch that would exceed this; at least one is trained.",
 )
 @data_dir_option
 @device_option
@@ -61,7 +61,7 @@ def train(
     device: str,
     threads: int | None,
 ) -> None:
-    """Train the model of PRESET, or of a page of your own, into a run directory."""
+    """Train the model of PRESET, or of your own TOML file, into a run directory."""
     from condgen import experiments, machine
     from condgen.config import load_preset
 
@@ -94,13 +94,13 @@ def train(
 @click.option(
     "--model",
     metavar="MODULE:FACTORY",
-    help="Audit a model of your own instead of RUN; see docs/extending.md.",
+    help="Audit your own model instead of RUN; see docs/extending.md.",
 )
 @click.option("--data", metavar="NAME", help="With --model: the data set.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="With --model: the folder that takes the records.",
+    help="With --model: folder for the records.",
 )
 @click.option(
     "--only",
@@ -131,7 +131,10 @@ def audit(
     device: str,
     threads: int | None,
 ) -> None:
-    """Audit the model of RUN, or a model of your own, and save the records; --set takes settings of detector and audits."""
+    """Audit the model of RUN, or your own model, and save the records.
+
+    --set takes settings of the detector and the audits.
+    """
     from condgen import experiments, machine
     from condgen.config import subject_config
     from condgen.reports.terminal import print_record
@@ -140,7 +143,7 @@ def audit(
     overrides = (*overrides, *((f"audit.budget={budget}",) if budget else ()))
     if model is not None:
         if run is not None or data is None or out is None:
-            raise click.UsageError("--model goes with --data NAME and --out DIR, and without RUN.")
+            raise click.UsageError("--model needs --data NAME and --out DIR, and no RUN.")
         config = subject_config(
             {"model": {"name": model}, "data": {"name": data}}, overrides, seed=seed
         )
@@ -151,7 +154,7 @@ def audit(
         click.echo(f"{out} is audited; next: condgen report {out} --out report")
         return
     if run is None or data is not None or out is not None:
-        raise click.UsageError("give RUN; --data and --out go with --model.")
+        raise click.UsageError("give RUN; --data and --out need --model.")
     machine.prepare(threads)
     folder = open_folder(run)
     if (
@@ -160,7 +163,8 @@ def audit(
         and not experiments.is_trained(run, folder.config)
     ):
         click.echo(
-            f"condgen: {run} has {folder.epochs_done} of {folder.config.training.epochs} epochs so far.",
+            f"condgen: {run} has {folder.epochs_done} of {folder.config.training.epochs} epochs"
+            " so far.",
             err=True,
         )
     experiments.audit(
@@ -186,13 +190,16 @@ def audit(
     "overrides",
     multiple=True,
     metavar="detector.threshold=VALUE",
-    help="Recompute the records for it.",
+    help="Recompute the records for this threshold.",
 )
 @click.option("--counterexample", is_flag=True, help="Add the counterexample of Section 2.")
 def report(
     runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool
 ) -> None:
-    """Write a self-contained page from the records of RUNS; what is no run among several is left out."""
+    """Write a self-contained page from the records of RUNS.
+
+    With several RUNS, folders that are not runs are left out.
+    """
     from condgen.reports import write_report
     from condgen.runs import is_folder, open_folder
 
@@ -208,13 +215,14 @@ def report(
 
 
 def _threshold(overrides: tuple[str, ...]) -> float | None:
-    """The one setting that records can be recomputed for."""
+    """Parse detector.threshold, the only setting that records can be recomputed for."""
     value = None
     for override in overrides:
         key, _, text = override.partition("=")
         if key.strip() != "detector.threshold":
             raise ConfigError(
-                f"'--set {override}' needs a new audit: a report recomputes records for detector.threshold only."
+                f"'--set {override}' needs a new audit: a report recomputes records for"
+                " detector.threshold only."
             )
         try:
             value = float(text)
@@ -222,7 +230,8 @@ def _threshold(overrides: tuple[str, ...]) -> float | None:
             value = math.nan
         if not math.isfinite(value):
             raise ConfigError(
-                f"detector.threshold = '{text}' does not fit: a report needs a number; a quantile needs a new audit."
+                f"detector.threshold = '{text}' does not fit: a report needs a number;"
+                " a quantile needs a new audit."
             )
     return value
 
@@ -267,20 +276,24 @@ def sample(
 @device_option
 @threads_option
 def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: int | None) -> None:
-    """Score image files, or folders of them, with the model and the detector of RUN; needs no training data."""
+    """Score image files, or folders of them, with the model and the detector of RUN.
+
+    The training data is not needed.
+    """
     from condgen import experiments, machine
     from condgen.runs import open_folder
 
     machine.prepare(threads)
     done = experiments.score_files(open_folder(run), images, out, device=device)
     detector = done.detector
-    about = f"score: {detector.name or type(detector).__name__}, {detector.unit or 'no unit'}; threshold {detector.threshold:g}"
+    name, unit = detector.name or type(detector).__name__, detector.unit or "no unit"
     click.echo(
-        f"{out} is written: {done.scored} images scored, {done.unreadable} could not be. {about}."
+        f"{out} is written: {done.scored} images scored, {done.unreadable} could not be scored."
+        f" score: {name}, {unit}; threshold {detector.threshold:g}."
     )
     if done.left_out:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(done.left_out.items()))
-        click.echo(f"condgen: files that are no images were left out: {kinds}.", err=True)
+        click.echo(f"condgen: files that are not images were left out: {kinds}.", err=True)
 
 
 @main.command()
@@ -298,7 +311,7 @@ def score(run: Path, images: tuple[Path, ...], out: Path, device: str, threads: 
 def show(
     dataset: str, count: int, out: Path | None, size: int | None, data_dir: Path | None
 ) -> None:
-    """Print what is known of DATASET, and the bits/dim of simple densities on its test images."""
+    """Print a summary of DATASET, and the bits/dim of simple densities on its test images."""
     from condgen import machine
     from condgen.data.catalogue import open_dataset
     from condgen.experiments import simple_densities
@@ -322,7 +335,7 @@ def show(
 @overrides_option
 @data_dir_option
 def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> None:
-    """Print the model summary of PRESET or RUN: shapes, parameters, arithmetic and memory per image."""
+    """Print the model summary of PRESET or RUN: shapes, parameters, FLOPs and memory per image."""
     from condgen import experiments, machine
     from condgen.config import load_preset
     from condgen.reports.console import print_rows
@@ -331,7 +344,7 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
     machine.prepare()
     is_run = Path(target).is_dir()
     if is_run and overrides:
-        raise click.UsageError("--set goes with a preset; a run's settings are what they were.")
+        raise click.UsageError("--set needs a preset; the settings of a run are fixed.")
     config = open_folder(target).config if is_run else load_preset(target, overrides)
     print_rows(config.preset or target, experiments.summarize(config, data_dir).rows())
 
@@ -340,7 +353,10 @@ def describe(target: str, overrides: tuple[str, ...], data_dir: Path | None) -> 
 @run_argument
 @data_dir_option
 def check(run: Path, data_dir: Path | None) -> None:
-    """Check the model of RUN on samples of its own: round trip, log-determinant, float32 beside float64, gradient."""
+    """Check the model of RUN on its own samples.
+
+    Checks the round trip, the log-determinant, float32 against float64, and the gradient.
+    """
     from condgen import experiments, machine
     from condgen.reports.terminal import print_checks
     from condgen.runs import open_folder
@@ -348,7 +364,7 @@ def check(run: Path, data_dir: Path | None) -> None:
     machine.prepare()
     checks = experiments.check(open_folder(run), data_dir)
     print_checks(checks)
-    if any(check.passed is False for check in checks):  # what could not be measured is no failure
+    if any(check.passed is False for check in checks):  # None: not measured
         raise SystemExit(1)
 
 

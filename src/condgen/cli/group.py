@@ -1,4 +1,4 @@
-"""The click group that turns the library's errors into one line and exit status 2."""
+"""The click group, which turns the library's errors into one line and exit status 2."""
 
 import io
 import sys
@@ -10,7 +10,7 @@ from condgen.errors import CondgenError, out_of_memory, suggest
 
 
 class Group(click.Group):
-    """Commands in the order they are written; a mistyped one is met with the nearest; errors are sentences."""
+    """Commands in order of definition; unknown ones get a suggestion, errors are one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -24,7 +24,7 @@ class Group(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -40,12 +40,12 @@ class Group(click.Group):
             click.echo(f"condgen: {error.object!r} is not UTF-8; rename it.", err=True)
             sys.exit(2)
         except OSError as error:
-            if ctx.params.get("debug") or isinstance(
-                error, BrokenPipeError
-            ):  # `| head`: click knows what to do
+            # A broken pipe (`| head`) is handled by click.
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
             click.echo(
-                f"condgen: {error.filename or 'a file'}: {error.strerror or error}; free some space or check rights.",
+                f"condgen: {error.filename or 'a file'}: {error.strerror or error};"
+                " free some space or check permissions.",
                 err=True,
             )
             sys.exit(2)
@@ -53,7 +53,7 @@ class Group(click.Group):
             if ctx.params.get("debug") or not out_of_memory(error):
                 raise
             click.echo(
-                "condgen: not enough memory; a smaller training.batch_size or smaller images need less.",
+                "condgen: not enough memory; use a smaller training.batch_size or smaller images.",
                 err=True,
             )
             sys.exit(2)
@@ -65,5 +65,5 @@ class Group(click.Group):
                 "study": " The same command continues.",
             }
             hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
-            click.echo(f"condgen: stopped; what was saved is complete.{hint}", err=True)
+            click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
             sys.exit(130)

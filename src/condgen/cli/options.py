@@ -10,14 +10,15 @@ run_argument = click.argument("run", type=click.Path(path_type=Path))
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder with mnist/ and cifar10/ as parquet files. Default: CONDGEN_DATA, else the Hugging Face Hub.",
+    help="Folder with mnist/ and cifar10/ as parquet files."
+    " Default: CONDGEN_DATA, else the Hugging Face Hub.",
 )
 device_option = click.option(
     "--device",
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     show_default=True,
-    help="Where to compute; auto is the CUDA device where there is one.",
+    help="Device; auto is CUDA if available, else the CPU.",
 )
 overrides_option = click.option(
     "--set",
@@ -34,7 +35,7 @@ seed_option = click.option(
 
 
 class Finite(click.FloatRange):
-    """A range that "nan" and "inf" are not in."""
+    """A float range that excludes nan and inf."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -48,5 +49,5 @@ class Finite(click.FloatRange):
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads. Default: the usable cores that others leave free.",
+    help="CPU threads. Default: the idle usable cores.",
 )

@@ -1,4 +1,4 @@
-"""The commands `study` and `demo`: many trainings and audits from one page."""
+"""The commands `study` and `demo`: many trainings and audits from one TOML file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 jobs_option = click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="Steps at a time. Default: one per core, or one per GPU.",
+    help="Parallel steps. Default: one per core, or one per GPU.",
 )
 
 
@@ -38,7 +38,7 @@ jobs_option = click.option(
 @click.option(
     "--minutes",
     type=Finite(min=0),
-    help="Begin nothing after this; 0 shows the plan and writes the report.",
+    help="Start no step after this; 0 shows the plan and writes the report.",
 )
 @device_option
 @click.option(
@@ -65,10 +65,10 @@ def study(
     data_dir: Path | None,
     threads: int | None,
 ) -> None:
-    """Train and audit everything that a study asks for and write a report; the same command continues.
+    """Train and audit all runs of a study and write a report; the same command continues.
 
-    NAME is one of condgen's studies, or the path of a TOML file. The plan is printed first. A step that fails does not
-    stop the others; failed steps are listed at the end, with exit status 1.
+    NAME is one of condgen's studies, or the path of a TOML file. The plan is printed first. A step
+    that fails does not stop the others; failed steps are listed at the end, with exit status 1.
     """
     from condgen.reports.terminal import print_table
     from condgen.studies.execution import Options
@@ -80,7 +80,7 @@ def study(
     _, *sections_of_page = sections(result.plan)
     for table in (section.table for section in sections_of_page if section.table):
         print_table(table)
-    _end(result)
+    _print_outcome(result)
 
 
 @click.command()
@@ -92,18 +92,18 @@ def study(
 )
 @overrides_option
 def demo(out: Path, overrides: tuple[str, ...]) -> None:
-    """Train and audit four small models on embedded data and write a report: the paper's question in five minutes."""
+    """Train and audit four small models on embedded data and write a report, in five minutes."""
     from condgen.reports.terminal import print_tables
     from condgen.studies.execution import Options
     from condgen.studies.report import models_of
 
     result = _run("demo", out, overrides, Options())
     print_tables(models_of(result.plan))
-    _end(result)
+    _print_outcome(result)
 
 
 def _run(name: str, out: Path, overrides: tuple[str, ...], options: Options) -> Result:
-    """Print the plan, then do it."""
+    """Print the plan and run it."""
     from condgen import machine
     from condgen.reports.terminal import print_table
     from condgen.studies.execution import run_study
@@ -119,8 +119,8 @@ def _run(name: str, out: Path, overrides: tuple[str, ...], options: Options) -> 
     return run_study(study, out, options, show)
 
 
-def _end(result: Result) -> None:
-    """Say where the report is, what is left, and what failed."""
+def _print_outcome(result: Result) -> None:
+    """Print the path of the report, the steps that are left and those that failed."""
     if result.report:
         click.echo(f"Open {result.report} in a browser.")
     left = len(result.plan.pending())

@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--epsilon", type=float, required=True, help="Nats that both KL divergences stay below."
+    "--epsilon", type=float, required=True, help="Upper bound on both KL divergences, in nats."
 )
 @click.option(
     "--delta",
     type=float,
     required=True,
-    help="Probability that a class which is not predicted stays below.",
+    help="Upper bound on the probability of a class that is not predicted.",
 )
 @click.option("--radius", type=float, required=True, help="Length of an attack, between 0 and 1.")
-@click.option("--dimension", type=int, help="Default: the smallest that works.")
+@click.option("--dimension", type=int, help="Dimension d. Default: the smallest that works.")
 @click.option(
     "--samples",
     type=click.IntRange(min=2),
-    help="Confirm the closed forms with so many samples of p and of q.",
+    help="Confirm the closed forms with this number of samples of p and of q.",
 )
 @click.option(
     "--attacks",
     type=click.IntRange(min=1),
-    help="Attack the model on so many samples of p: a minute for 60.",
+    help="Attack the model on this number of samples of p: a minute for 60.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of samples and attacks.",
+    help="Seed of samples and attacks.",
 )
 @click.option(
     "--figures",
@@ -59,7 +59,10 @@ def theory(
     figures: Path | None,
     as_json: bool,
 ) -> None:
-    """Why no guarantee can be given: the counterexample of Section 2, its numbers and its seven conditions."""
+    """Print the counterexample of Section 2: its numbers and its seven conditions.
+
+    It shows why no guarantee can be given.
+    """
     from condgen.files import check_writable
     from condgen.theory import counterexample
 

@@ -1,4 +1,4 @@
-"""An experiment as a page of TOML: every setting, its default and its bounds; unknown keys are refused."""
+"""Configurations in TOML: every setting, its default and its bounds; unknown keys are refused."""
 
 from condgen.config.audits import AuditSettings
 from condgen.config.data import Data, Images

@@ -1,4 +1,4 @@
-"""Which images an experiment uses."""
+"""Settings of the `[data]` table, and the description of the images of a run."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from condgen.config.section import Positive, Section
 
 
 class Data(Section):
-    """A data set by name, its size, the seed of what is held out of it, and the augmentation of training images."""
+    """A data set: its name, image size, seed of the held-out split, and training augmentation."""
 
     name: str
     size: Positive | None = None
@@ -18,14 +18,13 @@ class Data(Section):
 
 
 class Images(Section):
-    """What the images of a run are like: enough to build its model, and to notice other images under the same name."""
+    """Description of the images of a run: enough to build its model and to detect changed data."""
 
     shape: list[Positive]
     classes: Positive
     levels: Positive
-    class_names: list[str] = Field(default_factory=list)  # older runs have neither names nor hashes
-    sha256: dict[str, str] = Field(default_factory=dict)  # of each part
-    counts: list[Annotated[int, Field(ge=0)]] = Field(
-        default_factory=list
-    )  # training images of each class
-    notes: list[str] = Field(default_factory=list)  # what was left out or converted
+    class_names: list[str] = Field(default_factory=list)  # empty in older runs
+    sha256: dict[str, str] = Field(default_factory=dict)  # of each part; empty in older runs
+    # number of training images of each class
+    counts: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)  # images left out or converted

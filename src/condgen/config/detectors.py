@@ -1,4 +1,4 @@
-"""What a `[detector]` table holds."""
+"""Settings of a `[detector]` table."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -9,7 +9,7 @@ from condgen.config.section import Section, Share
 
 
 class Quantile(Section):
-    """The threshold that accepts this share of the validation images."""
+    """A threshold that accepts this share of the validation images."""
 
     shorthand: ClassVar[str] = ""
 
@@ -17,7 +17,10 @@ class Quantile(Section):
 
 
 class DetectorSettings(Section):
-    """A detector accepts scores up to ``threshold``: a number in the detector's unit, or a quantile."""
+    """Settings of a detector: it accepts scores up to ``threshold``, a number or a quantile.
+
+    A number is in the unit of the detector.
+    """
 
     name: str = "likelihood"
     threshold: Annotated[float, Field(allow_inf_nan=False)] | Quantile = Quantile()
@@ -26,7 +29,7 @@ class DetectorSettings(Section):
 
     @classmethod
     def from_older(cls, table: dict[str, Any]) -> dict[str, Any]:
-        """``quantile`` stood beside ``threshold = "quantile"``."""
+        """Older tables have ``threshold = "quantile"`` and a separate key ``quantile``."""
         share = {key: table[key] for key in ("quantile",) if key in table}
         kept = {key: value for key, value in table.items() if key != "quantile"}
         return {**kept, "threshold": share} if table.get("threshold") == "quantile" else kept

@@ -14,10 +14,10 @@ from condgen.registry import AUDITS
 
 
 class SubjectConfig(Section):
-    """A model on a data set with a detector: what audits need to know.
+    """The configuration that audits need: a model, a data set and a detector.
 
-    ``audit`` holds the settings of the audits that differ from their defaults. ``preset``, ``versions`` and
-    ``images`` are filled in when a run starting_points.
+    ``audit`` holds the audit settings that differ from their defaults. ``preset``, ``versions`` and
+    ``images`` are filled in when a run starts.
     """
 
     data: Data
@@ -30,20 +30,20 @@ class SubjectConfig(Section):
     images: Images | None = None
 
     def audit_settings(self, name: str) -> AuditSettings:
-        """The settings of an audit: those given, or its defaults."""
+        """The settings of an audit: the given ones, or the defaults."""
         given = self.audit.get(name)
         settings: AuditSettings = AUDITS.get(name).settings() if given is None else given
         return settings
 
 
 class Config(SubjectConfig):
-    """An experiment: a subject that is trained."""
+    """The configuration of an experiment: a subject with its objective and training."""
 
     objective: SerializeAsAny[ObjectiveSettings]
     training: Training = Training()
 
     def trains_as(self, other: "Config") -> bool:
-        """Whether both train the same model on the same data; detector and audits come after training."""
+        """Whether both train the same model on the same data; detector and audits may differ."""
         return self.of_training() == other.of_training()
 
     def of_training(self) -> dict[str, Any]:

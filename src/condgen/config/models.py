@@ -1,4 +1,4 @@
-"""Model families: what a `[model]` table must be able to do."""
+"""The model family interface: the settings of a `[model]` table, which build the model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class ModelSettings(Section, abc.ABC):
-    """The settings of a model family, and how to build the model.
+    """The settings of a model family; :meth:`build` builds the model.
 
-    A family subclasses this, registers it in :data:`condgen.registry.MODELS` and writes :meth:`build`.
+    To add a family, subclass this, implement :meth:`build` and register the subclass in
+    :data:`condgen.registry.MODELS`.
 
-    ``class_prior`` is p(y) of Bayes' rule: "uniform", "counts" for the shares of the training images, or a list of
-    probabilities.
+    ``class_prior`` is p(y) of Bayes' rule: "uniform", "counts" for the shares of the training
+    images, or a list of probabilities.
     """
 
     name: str
@@ -27,30 +28,30 @@ class ModelSettings(Section, abc.ABC):
 
     @abc.abstractmethod
     def build(self, images: Images, seed: int) -> ClassConditionalDensity:
-        """A freshly initialized density for such images.
+        """Build an initialized density for images.
 
         Args:
-            images: Shape, classes and levels.
-            seed: Of the initialization.
+            images: Shape, classes and levels of the images.
+            seed: Seed of the initialization.
 
         Raises:
             ConfigError: If the settings do not fit the images.
         """
 
     def call(self, images: Images, seed: int) -> ClassConditionalDensity | GenerativeClassifier:
-        """The density, or a classifier with a class prior of its own."""
+        """Build the density, or a classifier that has its own class prior."""
         return self.build(images, seed)
 
     def on(self, device: str) -> Self:
         """These settings with every "auto" resolved for a type of device ("cpu" or "cuda").
 
         Raises:
-            ConfigError: If that device cannot train such a model.
+            ConfigError: If that device cannot train the model.
         """
         return self
 
     def as_begun(self, begun: Self) -> Self:
-        """These settings with every "auto" resolved as in the run that they continue."""
+        """These settings with every "auto" resolved as in the settings of the run to resume."""
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Settings as older pages and commands write them, in today's form."""
+"""Conversion of settings from older versions to the current form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,23 +8,23 @@ from condgen.registry import AUDITS
 
 
 def upgraded(page: Mapping[str, Any]) -> dict[str, Any]:
-    """``page`` with today's names of audits, and with ``audit.KEY`` in the table of the audit that reads it.
+    """Convert ``page`` to current audit names, and move ``audit.KEY`` to the table of its audit.
 
-    Pages were written so before audits had tables of their own.
+    In older pages audits had no separate tables.
 
     Raises:
-        ConfigError: If several audits have such a setting.
+        ConfigError: If several audits have a setting ``KEY``.
 
     Examples:
         >>> upgraded({"audit": {"pairs": 300}})
         {'audit': {'interpolation': {'pairs': 300}}}
     """
-    audit = page.get("audit")
+    audit: dict[str, Any] | None = page.get("audit")
     if not isinstance(audit, dict):
         return dict(page)
     moved: dict[str, Any] = {}
     for former, value in audit.items():
-        key = AUDITS.renamed[former] if former in AUDITS.renamed else former
+        key = AUDITS.renamed.get(former, former)
         if key in AUDITS.names() or ":" in key or isinstance(value, dict):
             moved[key] = {**moved.get(key, {}), **value} if isinstance(value, dict) else value
         else:
@@ -38,7 +38,7 @@ def audit_with(key: str) -> str:
     """The audit that has a setting ``key``; empty if there is none.
 
     Raises:
-        ConfigError: If there are several.
+        ConfigError: If several audits have it.
     """
     owners = [name for name in AUDITS.names() if key in AUDITS.get(name).settings.model_fields]
     if len(owners) > 1:

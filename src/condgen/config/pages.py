@@ -1,4 +1,4 @@
-"""Pages of TOML: presets, files of one's own, `--set` overrides, and the page that a run keeps."""
+"""Configuration pages in TOML: presets, your files, `--set` overrides, and the page of a run."""
 
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,12 +14,12 @@ from condgen.errors import ConfigError, suggest
 
 FILLED_IN = {
     "preset": "the preset's name",
-    "versions": "what is installed",
+    "versions": "the installed packages",
     "images": "the data",
     "seed": "--seed",
 }
 
-NAMED_ONLY = "data"  # its name chooses images, not settings
+NAMED_ONLY = "data"  # its name chooses images and does not change the allowed keys
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
 
@@ -31,16 +31,18 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str | Path, overrides: Iterable[str] = (), seed: int = 0) -> Config:
-    """A preset or a TOML file of one's own, with settings replaced.
+    """Load a preset or your TOML file, with some settings replaced.
 
     Args:
-        name: One of :func:`preset_names`, or the path of a TOML file, which may ``extends = "PRESET"``.
-        overrides: ``section.key=value``, the value written as in TOML; a bare word is taken as text.
-            ``section=NAME`` chooses another member of the section.
-        seed: Of everything random in the run.
+        name: One of :func:`preset_names`, or the path of a TOML file. The file may contain
+            ``extends = "PRESET"``.
+        overrides: ``section.key=value`` with a TOML value; a bare word is text. ``section=NAME``
+            chooses another member of the section.
+        seed: Seed of everything random in the run.
 
     Raises:
-        ConfigError: Unknown preset or key (the closest known one is named), or a value of the wrong kind.
+        ConfigError: If a preset or key is unknown (the closest known one is suggested), or a value
+            has the wrong type.
 
     Examples:
         >>> load_preset("digits-reweight", ["model.blocks=2"]).model.blocks
@@ -59,7 +61,7 @@ def from_page(
 def subject_config(
     page: Mapping[str, Any], overrides: Iterable[str] = (), *, seed: int = 0
 ) -> SubjectConfig:
-    """A model from elsewhere on a data set, with a detector: a page without objective and training.
+    """The configuration of an external model: a page without objective and training.
 
     Examples:
         >>> page = {"model": {"name": "condgen:DiagonalGaussian"}, "data": {"name": "digits"}}
@@ -81,10 +83,11 @@ def replaced(config: Kind, overrides: Iterable[str], sections: Collection[str]) 
     """``config`` with settings of some sections replaced, written as for :func:`load_preset`.
 
     Raises:
-        ConfigError: If a setting belongs to another section, is not known, or does not fit.
+        ConfigError: If a setting belongs to another section, is not known or is not valid.
 
     Examples:
-        >>> config = replaced(load_preset("digits-base"), ["audit.interpolation.pairs=20"], ["audit"])
+        >>> config = load_preset("digits-base")
+        >>> config = replaced(config, ["audit.interpolation.pairs=20"], ["audit"])
         >>> config.audit_settings("interpolation").pairs
         20
     """
@@ -92,26 +95,25 @@ def replaced(config: Kind, overrides: Iterable[str], sections: Collection[str]) 
     for override in overrides:
         if override.partition("=")[0].partition(".")[0].strip() not in sections:
             raise ConfigError(
-                f"'--set {override}' cannot be changed here; only {' and '.join(sections)} can."
+                f"'--set {override}' is not allowed here; only {' and '.join(sections)} can be"
+                " changed."
             )
     settings = overridden(config.model_dump(exclude_none=True), overrides)
     return validated(settings, f"preset '{config.preset}'", type(config))
 
 
 def load_config(path: Path, kind: type[Kind]) -> Kind:
-    """The configuration that a run keeps in ``path``.
+    """Load the configuration page ``path`` of a run.
 
     Raises:
         ConfigError: If the file is not TOML or not a configuration.
     """
-    page = older.upgraded(
-        _parsed(path.read_bytes(), str(path), "restore it or start the run anew.")
-    )
+    page = older.upgraded(_parsed(path.read_bytes(), str(path), "restore it or start a new run."))
     return validated(page, str(path), kind, older=True)
 
 
 def read_page(name: str | Path) -> dict[str, Any]:
-    """The tables of a preset or TOML file over those of the page that it ``extends``.
+    """The tables of a preset or TOML file, merged over the page that it ``extends``.
 
     Raises:
         ConfigError: If there is no such preset or file, it is not TOML, or it extends itself.
@@ -147,14 +149,14 @@ def _path_of(name: str | Path) -> Any:
         return path
     if name not in preset_names():
         raise ConfigError(
-            f"preset '{name}' is not known; {suggest(str(name), preset_names())} `condgen presets` lists all;"
-            " a file of your own ends in .toml."
+            f"preset '{name}' is not known; {suggest(str(name), preset_names())} `condgen presets`"
+            " lists all presets; the name of a TOML file must end in .toml."
         )
-    return _Packaged(str(name))
+    return _PackagedPreset(str(name))
 
 
-class _Packaged:
-    """A preset as if it were a path."""
+class _PackagedPreset:
+    """A preset of the package, with the interface of a path."""
 
     parent = Path()
 
@@ -172,20 +174,19 @@ def _page_name(name: str | Path) -> str:
 def _parsed(content: bytes, origin: str, advice: str) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number of thousands of digits is a ValueError as well
+    except (ValueError, RecursionError) as error:  # ValueError: also of a number that is too long
         raise ConfigError(f"{origin} is not valid TOML ({error}); {advice}") from error
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, table by table.
+    """Merge ``above`` over ``below``, table by table.
 
-    Where a ``name`` chooses what a table may hold (everywhere but in ``data``), another name replaces the table.
+    If ``name`` determines the keys of a table (all tables except ``data``), another name replaces
+    the whole table.
 
     Examples:
-        >>> below = {"objective": {"name": "reweight", "alpha": 0.5}, "data": {"name": "digits", "flip": True}}
+        >>> objective = {"name": "reweight", "alpha": 0.5}
+        >>> below = {"objective": objective, "data": {"name": "digits", "flip": True}}
         >>> merged(below, {"objective": {"alpha": 2.0}})["objective"]
         {'name': 'reweight', 'alpha': 2.0}
         >>> merged(below, {"objective": "likelihood", "data": {"name": "mnist"}})
@@ -213,9 +214,9 @@ def _combined(below: Any, above: Any, chosen: bool) -> Any:
 
 
 def overridden(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """``settings`` with ``section.key=value`` replaced; another ``name`` for a section empties it first."""
+    """Apply ``section.key=value`` to ``settings``; another ``name`` clears the section first."""
     result = dict(settings)
-    for keys, value in sorted(map(_parsed_override, overrides), key=_chooses_last):
+    for keys, value in sorted(map(_parsed_override, overrides), key=_names_first):
         change: Any = value
         for key in reversed(keys):
             change = {key: change}
@@ -223,8 +224,8 @@ def overridden(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     return result
 
 
-def _chooses_last(override: tuple[list[str], Any]) -> bool:
-    """Sorts what chooses a section's ``name`` before what sets its keys; the sort is stable."""
+def _names_first(override: tuple[list[str], Any]) -> bool:
+    """Sort key that puts overrides of a ``name`` before those of other keys; the sort is stable."""
     keys, value = override
     return not (keys[-1] == "name" or isinstance(value, str))
 
@@ -234,7 +235,8 @@ def _parsed_override(override: str) -> tuple[list[str], Any]:
     keys = [part.strip() for part in key.split(".")]
     if not equals or not all(keys):
         raise ConfigError(
-            f"'--set {override}' is not of the form section.key=value, such as training.epochs=10."
+            f"'--set {override}' is not of the form section.key=value; write for example"
+            " training.epochs=10."
         )
     if keys[0] in FILLED_IN:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A table of a TOML page, and the numbers that its settings may be."""
+"""The base class of configuration tables, and the number types of settings."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -13,20 +13,20 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
-    """A table of the page: typed, frozen, and without unknown keys.
+    """A table of a configuration page: typed, frozen, without unknown keys.
 
-    ``shorthand`` is the key that a bare value stands for: ``objective = "reweight"`` is
+    ``shorthand`` is the key that a bare value sets: ``objective = "reweight"`` means
     ``objective = { name = "reweight" }``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     shorthand: ClassVar[str] = "name"
-    moved: ClassVar[Mapping[str, str]] = {}  # former keys, and what they are called now
+    moved: ClassVar[Mapping[str, str]] = {}  # former keys and their current names
 
     @classmethod
     def from_older(cls, table: dict[str, Any]) -> dict[str, Any]:
-        """A table that an older version wrote, in today's form."""
+        """Convert a table from an older version to the current form."""
         return table
 
     @model_validator(mode="before")
@@ -36,7 +36,7 @@ class Section(BaseModel):
 
 
 def named(value: Any, key: str = "name") -> Any:
-    """A bare value as a table with one key."""
+    """Convert a bare value to a table with one key."""
     return {key: value} if isinstance(value, (str, int, float)) else value
 
 

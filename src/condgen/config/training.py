@@ -1,4 +1,4 @@
-"""How a model is trained: the objective and the optimizer."""
+"""Settings of training: the objective and the optimizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class ObjectiveSettings(Section, abc.ABC):
-    """What training minimizes; an objective subclasses this and registers it in :data:`condgen.registry.OBJECTIVES`."""
+    """The settings of an objective.
+
+    Subclass this and register the subclass in :data:`condgen.registry.OBJECTIVES`.
+    """
 
     name: str
 
@@ -26,12 +29,12 @@ class ObjectiveSettings(Section, abc.ABC):
         """The training step that minimizes this objective.
 
         Raises:
-            ConfigError: If the model does not have what the objective needs.
+            ConfigError: If the model lacks something that the objective needs.
         """
 
 
 class StepDecay(Section):
-    """The learning rate is multiplied by ``factor`` every ``every_epochs`` (appendix B)."""
+    """Decay of the learning rate by ``factor`` every ``every_epochs`` epochs (appendix B)."""
 
     name: Literal["step"] = "step"
     factor: Share = 0.1
@@ -44,7 +47,7 @@ class StepDecay(Section):
 
 
 class LinearDecay(Section):
-    """The learning rate falls linearly, to zero at the end of training."""
+    """Linear decay of the learning rate, to zero at the end of training."""
 
     name: Literal["linear"] = "linear"
 
@@ -55,7 +58,7 @@ class LinearDecay(Section):
 
 
 def _named_decay(value: Any) -> Any:
-    """Pages written when there was one decay do not name it."""
+    """Add the name that older pages lack, because there was only one decay."""
     return {"name": "step", **value} if isinstance(value, dict) else named(value)
 
 
@@ -65,11 +68,12 @@ Decay = Annotated[
 
 
 class Training(Section):
-    """The optimizer and its schedule.
+    """Settings of the optimizer and its schedule.
 
-    ``max_steps`` ends training early, ``accumulation`` is the number of parts in which a batch is processed, and
-    ``average`` the decay of the exponential moving average of the weights that validation, audits and samples use.
-    ``snapshots`` is how many times, at equal distances, the weights are kept for the audit of that name.
+    ``max_steps`` ends training early. ``accumulation`` is the number of parts that a batch is
+    processed in. ``average`` is the decay of the exponential moving average of the weights, which
+    validation, audits and samples use. ``snapshots`` is how many times, at equal intervals, the
+    weights are saved for the audit "snapshots".
     """
 
     epochs: Positive = 150

@@ -1,4 +1,4 @@
-"""From tables to a configuration, or to one sentence that says what is wrong."""
+"""Validation of configuration tables; each error is one sentence."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, get_args
@@ -10,15 +10,14 @@ from condgen.config.section import Section, named
 from condgen.errors import ConfigError, suggest
 from condgen.registry import AUDITS, DETECTORS, MODELS, OBJECTIVES, Registry, imported
 
-CHOSEN: dict[
-    str, tuple[Registry[Any], str]
-] = {  # sections that are chosen by name, and the default
+# sections that are chosen by name, and their default
+CHOSEN: dict[str, tuple[Registry[Any], str]] = {
     "model": (MODELS, "glow"),
     "objective": (OBJECTIVES, "likelihood"),
     "detector": (DETECTORS, "likelihood"),
 }
 
-MOST_SHOWN = 200  # characters of a value in a message
+MOST_SHOWN = 200  # characters of a value in an error message
 NOT_SET = ("images", "preset", "seed", "versions")  # filled in when a run starts
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
@@ -28,16 +27,16 @@ Model = TypeVar("Model", bound=BaseModel)
 def validated(
     page: Mapping[str, Any], origin: str, kind: type[Kind], *, older: bool = False
 ) -> Kind:
-    """The configuration that ``page`` describes.
+    """Validate ``page`` and return its configuration.
 
     Args:
         page: Tables and values.
-        origin: What messages call it.
-        kind: What to make of it.
-        older: The page may have been written by an older version.
+        origin: Name of the page in error messages.
+        kind: Class of the configuration.
+        older: Whether an older version may have written the page.
 
     Raises:
-        ConfigError: Naming the first setting that is unknown, missing or does not fit.
+        ConfigError: If a setting is unknown, missing or not valid; names one such setting.
     """
     tables: dict[str, Any] = dict(page)
     for key in CHOSEN.keys() & kind.model_fields.keys():
@@ -45,7 +44,8 @@ def validated(
     audits = tables.get("audit", {})
     if not isinstance(audits, dict):
         raise ConfigError(
-            f"{origin}: audit = {audits!r} does not fit: it is a table of tables, one for each audit."
+            f"{origin}: audit = {audits!r} does not fit: should be a table of tables, one for each"
+            " audit."
         )
     tables["audit"] = {name: _audit(name, table, origin, older) for name, table in audits.items()}
     known = [name for name in setting_names(kind) if name.partition(".")[0] not in NOT_SET]
@@ -53,32 +53,37 @@ def validated(
 
 
 def chosen(key: str, table: Any, origin: str, *, older: bool = False) -> Section:
-    """The section ``key``, of the class that its ``name`` chooses."""
+    """The settings of the section ``key``, in the class that its ``name`` chooses."""
     registry, default = CHOSEN[key]
     table = named(table)
     if not isinstance(table, dict):
         raise ConfigError(
-            f"{origin}: {key} = {table!r} does not fit: it is a table such as {key} = {{ name = '{default}' }}."
+            f"{origin}: {key} = {table!r} does not fit: should be a table such as"
+            f" {key} = {{ name = '{default}' }}."
         )
     table = {"name": default, **table}
     if not isinstance(table["name"], str):
-        raise ConfigError(f"{origin}: {key}.name = {table['name']!r} does not fit: it is a text.")
+        given = table["name"]
+        raise ConfigError(f"{origin}: {key}.name = {given!r} does not fit: should be a string.")
     kind = settings_of(registry, table["name"])
     table = kind.from_older(table) if older else table
     return _valid(kind, table, origin, f"{key}.", [f"{key}.{name}" for name in setting_names(kind)])
 
 
 def section_of(kind: type[Model], given: Any, origin: str, key: str = "") -> Model:
-    """A section that was given from Python: as one, or as a table; of ``key`` of the page, or the page itself.
+    """Convert a section given from Python, as an object or a table, to ``kind``.
+
+    ``key`` names the section in error messages; it is empty for the whole page.
 
     Raises:
-        ConfigError: Naming the first setting that does not fit.
+        ConfigError: If a setting is not valid; names one such setting.
     """
     if isinstance(given, kind):
         return given
     if not isinstance(given, Mapping):
         raise ConfigError(
-            f"{origin}: {key} = {_shown(given)} does not fit: it is a table, or a {kind.__name__}."
+            f"{origin}: {key} = {_shown(given)} does not fit: should be a table or a"
+            f" {kind.__name__}."
         )
     prefix = f"{key}." if key else ""
     return _valid(
@@ -87,7 +92,7 @@ def section_of(kind: type[Model], given: Any, origin: str, key: str = "") -> Mod
 
 
 def settings_of(registry: Registry[Any], name: str) -> type[Section]:
-    """The settings class of a member."""
+    """The settings class of a registry member."""
     member = (
         imported(registry.outside, registry.kind)
         if registry.outside and ":" in name
@@ -120,9 +125,8 @@ def _valid(kind: type[Model], table: Any, origin: str, prefix: str, known: list[
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        deepest = max(
-            error.errors(), key=lambda problem: len(problem["loc"])
-        )  # in a union, the member that was meant
+        # in a union, the deepest error is of the intended member
+        deepest = max(error.errors(), key=lambda problem: len(problem["loc"]))
         raise ConfigError(f"{origin}: {_sentence(deepest, prefix, known, kind)}") from error
 
 
@@ -132,19 +136,24 @@ def _sentence(problem: Any, prefix: str, known: list[str], kind: type[BaseModel]
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         context = problem["ctx"]
         given = context.get("tag", "nothing")
-        return f"{key}.name = '{given}' is not known; use one of {context.get('expected_tags', 'those documented')}."
+        expected = context.get("expected_tags", "the documented names")
+        return f"{key}.name = '{given}' is not known; use one of {expected}."
     if unknown:
         moved = _moved(kind, problem["loc"])
         hint = f"it is now '{prefix}{moved}'." if moved else _elsewhere(key) or _closest(key, known)
+        if key in known:  # another member of a union has it
+            section = key.rpartition(".")[0]
+            hint = f"another {section} has it: set {section}.name as well, or remove the setting."
         return f"setting '{key}' is not known; {hint}"
     if problem["type"] == "missing":
         return f"setting '{key}' is missing; add it."
     what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{key.rstrip('.')} = {_shown(problem['input'])} does not fit: {what}{_nearest_number(problem)}."
+    shown = _shown(problem["input"])
+    return f"{key.rstrip('.')} = {shown} does not fit: {what}{_nearest_number(problem)}."
 
 
 def _shown(value: Any) -> str:
-    """A value as it was given, unless it is long."""
+    """The repr of a value, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
@@ -167,7 +176,7 @@ def _path(kind: type[BaseModel], location: tuple[Any, ...]) -> Iterator[str]:
 
 
 def _tags(member: Any) -> Iterator[str]:
-    """What pydantic may call a member of a union."""
+    """The tags that pydantic may use for a member of a union."""
     yield getattr(member, "__name__", str(member))
     for model in _models_in(member):
         yield from (
@@ -185,7 +194,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _closest(key: str, known: list[str]) -> str:
-    """The closest setting; of a section that does not exist, the sections there are."""
+    """Suggest the closest setting, or the closest section if the section does not exist."""
     sections = dict.fromkeys(name.partition(".")[0] for name in known)
     return suggest(key, known if key.partition(".")[0] in sections else sections)
 
@@ -196,7 +205,7 @@ def _moved(kind: type[BaseModel], location: tuple[Any, ...]) -> str:
 
 
 def _elsewhere(key: str) -> str:
-    """Which other members of the section have the setting."""
+    """A hint that names the other members of the section that have the setting."""
     section, _, setting = key.partition(".")
     if section not in CHOSEN:
         return ""
@@ -211,22 +220,22 @@ def _elsewhere(key: str) -> str:
         if len(having) == 1
         else f"{section}s {' and '.join(having)} have"
     )
-    return f"{have} it: set {section}={having[0]} as well, or leave it out."
+    return f"{have} it: set {section}={having[0]} as well, or remove the setting."
 
 
 def _nearest_number(problem: Any) -> str:
-    """The nearest number that the bound of a whole number allows."""
+    """A hint with the nearest valid integer, for an integer out of bounds."""
     steps = {"gt": 1, "ge": 0, "lt": -1, "le": 0}
     allowed = [
         limit + steps[bound]
         for bound, limit in problem.get("ctx", {}).items()
         if bound in steps and type(limit) is int
     ]
-    return f"; the nearest that does is {allowed[0]}" if allowed else ""
+    return f"; the nearest valid value is {allowed[0]}" if allowed else ""
 
 
 def setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
-    """All settings as ``section.key``."""
+    """The names of all settings, as ``section.key``."""
     names: list[str] = []
     for key, field in section.model_fields.items():
         inner = _models_in(field.annotation)

@@ -27,7 +27,7 @@ Arrays = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 @dataclass(frozen=True)
 class Read:
-    """What an .npz file holds: arrays of each part, the number of values a pixel can take, and what was assumed."""
+    """Content of an .npz file: arrays of each part, pixel levels, and notes on assumptions."""
 
     parts: Arrays
     pixel_levels: int
@@ -35,16 +35,17 @@ class Read:
 
 
 def read_npz(path: Path) -> Read:
-    """Images ``(N, C, H, W)`` and labels of each split that the file has.
+    """Read images ``(N, C, H, W)`` and labels of each part in the file.
 
-    Known names: ``images`` and ``labels``; or ``train_images``, ``val_images``, ``test_images`` with labels alike; or
-    ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images may be ``(N, H, W)``, ``(N, H, W, 1 or 3)`` or
-    ``(N, 1 or 3, H, W)``, uint8. A number ``pixel_levels`` says how many values a pixel can take. Without it, images whose
-    values all lie in the lower half, such as 0 and 1 or 0 to 16, have one level for each number up to the largest.
+    Known names: ``images`` and ``labels``; or ``train_images``, ``val_images``, ``test_images``
+    and ``train_labels``, ``val_labels``, ``test_labels``; or ``x_train``, ``y_train``, ``x_test``,
+    ``y_test``. Images may be ``(N, H, W)``, ``(N, H, W, 1 or 3)`` or ``(N, 1 or 3, H, W)``, uint8.
+    A number ``pixel_levels`` is the number of values that a pixel can take. If it is missing and
+    all values are below 128, such as 0 and 1 or 0 to 16, it is the largest value plus 1.
 
     Raises:
-        DataError: If the file is damaged, too large or no regular file, or has no such arrays, two for one part, or images
-            without labels.
+        DataError: If the file is damaged, too large or not a regular file, or has no such arrays,
+            two for one part, or images without labels.
     """
     check_regular(path)
     try:
@@ -66,7 +67,8 @@ def read_npz(path: Path) -> Read:
                 for images, labels in there:
                     if labels not in arrays.files:
                         raise DataError(
-                            f"{path} has {images} but no {labels}; add one label per image, or leave {images} out."
+                            f"{path} has {images} but no {labels}; add one label per image, or"
+                            f" leave {images} out."
                         )
                     found[split] = (
                         _images(arrays[images], f"{path}: {images}"),
@@ -82,7 +84,8 @@ def read_npz(path: Path) -> Read:
         ) from error
     if "train" not in found:
         raise DataError(
-            f"{path} has arrays {names}; expected images and labels, or train_images and train_labels."
+            f"{path} has arrays {names}; expected images and labels, or train_images and"
+            " train_labels."
         )
     levels, notes = _levels(found, stated, str(path))
     return Read(found, levels, notes)
@@ -97,14 +100,16 @@ def _levels(parts: Arrays, stated: NDArray[Any] | None, name: str) -> tuple[int,
             or not max(1, largest) < stated <= 256
         ):
             raise DataError(
-                f"{name}: pixel_levels is {stated}; expected a whole number above the largest value {largest}, up to 256."
+                f"{name}: pixel_levels is {stated}; expected a whole number above the largest"
+                f" value {largest}, up to 256."
             )
         return int(stated), ()
     if largest == 0 or largest >= 128:
         return 256, ()
     levels = largest + 1
     return levels, (
-        f"stored values run from 0 to {largest} and were taken for {levels} levels; save pixel_levels if there are more",
+        f"stored values run from 0 to {largest}, so {levels} levels were assumed;"
+        " save pixel_levels if there are more",
     )
 
 

@@ -1,4 +1,4 @@
-"""Random crops and flips of whole batches at once, each image with its own draw (appendix B)."""
+"""Random crops and flips of a batch, drawn independently for each image (appendix B)."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop of the edge-padded image, then a horizontal flip of every second image on average.
+    """Random crop of the edge-padded image, then a horizontal flip with probability 1/2.
 
     Args:
-        crop_padding: Pixels added on each side by repeating the edge. The paper has 4.
-        flip: Whether to flip. The paper does for CIFAR10 only.
+        crop_padding: Pixels added on each side by repeating the edge. The paper uses 4.
+        flip: Whether to flip. The paper flips CIFAR10 only.
 
     Examples:
-        >>> Augmentation(crop_padding=4, flip=True)(torch.rand(5, 3, 32, 32), torch.Generator()).shape
+        >>> augmentation = Augmentation(crop_padding=4, flip=True)
+        >>> augmentation(torch.rand(5, 3, 32, 32), torch.Generator()).shape
         torch.Size([5, 3, 32, 32])
     """
 
@@ -25,10 +26,8 @@ class Augmentation:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Augmented copies of ``x``, shape ``(N, C, H, W)``."""
         number, _, height, width = x.shape
-        rows, columns = (
-            _offsets(number, height, self, generator),
-            _offsets(number, width, self, generator),
-        )
+        rows = _source_indices(number, height, self, generator)
+        columns = _source_indices(number, width, self, generator)
         if self.flip:
             flipped = torch.rand((number, 1), generator=generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
@@ -36,10 +35,10 @@ class Augmentation:
         return x[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
 
-def _offsets(
+def _source_indices(
     number: int, size: int, augmentation: Augmentation, generator: torch.Generator
 ) -> Tensor:
-    """Which source row (or column) each row of the crop shows, ``(N, size)``; clamping repeats the edge."""
+    """Source row (or column) of each row of the crop, ``(N, size)``; clamping repeats the edge."""
     padding = augmentation.crop_padding
     start = torch.randint(-padding, padding + 1, (number, 1), generator=generator)
     return (start + torch.arange(size)).clamp(0, size - 1)

@@ -1,4 +1,4 @@
-"""Digits on photographs: the paper's BG-MNIST construction for any foreground and background (Sec. 4.5)."""
+"""Digits on photographs: the BG-MNIST construction for any two data sets (Sec. 4.5)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,13 +6,11 @@ from scipy.ndimage import gaussian_filter
 
 from condgen.errors import DataError
 
-LUMA = np.array([0.299, 0.587, 0.114])[
-    :, None, None
-]  # ITU-R 601, what image libraries mean by gray
+LUMA = np.array([0.299, 0.587, 0.114])[:, None, None]  # ITU-R 601, as in image libraries
 
 
 def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Replace the black of ``foreground`` by ``background``; every other pixel stays as it is.
+    """Replace the black pixels of ``foreground`` by ``background``.
 
     Args:
         foreground: 256 levels, shape ``(N, 1, H, W)``.
@@ -24,13 +22,14 @@ def compose(foreground: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDA
     """
     if foreground.shape != background.shape:
         raise DataError(
-            f"foreground {foreground.shape} and background {background.shape} must have the same shape."
+            f"foreground {foreground.shape} and background {background.shape} must have the same"
+            " shape."
         )
     return np.where(foreground > 0, foreground, background)
 
 
 def gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shape ``(N, 3, H, W)`` to ``(N, 1, H, W)``; gray images stay as they are."""
+    """Convert ``(N, 3, H, W)`` to ``(N, 1, H, W)``; gray images are returned unchanged."""
     if images.shape[1] == 1:
         return images
     luma: NDArray[np.float64] = (images * LUMA).sum(1, keepdims=True)
@@ -38,7 +37,7 @@ def gray(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def blurred(images: NDArray[np.uint8], bandwidth: float) -> NDArray[np.uint8]:
-    """Gaussian blur with a standard deviation of ``bandwidth`` pixels, edges repeated; 0 blurs nothing."""
+    """Gaussian blur of standard deviation ``bandwidth`` in pixels, edges repeated; 0: no blur."""
     if bandwidth == 0:
         return images
     sigma = (0, 0, bandwidth, bandwidth)

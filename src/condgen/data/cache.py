@@ -1,4 +1,4 @@
-"""Decoded images on disk: built once, checked when opened, memory-mapped."""
+"""Cache of decoded images on disk: built once, verified when opened, memory-mapped."""
 
 import hashlib
 import json
@@ -27,9 +27,9 @@ from condgen.data.splitting import Arrangement, Digests, shuffled
 from condgen.errors import DataError
 from condgen.files import atomic_write
 
-FORMAT = 2  # of the cache; a new number makes old ones be rebuilt
+FORMAT = 3  # of the cache; a new number invalidates old entries
 HASH_BLOCK = 1 << 22
-DECODED_AT_ONCE = 64  # images in memory at a time, fewer where they are large
+DECODED_AT_ONCE = 64  # images in memory at a time, fewer if they are large
 CHECKED = ("images.npy", "labels.npy", "digests.npy", "about.json")
 GRAY_IN_COLOR = "are gray and were given three equal channels, each of which counts in bits/dim"
 GRAY_AS_COLOR = (
@@ -39,7 +39,7 @@ GRAY_AS_COLOR = (
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images ``(N, C, H, W)``, memory-mapped, their labels and digests, and what else is to be remembered of them."""
+    """Images ``(N, C, H, W)``, memory-mapped, their labels, digests and metadata."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -48,18 +48,18 @@ class Decoded:
 
 
 def cache_directory() -> Path:
-    """``CONDGEN_CACHE``, or ``condgen`` under the user's cache folder."""
+    """``CONDGEN_CACHE``, or ``condgen`` in the user's cache folder."""
     if chosen := os.environ.get("CONDGEN_CACHE"):
         return given_path(chosen)
     return given_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "condgen"
 
 
 def cached(key: str, build: Callable[[Path], None]) -> Decoded:
-    """What ``build`` wrote under ``key``; builds it first if it is missing or damaged.
+    """Return the cache entry ``key``; ``build`` writes it if it is missing or damaged.
 
     Args:
         key: Identifies the content; any text.
-        build: Writes the files of an :class:`ImageFile` into the directory that it is given.
+        build: Writes the files of an :class:`ImageFile` into a directory.
     """
     directory = (
         cache_directory()
@@ -68,7 +68,7 @@ def cached(key: str, build: Callable[[Path], None]) -> Decoded:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{directory}.lock"):
-            if not _is_whole(directory):
+            if not _is_intact(directory):
                 with atomic_write(directory, replace_directory=True) as work:
                     work.mkdir()
                     build(work)
@@ -93,22 +93,23 @@ def decoded(
     *,
     color: bool = False,
 ) -> Decoded:
-    """All images of ``table`` at one size, in the order of ``arrangement``, from the cache or decoded in parallel.
+    """All images of ``table`` at one size, from the cache or decoded in parallel.
 
     Args:
         table: The images of one part.
-        geometry: How they come to one size.
-        name: For messages.
+        geometry: Their target size.
+        name: Name in messages.
         arrangement: Their order.
-        color: Give gray images three channels. They get them in any case where another image has three.
+        color: Give gray images three channels. They always get them if another image has three.
 
     Raises:
-        DataError: If an image is damaged, or the images differ in size and no size was asked for.
+        DataError: If an image is damaged, or the images differ in size and no size is set.
     """
     number = len(table)
     if not 0 < number <= MOST_IMAGES:
         raise DataError(
-            f"{name} holds {number or 'no'} image{'s' if number else ''}; expected 1 to {MOST_IMAGES}."
+            f"{name} holds {number or 'no'} image{'s' if number else ''};"
+            f" expected 1 to {MOST_IMAGES}."
         )
     key = f"{table.fingerprint()}\0{geometry}\0{arrangement}\0{color}"
     return cached(
@@ -116,8 +117,8 @@ def decoded(
     )
 
 
-class _Mixed(Exception):
-    """The images are not all of the first one's shape."""
+class _MixedShapes(Exception):
+    """An image differs in shape from the first."""
 
 
 def _decode_all(
@@ -131,20 +132,21 @@ def _decode_all(
     places = _places(table, name, arrangement)
     try:
         _decode_as(table, geometry, name, places, directory, channels=3 if color else None)
-    except _Mixed:
+    except _MixedShapes:
         sizes = Counter(
             f"{image.shape[1]}x{image.shape[2]}" for image, _, _ in _decode_rows(table, geometry)
         )
         if len(sizes) > 1:
             found = " and ".join(f"{size} ({number})" for size, number in sizes.most_common(4))
             raise DataError(
-                f"{name} has images of {found}; set data.size=32 (`condgen show`: --size 32) to resize and crop."
+                f"{name} has images of {found}; set data.size=32 (`condgen show`: --size 32) to"
+                " resize and crop."
             ) from None
         _decode_as(table, geometry, name, places, directory, channels=3)
 
 
 def _places(table: ImageTable, name: str, arrangement: Arrangement) -> NDArray[np.int64]:
-    """Where each image is to stand."""
+    """The position of each image in the stored order."""
     if arrangement.by == "position":
         return shuffled(len(table), arrangement.seed)
     labels, keys = array("q"), bytearray()
@@ -158,9 +160,13 @@ def _places(table: ImageTable, name: str, arrangement: Arrangement) -> NDArray[n
 
 def _check_number(number: int, expected: int, name: str, *, at_end: bool = True) -> None:
     if number > expected:
-        raise DataError(f"{name} has more images than it says ({expected}); fetch it again.")
+        raise DataError(
+            f"{name} has more images than its metadata says ({expected}); download it again."
+        )
     if at_end and number < expected:
-        raise DataError(f"{name} has {number} images where it says {expected}; fetch it again.")
+        raise DataError(
+            f"{name} has {number} images, its metadata says {expected}; download it again."
+        )
 
 
 def _decode_as(
@@ -171,7 +177,7 @@ def _decode_as(
     directory: Path,
     channels: int | None,
 ) -> None:
-    """Each image to its place, in color if ``channels`` says so."""
+    """Decode each image to its position, with ``channels`` channels if given."""
     rows = _decode_rows(table, geometry)
     first = next(rows)
     shape = (channels or len(first[0]), *first[0].shape[1:])
@@ -188,7 +194,7 @@ def _decode_as(
             widened = channels is not None and len(image) == 1
             planes = np.broadcast_to(image, (shape[0], *image.shape[1:])) if widened else image
             if planes.shape != shape:
-                raise _Mixed
+                raise _MixedShapes
             file.write(places[number - 1], planes[None])
             labels[places[number - 1]] = label
             changes.update((*changed, GRAY_IN_COLOR) if widened else changed)
@@ -204,7 +210,10 @@ def _decode_as(
 def _decode_rows(
     table: ImageTable, geometry: Geometry
 ) -> Iterator[tuple[NDArray[np.uint8], Changes, int]]:
-    """Headers of the next group are read while the threads decode one; its images are handed out before the next begins."""
+    """Decode group by group in threads, reading the headers of the next group meanwhile.
+
+    The images of a group are yielded before the next group is decoded, which bounds memory.
+    """
     workers = machine.usable_cores()
     with ThreadPoolExecutor(workers) as pool:
 
@@ -218,16 +227,16 @@ def _decode_rows(
         groups = _groups(table)
         group = next(groups, [])
         while group:
-            begun = begin(group)
+            futures = begin(group)
             following = next(groups, [])
-            results = [each.result() for each in begun]
+            results = [future.result() for future in futures]
             for number, opened in enumerate(group):
                 yield *results[number % workers][number // workers], opened.label
             group = following
 
 
 def _groups(table: ImageTable) -> Iterator[list[Opened]]:
-    """As many images as may be decoded at once: together they have no more pixels than one may have."""
+    """Groups to decode at once: together they have at most the pixels of the largest image."""
     group: list[Opened] = []
     pixels = 0
     for row in chain.from_iterable(table.chunks()):
@@ -241,7 +250,7 @@ def _groups(table: ImageTable) -> Iterator[list[Opened]]:
         yield group
 
 
-def _is_whole(directory: Path) -> bool:
+def _is_intact(directory: Path) -> bool:
     try:
         expected = (directory / "sha256").read_text().split()
         return expected == [_digest(directory / name) for name in CHECKED]

@@ -27,7 +27,7 @@ MOST_SIZE = 8192
 
 @dataclass(frozen=True)
 class Known:
-    """A data set of the paper: where the Hub has it, and what is known about it."""
+    """A data set of the paper: its repository on the Hub, source, license and padding."""
 
     repository: str
     source: str
@@ -49,25 +49,27 @@ BACKGROUND_MNIST = {f"bg-mnist-{blur}": f"bg:mnist/cifar10/{blur}" for blur in (
 
 
 def dataset_names() -> list[str]:
-    """Names that need nothing but themselves."""
+    """Names of data sets that need no path, sorted."""
     return sorted([*EMBEDDED, *KNOWN, *BACKGROUND_MNIST])
 
 
 def open_dataset(
     name: str, *, data_dir: Path | str | None = None, size: int | None = None, seed: int = 0
 ) -> Splits:
-    """A data set with its train, validation and test parts.
+    """Open a data set with its train, validation and test parts.
 
     Args:
         name: ``digits``, ``bg-digits``, ``mnist``, ``cifar10``, ``bg-mnist-0``, ``-1`` or ``-5``;
-            ``hub:OWNER/NAME[@REVISION]``; ``folder:PATH``, ``parquet:PATH`` or ``npz:PATH``; ``bg:FOREGROUND/BACKGROUND/BLUR``.
-        data_dir: A folder that holds ``mnist/`` and ``cifar10/`` as parquet files. Default: ``CONDGEN_DATA``, else the Hub.
+            ``hub:OWNER/NAME[@REVISION]``; ``folder:PATH``, ``parquet:PATH`` or ``npz:PATH``;
+            ``bg:FOREGROUND/BACKGROUND/BLUR``.
+        data_dir: A folder that holds ``mnist/`` and ``cifar10/`` as parquet files. Default:
+            ``CONDGEN_DATA``, else the Hub.
         size: Resize and center-crop to this height and width.
-        seed: Of the validation split and of the choice of backgrounds, from 0 to 2**32 - 1.
+        seed: Seed of the validation split and of the choice of backgrounds, from 0 to 2**32 - 1.
 
     Raises:
-        DataError: If the name is not known (the nearest is named), the data cannot be read, or ``size`` or ``seed`` is no such
-            number.
+        DataError: If the name is not known (the message suggests the nearest), the data cannot be
+            read, or ``size`` or ``seed`` is not such a number.
 
     Examples:
         >>> [len(part) for _, part in open_dataset("digits").items()]
@@ -107,13 +109,13 @@ def _is_utf8(text: str) -> bool:
 def find_source(
     name: str, *, data_dir: Path | None = None, size: int | None = None, seed: int = 0
 ) -> Source:
-    """What :func:`open_dataset` opens."""
+    """The source that :func:`open_dataset` opens."""
     if data_dir is None and os.environ.get("CONDGEN_DATA"):
         data_dir = given_path(os.environ["CONDGEN_DATA"])
     prefix, colon, rest = name.partition(":")
     geometry = Geometry(size=size)
     if size is not None and keeps_its_size(name):
-        raise DataError(f"{name} has a size of its own; leave out the size, now {size}.")
+        raise DataError(f"{name} has a fixed size; leave out the size, now {size}.")
     if name in EMBEDDED:
         return Embedded(name)
     if name in KNOWN:
@@ -143,7 +145,8 @@ def find_source(
     path = given_path(rest)
     if not exists(path):
         raise DataError(
-            f"{name}: {path} does not exist; if it has moved, say where it is now, for a run in its config.toml at data.name."
+            f"{name}: {path} does not exist; correct the path (of a run: data.name in its"
+            " config.toml)."
         )
     match prefix:
         case "folder":
@@ -167,7 +170,7 @@ def _parquet_files(path: Path) -> dict[str, Path]:
 
 
 def located(name: str) -> str:
-    """``name`` with absolute paths, so that it means the same wherever it is read.
+    """``name`` with absolute paths, independent of the working directory.
 
     >>> located("mnist"), located("bg:mnist/folder:/photos/1")
     ('mnist', 'bg:mnist/folder:/photos/1')
@@ -198,9 +201,9 @@ def _known_files(name: str, known: Known, data_dir: Path | None) -> Found:
 
 
 def _by_split(files: dict[str, Path], name: str) -> Found:
-    """Group parquet files by the part that their names tell, or the names of their folders; and notes.
+    """Group parquet files by the part in their names or in the names of their folders; and notes.
 
-    Files that tell none are left out where others do, and are all ``train`` where none does.
+    Files without a part in their name are left out if others have one, else all are ``train``.
     """
     groups: dict[str, list[str]] = {}
     for file in sorted(files):
@@ -210,12 +213,14 @@ def _by_split(files: dict[str, Path], name: str) -> Found:
         groups = {"train": groups[""]}
     if "train" not in groups:
         raise DataError(
-            f"{name} has no training file among {sorted(files)}; {HOW_TO_NAME}, such as train-00000.parquet."
+            f"{name} has no training file among {sorted(files)}; {HOW_TO_NAME}, such as"
+            " train-00000.parquet."
         )
     folders = {str(Path(file).parent) for file in groups["train"]}
     if len(folders) > 1:
         raise DataError(
-            f"{name} has several configurations ({', '.join(sorted(folders))}); download one and use parquet:PATH."
+            f"{name} has several configurations ({', '.join(sorted(folders))}); download one and"
+            " use parquet:PATH."
         )
     train = ParquetTable(tuple(files[file] for file in groups["train"]))
     others = {
@@ -224,7 +229,7 @@ def _by_split(files: dict[str, Path], name: str) -> Found:
     }
     left = groups.get("", [])
     notes = (
-        (f"files were left out, as their names tell no part: {', '.join(left)}",) if left else ()
+        (f"files were left out, as their names contain no part: {', '.join(left)}",) if left else ()
     )
     return {"train": train, **dict(sorted(others.items()))}, notes
 
@@ -238,10 +243,11 @@ def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, see
         bandwidth = -1.0
     if names is None or not 0 <= bandwidth <= 1000:
         raise DataError(
-            f"'{name}' is not of the form bg:FOREGROUND/BACKGROUND/BLUR, such as bg:mnist/cifar10/1."
+            f"'{name}' is not of the form bg:FOREGROUND/BACKGROUND/BLUR, such as"
+            " bg:mnist/cifar10/1."
         )
     if size is not None and all(map(keeps_its_size, names)):
-        raise DataError(f"{name}: both have a size of their own; leave out the size, now {size}.")
+        raise DataError(f"{name}: both have a fixed size; leave out the size, now {size}.")
     front, back = (
         find_source(part, data_dir=data_dir, size=None if keeps_its_size(part) else size, seed=seed)
         for part in names
@@ -250,7 +256,7 @@ def _composed(name: str, rest: str, data_dir: Path | None, size: int | None, see
 
 
 def _pair(text: str) -> tuple[str, str] | None:
-    """The first slash that leaves a name on each side."""
+    """Split at the first slash that has the name of a data set on each side."""
     parts = text.split("/")
     for cut in range(1, len(parts)):
         pair = "/".join(parts[:cut]), "/".join(parts[cut:])

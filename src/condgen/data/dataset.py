@@ -1,4 +1,4 @@
-"""Labelled images as stored: whole numbers, and how many values they can take."""
+"""Labelled images as quantized values, with their number of levels."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from torch import Tensor
 from condgen.density import ClassConditionalDensity
 from condgen.errors import DataError
 
-MOST_UNNAMED = 1000  # classes that may exist without a single image and without a name
+MOST_UNNAMED = 1000  # classes without images and without names
 Index = slice | NDArray[np.int64]
 
 
@@ -22,14 +22,14 @@ class ImageDataset:
     """Images with their labels.
 
     Args:
-        images: Stored values in ``[0, pixel_levels)``, uint8, shape ``(N, C, H, W)``; may be a memory map.
+        images: Values in ``[0, pixel_levels)``, uint8, shape ``(N, C, H, W)``; may be a memory map.
         labels: Class of each image, integers, shape ``(N,)``.
         class_names: One per class. Default: the numbers.
-        pixel_levels: How many values a pixel can take.
-        name: What tables and reports call it.
+        pixel_levels: Number of values that a pixel can take.
+        name: Name in tables and reports.
 
     Raises:
-        DataError: If the images are not such an array, or labels and images do not fit together.
+        DataError: If the images are not such an array, or the labels do not fit the images.
 
     Examples:
         >>> data = ImageDataset(np.zeros((4, 1, 8, 8), np.uint8), [0, 1, 0, 1])
@@ -52,24 +52,22 @@ class ImageDataset:
         pixel_levels: int = 256,
         name: str = "images",
     ):
-        images, labels = (
-            _as_array(images, f"{name}: images"),
-            np.asarray(_as_array(labels, f"{name}: labels")),
-        )
+        images = _as_array(images, f"{name}: images")
+        labels = np.asarray(_as_array(labels, f"{name}: labels"))
         _check(images, labels, pixel_levels, name)
         class_names = _checked_names(class_names, name)
-        smallest, largest = (
-            (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
-        )  # of any integer type
+        # int(): labels may be of any integer type
+        smallest, largest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
         if not class_names and largest > max(len(labels), MOST_UNNAMED):
             raise DataError(
-                f"{name}: label {largest} without class names; number the classes from 0 on, or name them."
+                f"{name}: label {largest} without class names; number the classes from 0 on,"
+                " or name them."
             )
         class_names = class_names or tuple(str(y) for y in range(largest + 1))
         if labels.size and not 0 <= smallest <= largest < len(class_names):
             raise DataError(
-                f"{name}: labels run from {smallest} to {largest}, but there are {len(class_names)} classes;"
-                " number the classes from 0 on."
+                f"{name}: labels run from {smallest} to {largest}, but there are"
+                f" {len(class_names)} classes; number the classes from 0 on."
             )
         for key, value in {
             "images": images,
@@ -94,17 +92,17 @@ class ImageDataset:
         return len(self.class_names)
 
     def class_counts(self) -> list[int]:
-        """How many images each class has."""
+        """Number of images of each class."""
         return [int(count) for count in np.bincount(self.labels, minlength=self.num_classes)]
 
     def sha256(self) -> str:
-        """Of the stored values and then the labels, hexadecimal."""
+        """SHA-256 of the pixel values followed by the labels, hexadecimal."""
         found = hashlib.sha256(np.ascontiguousarray(self.images).data)
         found.update(np.ascontiguousarray(self.labels).data)
         return found.hexdigest()
 
     def take(self, index: Index) -> "ImageDataset":
-        """The images at ``index``, as a data set of their own."""
+        """The subset at ``index``."""
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def batch(self, index: Index) -> tuple[Tensor, Tensor]:
@@ -113,14 +111,17 @@ class ImageDataset:
         return x.div_(self.pixel_levels - 1), torch.from_numpy(self.labels[index])
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of it in order, at most ``size`` images at a time."""
+        """Iterate over all images in order, at most ``size`` at a time."""
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set: ``validation`` serves thresholds and choices, ``test`` nothing but the final figures."""
+    """The three parts of a data set.
+
+    ``validation`` is for thresholds and model selection, ``test`` for the final results only.
+    """
 
     train: ImageDataset
     validation: ImageDataset
@@ -130,10 +131,10 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse parts in which a number means different classes, or a stored value different shades.
+        """Refuse parts that number their classes differently or differ in pixel levels.
 
         Raises:
-            DataError: Naming both parts.
+            DataError: Names both parts.
         """
         for name, part in self.items()[1:]:
             for label, (ours, theirs) in enumerate(
@@ -141,13 +142,13 @@ class Splits:
             ):
                 if ours != theirs:
                     raise DataError(
-                        f"{self.name}: class {label} is '{ours}' in train and '{theirs}' in {name}; number the classes of all"
-                        " parts alike."
+                        f"{self.name}: class {label} is '{ours}' in train and '{theirs}' in {name};"
+                        " number the classes of all parts alike."
                     )
             if part.pixel_levels != self.train.pixel_levels:
                 raise DataError(
-                    f"{self.name}: pixel_levels is {self.train.pixel_levels} in train and {part.pixel_levels} in {name};"
-                    " give all parts those of the data set."
+                    f"{self.name}: pixel_levels is {self.train.pixel_levels} in train and"
+                    f" {part.pixel_levels} in {name}; set the same value for all parts."
                 )
 
     @property
@@ -158,7 +159,7 @@ class Splits:
         return ("train", self.train), ("validation", self.validation), ("test", self.test)
 
     def rows(self) -> list[tuple[str, str]]:
-        """The data set's card: names and values, in words."""
+        """Summary of the data set: pairs of a name and a value, as text."""
         mean = self.train.images.mean((0, 2, 3)) / (self.train.pixel_levels - 1)
         return [
             ("image shape", "x".join(map(str, self.train.event_shape))),
@@ -177,27 +178,30 @@ class Splits:
 
 
 def check_fits(data: ImageDataset, density: ClassConditionalDensity) -> None:
-    """Refuse data that a model is not for.
+    """Refuse data that does not match a model.
 
     Raises:
-        DataError: If it has other images, more classes or other levels; names both, and what to use.
+        DataError: If the image shape or the pixel levels differ, or the data has more classes. The
+            message names both values and what to use.
     """
     if data.event_shape != density.event_shape:
         theirs, ours = (
             "x".join(map(str, shape)) for shape in (data.event_shape, density.event_shape)
         )
         raise DataError(
-            f"{data.name} has images of {theirs}, the model is for {ours}; use images of {ours}, or a model for {theirs}."
+            f"{data.name} has images of {theirs}, the model is for {ours}; use images of {ours},"
+            f" or a model for {theirs}."
         )
     if data.num_classes > density.num_classes:
         raise DataError(
-            f"{data.name} has {data.num_classes} classes, the model knows {density.num_classes}; leave out all but"
-            f" {density.num_classes}, or use a model for {data.num_classes}."
+            f"{data.name} has {data.num_classes} classes, the model has {density.num_classes};"
+            f" leave out all but {density.num_classes}, or use a model for {data.num_classes}."
         )
     if data.pixel_levels != density.pixel_levels:
         raise DataError(
-            f"{data.name} has {data.pixel_levels} levels per pixel, the model's pixel_levels is {density.pixel_levels}:"
-            f" bits/dim would be of other values; set it to {data.pixel_levels}, or use images of as many levels."
+            f"{data.name} has {data.pixel_levels} levels per pixel, the model's pixel_levels is"
+            f" {density.pixel_levels}, so bits/dim would be wrong; set it to {data.pixel_levels},"
+            f" or use images of {density.pixel_levels} levels."
         )
 
 
@@ -205,21 +209,22 @@ def _as_array(values: ArrayLike, name: str) -> NDArray[Any]:
     try:
         return np.asanyarray(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} are no array ({error}).") from error
+        raise DataError(f"{name} are not an array ({error}).") from error
 
 
 def _checked_names(names: Iterable[str], name: str) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise DataError(
-            f"{name}: class_names is {names!r}, expected one name for each class, such as ('cat', 'dog')."
+            f"{name}: class_names is {names!r}, expected one name for each class,"
+            " such as ('cat', 'dog')."
         )
     names = tuple(names)
     for number, each in enumerate(names):
         if not isinstance(each, str):
-            raise DataError(f"{name}: class name {each!r} is no text; write str({each!r}).")
+            raise DataError(f"{name}: class name {each!r} is not text; write str({each!r}).")
         if each in names[:number]:
             raise DataError(
-                f"{name}: two classes have the name '{each}'; give each a name of its own."
+                f"{name}: two classes have the name '{each}'; give each a different name."
             )
     return names
 
@@ -229,7 +234,7 @@ def _check(
 ) -> None:
     if images.dtype != np.uint8:
         raise DataError(
-            f"{name}: images are {images.dtype}, expected uint8: stored values from 0 on, below pixel_levels."
+            f"{name}: images are {images.dtype}, expected uint8: values from 0 to pixel_levels - 1."
         )
     if images.ndim != 4:
         advice = "; images[:, None] gives them a channel" if images.ndim == 3 else ""
@@ -240,7 +245,8 @@ def _check(
         raise DataError(f"{name}: labels are {labels.dtype}, expected integers.")
     if labels.shape != images.shape[:1]:
         raise DataError(
-            f"{name}: {len(images)} images but labels of shape {labels.shape}; expected one label per image."
+            f"{name}: {len(images)} images but labels of shape {labels.shape};"
+            " expected one label per image."
         )
     if (
         isinstance(pixel_levels, bool)
@@ -250,5 +256,6 @@ def _check(
         raise DataError(f"{name}: pixel_levels is {pixel_levels}, expected 2 to 256.")
     if pixel_levels < 256 and images.size and images.max() >= pixel_levels:
         raise DataError(
-            f"{name}: a stored value is {images.max()}, expected below pixel_levels = {pixel_levels}."
+            f"{name}: a stored value is {images.max()}, expected below pixel_levels ="
+            f" {pixel_levels}."
         )

@@ -1,4 +1,4 @@
-"""Embedded real data: scikit-learn's handwritten digits, plain and over patches of photographs. Nothing is downloaded."""
+"""Embedded data, no download: scikit-learn's digits, plain and over patches of photographs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ PHOTOGRAPHS_LICENSE = (
 
 
 def digits() -> Splits:
-    """1797 digits of 8x8 pixels with 17 levels; 1257 train, 180 validation, 360 test, stratified."""
+    """Open 1797 digits, 8x8 pixels, 17 levels: 1257 train, 180 validation, 360 test, stratified."""
     loaded = load_digits()
     images = loaded.images.astype(np.uint8)[:, None]
     parts = _stratified(loaded.target)
@@ -41,10 +41,10 @@ def digits() -> Splits:
 
 
 def bg_digits() -> Splits:
-    """The same digits in the same splits, over patches of photographs that have 17 levels as well.
+    """Open the same digits in the same splits, over patches of photographs with 17 levels.
 
-    Each training digit is there 12 times, over patches of its own: an epoch of these images is 12 epochs with fresh
-    backgrounds. No patch is used twice.
+    Each training digit occurs 12 times, each time over a different patch: one epoch of these images
+    is 12 epochs with fresh backgrounds. No patch is used twice.
     """
     patches = background_patches()
     order = numpy_stream(0, "backgrounds").permutation(len(patches))
@@ -67,10 +67,10 @@ def bg_digits() -> Splits:
 
 
 def background_patches() -> NDArray[np.uint8]:
-    """Different patches of six photographs that do not overlap, gray, at their own resolution, in 17 levels.
+    """Distinct non-overlapping gray patches of six photographs, at full resolution, in 17 levels.
 
     Returns:
-        Stored values, shape ``(N, 1, 8, 8)``.
+        Pixel values, shape ``(N, 1, 8, 8)``.
     """
     shipped = [
         photographs.astronaut(),
@@ -81,24 +81,21 @@ def background_patches() -> NDArray[np.uint8]:
     patches = np.concatenate(
         [_patches(photograph) for photograph in [*load_sample_images().images, *shipped]]
     )
-    return np.unique(patches, axis=0)  # some sky looks alike
+    return np.unique(patches, axis=0)  # some patches of sky are equal
 
 
 def _patches(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = photograph.shape[0] // SIDE, photograph.shape[1] // SIDE
-    gray = (
-        (rgb2gray(photograph[: rows * SIDE, : columns * SIDE]) * (LEVELS - 1))
-        .round()
-        .astype(np.uint8)
-    )
+    gray = rgb2gray(photograph[: rows * SIDE, : columns * SIDE])
+    quantized = (gray * (LEVELS - 1)).round().astype(np.uint8)
     patches: NDArray[np.uint8] = (
-        gray.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
+        quantized.reshape(rows, SIDE, columns, SIDE).swapaxes(1, 2).reshape(-1, 1, SIDE, SIDE)
     )
     return patches
 
 
 def _stratified(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Fixed split with the same share of each class in every part."""
+    """Fixed split, stratified by class."""
     order = numpy_stream(0, "digits").permutation(len(labels))
     by_rank = np.argsort(class_ranks(labels, order), kind="stable")
     test, validation = SIZES["test"], SIZES["validation"]

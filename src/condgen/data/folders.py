@@ -23,23 +23,23 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class Found:
-    """Image files, sorted by path, and how many other files there are of each kind."""
+    """Image files, sorted by path, and the number of other files of each kind."""
 
     images: tuple[Path, ...] = ()
     others: Counter[str] = field(default_factory=Counter)
 
 
 def find_images(root: Path) -> Found:
-    """All images below a folder, behind links too; what is hidden is passed over.
+    """All images below a folder, including linked folders; hidden files are skipped.
 
     Raises:
         DataError: If a folder cannot be listed.
     """
-    found = _sorted_out(list(files_below(root)))
+    found = _images_and_others(list(files_below(root)))
     return Found(tuple(sorted(found.images)), found.others)
 
 
-def _sorted_out(files: Sequence[Path]) -> Found:
+def _images_and_others(files: Sequence[Path]) -> Found:
     images, others = [], Counter[str]()
     for path in files:
         if path.name.startswith("."):
@@ -75,10 +75,12 @@ class FolderTable:
 
         Args:
             root: Holds the sub-folders.
-            class_names: Those of the training part, some of which may be absent here. Default: the names of the sub-folders.
+            class_names: Classes of the training part; some may be absent here. Default: the names
+                of the sub-folders.
 
         Raises:
-            DataError: If there are fewer than two classes, an empty one in training, or one that ``class_names`` does not have.
+            DataError: If there are fewer than two classes, a training class is empty, or a class is
+                not in ``class_names``.
         """
         found = [path.name for path in _folders_in(root)]
         if class_names is None:
@@ -86,12 +88,13 @@ class FolderTable:
         elif unknown := sorted(set(found) - set(class_names)):
             different = sorted(set(found) ^ set(class_names))
             raise DataError(
-                f"{root} does not have the same class folders as the training part: {', '.join(different)}. Add training"
-                f" images of {', '.join(unknown)}, or remove that folder."
+                f"{root} does not have the same class folders as the training part:"
+                f" {', '.join(different)}. Add training images of {', '.join(unknown)}, or remove"
+                " that folder."
             )
         names = tuple(class_names or found)
         files: list[tuple[Path, int]] = []
-        beside = _sorted_out([path for path in _entries(root) if not path.is_dir()])
+        beside = _images_and_others([path for path in _entries(root) if not path.is_dir()])
         others = beside.others + Counter(
             {"image files beside the class folders": len(beside.images)}
         )
@@ -100,7 +103,8 @@ class FolderTable:
             others += here.others
             if not here.images and class_names is None:
                 raise DataError(
-                    f"class folder {root / name} holds no {FORMAT_NAMES} image; fill or remove it."
+                    f"class folder {root / name} holds no {FORMAT_NAMES} image; add images or"
+                    " remove it."
                 )
             files += [(path, label) for path in here.images]
         return cls(root, names, tuple(files), _left_out(others))
@@ -109,7 +113,7 @@ class FolderTable:
         return len(self.files)
 
     def fingerprint(self) -> str:
-        """Of the files and of the classes that they are in."""
+        """Fingerprint of the files and their classes."""
         labels = " ".join(str(label) for _, label in self.files)
         return f"{fingerprint([path for path, _ in self.files])} {labels}"
 
@@ -132,7 +136,8 @@ def _check_classes(root: Path, found: Sequence[str]) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"class folder {os.fsencode(name)!r} in {root} has a name that is not UTF-8; rename it."
+                f"class folder {os.fsencode(name)!r} in {root} has a name that is not UTF-8;"
+                " rename it."
             ) from error
 
 
@@ -155,7 +160,7 @@ class _Candidate:
 
     path: Path
     folders: tuple[str, ...]
-    has_images: bool  # of its own
+    has_images: bool  # directly in the folder
 
     @classmethod
     def of(cls, path: Path) -> "_Candidate":
@@ -168,22 +173,23 @@ class _Candidate:
 
     @property
     def part(self) -> str:
-        """What the name tells, where there are class folders: a class may be called "train" as well.
+        """The part that the name stands for, or "" without class folders: a class may be "train".
 
         Raises:
-            DataError: If there are images beside the folders, so that it may be a part or a class.
+            DataError: If there are images beside the folders: it may be a part or a class.
         """
         part = part_of(self.path.name) if self.folders else ""
         if part and self.has_images:
             raise DataError(
-                f"{self.path} has images beside its folders ({', '.join(self.folders)}): if it is a part, move these images"
-                " into class folders; if it is a class, move all images out of the folders."
+                f"{self.path} has images beside its folders ({', '.join(self.folders)}): if it is a"
+                " part, move these images into class folders; if it is a class, move all images out"
+                " of the folders."
             )
         return part
 
 
 def tables_in(root: Path) -> tuple[dict[str, ImageTable], tuple[str, ...]]:
-    """One table for each part, or all as ``train`` where no folder is named as a part; and notes.
+    """One table for each part, and notes. Without folders named as parts, all images are ``train``.
 
     Raises:
         DataError: If folders may be classes or parts, or one part has two folders.
@@ -197,8 +203,9 @@ def tables_in(root: Path) -> tuple[dict[str, ImageTable], tuple[str, ...]]:
             continue
         if candidate.part in parts:
             raise DataError(
-                f"{root} has two folders for the part '{candidate.part}': {parts[candidate.part].path.name} and"
-                f" {candidate.path.name}; merge them, or move one away."
+                f"{root} has two folders for the part '{candidate.part}':"
+                f" {parts[candidate.part].path.name} and {candidate.path.name}; merge them, or move"
+                " one away."
             )
         parts[candidate.part] = candidate
     if not parts:
@@ -216,7 +223,7 @@ def tables_in(root: Path) -> tuple[dict[str, ImageTable], tuple[str, ...]]:
 
 
 def _check_no_parts(root: Path, candidates: Sequence[_Candidate]) -> None:
-    """Refuse folders that look like parts under other names, or that hold parts of their own."""
+    """Refuse folders that look like parts under other names, or classes that contain parts."""
     inner = {candidate.folders for candidate in candidates}
     looks_alike = (
         len(candidates) > 1
@@ -227,22 +234,22 @@ def _check_no_parts(root: Path, candidates: Sequence[_Candidate]) -> None:
     if looks_alike and len(folders) > 1:
         names = ", ".join(candidate.path.name for candidate in candidates)
         raise DataError(
-            f"{root}: each of the folders {names} holds the folders {', '.join(folders)}. If these are the classes,"
-            f" {HOW_TO_NAME}, and put the class folders into them; if {names} are the classes, put their images directly"
-            " into them."
+            f"{root}: each of the folders {names} holds the folders {', '.join(folders)}. If these"
+            f" are the classes, {HOW_TO_NAME}, and put the class folders into them; if {names} are"
+            " the classes, put their images directly into them."
         )
     for candidate in candidates:
         if len({part_of(name) for name in candidate.folders} - {""}) > 1:
             raise DataError(
-                f"{candidate.path} holds parts ({', '.join(candidate.folders)}) inside a class; put the classes inside the"
-                f" parts, such as train/{candidate.path.name}."
+                f"{candidate.path} holds parts ({', '.join(candidate.folders)}) inside a class; put"
+                f" the classes inside the parts, such as train/{candidate.path.name}."
             )
 
 
 def _notes_on_others(
     root: Path, parts: dict[str, _Candidate], others: Sequence[_Candidate]
 ) -> tuple[str, ...]:
-    """Refuse folders of images beside a single part, or without a training part; note them otherwise."""
+    """Notes on left-out folders; refuses them beside a single part or without a training part."""
     with_images = {other: len(find_images(other.path).images) for other in others}
     unlabeled = {
         other: number
@@ -255,17 +262,18 @@ def _notes_on_others(
     named = ", ".join(part.path.name for part in parts.values())
     if "train" not in parts or (unknown and len(parts) == 1):
         beside = (
-            f" and beside them folders with images ({', '.join(other.path.name for other in unknown)})"
+            f" and beside them folders with images"
+            f" ({', '.join(other.path.name for other in unknown)})"
             if unknown
             else ""
         )
         missing = "" if "train" in parts else " and none for 'train'"
         raise DataError(
-            f"{root} has folders named as parts ({named}){beside}{missing}; {HOW_TO_NAME} and move others away. Where"
-            f" {named} is a class, put its images directly into it."
+            f"{root} has folders named as parts ({named}){beside}{missing}; {HOW_TO_NAME} and move"
+            f" the others away. If {named} is a class, put its images directly into it."
         )
     return tuple(
-        f"folder '{other.path.name}' was left out: its name tells no part ({number} images)"
+        f"folder '{other.path.name}' was left out: its name is not that of a part ({number} images)"
         for other, number in unknown.items()
     ) + tuple(
         f"folder '{other.path.name}' was left out: it has no class folders ({number} images)"

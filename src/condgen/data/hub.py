@@ -1,4 +1,4 @@
-"""Parquet files of a data set on the Hugging Face Hub: downloaded once, checked, and found again without a network."""
+"""Parquet files of Hugging Face Hub data sets: downloaded once, verified, then used offline."""
 
 import hashlib
 import json
@@ -14,30 +14,34 @@ from condgen.errors import DataError
 from condgen.files import atomic_write
 
 BLOCK = 1 << 22
-ELSEWHERE = "mnist and cifar10 are read from a folder as well (--data-dir or CONDGEN_DATA), others from parquet:PATH."
+OFFLINE = (
+    "Without a network, read mnist and cifar10 from a folder (--data-dir or CONDGEN_DATA),"
+    " others from parquet:PATH."
+)
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository, and where it lies on this machine."""
+    """A file of a repository, and its path on this machine."""
 
     name: str
     path: Path
 
 
 def hub_files(repository: str, revision: str | None = None) -> list[HubFile]:
-    """All parquet files of a data set, downloaded where they are missing.
+    """All parquet files of a data set; missing files are downloaded.
 
-    The first use of a repository fixes its commit: later ones need no network and see the same content. Another
-    ``revision`` is another data set.
+    The first use of a repository fixes its commit: later uses need no network and read the same
+    content. A different ``revision`` is a different data set.
 
     Raises:
-        DataError: No network, no such repository, no space, or a file whose content is not what the Hub says.
+        DataError: No network, no such repository, no space, or a file that does not match the
+            checksum of the Hub.
     """
     listing = (
         cache_directory() / "hub" / f"{repository.replace('/', '--')}@{revision or 'main'}.json"
     )
-    known = _known(listing)
+    known = _read_listing(listing)
     if known is not None and all(file.path.is_file() for file in known.files):
         return known.files
     fetched = _download(repository, known.commit if known else revision)
@@ -59,8 +63,8 @@ class Listing:
     files: list[HubFile]
 
 
-def _known(path: Path) -> Listing | None:
-    """What an earlier call has found."""
+def _read_listing(path: Path) -> Listing | None:
+    """The listing that an earlier call saved; None if it is missing or damaged."""
     try:
         stored = json.loads(path.read_text())
         return Listing(
@@ -74,7 +78,7 @@ def _download(repository: str, revision: str | None) -> Listing:
     from huggingface_hub import HfApi, hf_hub_download
 
     endpoint = os.environ.get("HF_ENDPOINT")
-    with _explained(repository, revision):
+    with _hub_errors(repository, revision):
         info = HfApi(endpoint=endpoint).dataset_info(
             repository, revision=revision, files_metadata=True
         )
@@ -83,7 +87,7 @@ def _download(repository: str, revision: str | None) -> Listing:
         ]
         if not wanted:
             raise DataError(
-                f"hub:{repository} holds no parquet file; `hub:{repository}@refs/convert/parquet` may."
+                f"hub:{repository} has no parquet files; try hub:{repository}@refs/convert/parquet."
             )
         files = []
         for sibling in wanted:
@@ -102,7 +106,7 @@ def _download(repository: str, revision: str | None) -> Listing:
 
 
 def _check(path: Path, sibling: Any, repository: str) -> None:
-    """The sha256 that the Hub promises, where it does; a file that differs is removed, so that the next try fetches it."""
+    """Compare the file with the Hub's sha256, if there is one; remove a file that differs."""
     if sibling.lfs is None:
         return
     digest = hashlib.sha256()
@@ -114,12 +118,14 @@ def _check(path: Path, sibling: Any, repository: str) -> None:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise DataError(
-            f"{sibling.rfilename} of hub:{repository} does not match its sha256; removed it, try again."
+            f"{sibling.rfilename} of hub:{repository} does not match its sha256; removed it,"
+            " try again."
         )
 
 
 @contextmanager
-def _explained(repository: str, revision: str | None) -> Iterator[None]:
+def _hub_errors(repository: str, revision: str | None) -> Iterator[None]:
+    """Turn errors of the Hub's client into a :class:`DataError`."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
         RepositoryNotFoundError,
@@ -143,9 +149,10 @@ def _explained(repository: str, revision: str | None) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"hub:{repository} cannot be fetched ({first}); check network and disk. {ELSEWHERE}"
+            f"hub:{repository} cannot be fetched ({first}); check network and disk. {OFFLINE}"
         ) from error
     except Exception as error:  # the HTTP library's own connection errors
         raise DataError(
-            f"hub:{repository} cannot be reached ({type(error).__name__}); check the network. {ELSEWHERE}"
+            f"hub:{repository} cannot be reached ({type(error).__name__}); check the network."
+            f" {OFFLINE}"
         ) from error

@@ -1,4 +1,4 @@
-"""A file of decoded images that is written a piece at a time, so that memory never holds all of it."""
+"""A file of decoded images, written incrementally so that they need not fit into memory."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from condgen.data.splitting import digest_of
 
 
 class ImageFile:
-    """``images.npy``, and beside it ``digests.npy``, by which equal images are found."""
+    """Writer of ``images.npy`` and of ``digests.npy``, which identifies equal images."""
 
     def __init__(self, directory: Path, shape: tuple[int, ...]):
         self.shape = shape
@@ -33,11 +33,11 @@ class ImageFile:
 
     @property
     def values(self) -> int:
-        """How many of the 256 values occur."""
+        """Number of distinct pixel values, at most 256."""
         return int(self._seen.sum())
 
     def write(self, row: int, images: NDArray[np.uint8]) -> None:
-        """Put images ``(N, C, H, W)`` in place, from ``row`` on."""
+        """Write images ``(N, C, H, W)`` from position ``row`` on."""
         self._file.seek(self._start + row * math.prod(self.shape[1:]))
         if not self._seen.all():
             self._seen |= np.bincount(images.ravel(), minlength=256) > 0
@@ -48,6 +48,6 @@ class ImageFile:
 
 
 def write_labels(directory: Path, labels: NDArray[np.int64], about: dict[str, Any]) -> None:
-    """What belongs beside ``images.npy``."""
+    """Write the labels and the metadata of ``images.npy``."""
     np.save(directory / "labels.npy", labels)
     (directory / "about.json").write_text(json.dumps(about))

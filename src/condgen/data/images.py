@@ -1,4 +1,4 @@
-"""Decoding of one image file: bounded, upright, gray or RGB with 256 levels, and with a list of what was converted."""
+"""Decoding of one image file to upright gray or RGB with 256 levels, with size limits."""
 
 import io
 import warnings
@@ -12,7 +12,7 @@ from condgen.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 FORMAT_NAMES = "PNG, JPEG, WebP or BMP"
-MOST_PIXELS = 1 << 26  # 8192 x 8192; a few hundred bytes can claim to be far larger
+MOST_PIXELS = 1 << 26  # 8192 x 8192; a header of a few hundred bytes can declare far more
 CONVERTED = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 WITHOUT_ALPHA = {"LA": "L", "La": "L", "RGBA": "RGB", "RGBa": "RGB", "PA": "RGB"}
 ORIENTATION = 0x0112  # the EXIF tag; Pillow also finds it in XMP and in PNG text
@@ -29,7 +29,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True)
 class Geometry:
-    """How images come to one size: padded with zeros to ``pad``, or resized and center-cropped to ``size``."""
+    """Target size: zero-padding to ``pad``, or resize and center crop to ``size``."""
 
     size: int | None = None
     pad: int | None = None
@@ -37,7 +37,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image file's content, its class, and where it came from, for messages."""
+    """Content of an image file, its class, and its origin for messages."""
 
     content: bytes
     label: int
@@ -46,7 +46,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image whose header has been read and found acceptable; its pixels are not decoded yet."""
+    """An image whose header has been read and checked; its pixels are not decoded yet."""
 
     image: Image.Image
     label: int
@@ -54,7 +54,7 @@ class Opened:
 
     @property
     def pixels(self) -> int:
-        """Height times width, as the header says."""
+        """Height times width, from the header."""
         return self.image.width * self.image.height
 
 
@@ -62,10 +62,11 @@ Changes = tuple[str, ...]
 
 
 def decode(image: Encoded, geometry: Geometry) -> tuple[NDArray[np.uint8], Changes]:
-    """Decode an image to ``(1 or 3, H, W)`` and list what was changed, each change as the end of "n images ...".
+    """Decode an image to ``(1 or 3, H, W)``; each change is listed as the end of "n images ...".
 
     Raises:
-        DataError: If it is damaged, too large, animated, 16-bit, transparent, or of another format; names it.
+        DataError: If the image is damaged, too large, animated, 16-bit, transparent, or of another
+            format. The message names the image.
     """
     return decode_opened(open_image(image), geometry)
 
@@ -74,13 +75,11 @@ def open_image(image: Encoded) -> Opened:
     """Read the header of an image.
 
     Raises:
-        DataError: As for :func:`decode`, as far as the header tells.
+        DataError: As for :func:`decode`, if the header shows it.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow's own, for images that are refused or bounded here
+            warnings.simplefilter("ignore")  # Pillow's warnings on images that are checked here
             opened = Image.open(io.BytesIO(image.content), formats=FORMATS)
             _check_header(opened, image.where)
             return Opened(opened, image.label, image.where)
@@ -91,7 +90,7 @@ def open_image(image: Encoded) -> Opened:
 
 
 def decode_opened(opened: Opened, geometry: Geometry) -> tuple[NDArray[np.uint8], Changes]:
-    """The second half of :func:`decode`."""
+    """Decode the pixels of an image: the second half of :func:`decode`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -115,7 +114,7 @@ def _check_header(opened: Image.Image, where: str) -> None:
     width, height = opened.size
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{where} claims {width}x{height} pixels, more than {MOST_PIXELS}; scale it down first."
+            f"{where} has {width}x{height} pixels, more than {MOST_PIXELS}; scale it down first."
         )
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":
@@ -131,19 +130,17 @@ def _check_header(opened: Image.Image, where: str) -> None:
 
 
 def _plain(opened: Opened) -> tuple[Image.Image, Changes]:
-    """In mode L or RGB."""
+    """Convert to mode L or RGB."""
     image, mode = opened.image, opened.image.mode
     changes = (
-        ["are cameras' files of several pictures: the first was taken"]
-        if image.format == "MPO"
-        else []
+        ["are files of several pictures (MPO): the first was used"] if image.format == "MPO" else []
     )
-    image.load()  # text and EXIF may stand behind the pixels
+    image.load()  # text and EXIF may follow the pixels
     if mode in WITHOUT_ALPHA or "transparency" in image.info:
         colored = image.convert("RGBA")
         if colored.getchannel("A").getextrema() != (255, 255):
             raise DataError(f"{opened.where} has transparent pixels; flatten it onto a background.")
-        changes.append("lost an alpha channel that was opaque throughout")
+        changes.append("had an opaque alpha channel, which was dropped")
         plain = WITHOUT_ALPHA.get(mode) or CONVERTED.get(mode, mode)
         return colored.convert("RGB").convert(plain), tuple(changes)
     if mode in CONVERTED:
@@ -152,12 +149,12 @@ def _plain(opened: Opened) -> tuple[Image.Image, Changes]:
 
 
 def _upright(original: Image.Image, plain: Image.Image) -> tuple[Image.Image, Changes]:
-    """Turned or mirrored as the orientation says that Pillow finds: in EXIF, in XMP or in PNG text."""
+    """Rotate or mirror by the orientation that Pillow finds in EXIF, XMP or PNG text."""
     turn = UPRIGHT.get(original.getexif().get(ORIENTATION, 1))
     return (
         (plain, ())
         if turn is None
-        else (plain.transpose(turn), ("were turned upright, as their orientation says",))
+        else (plain.transpose(turn), ("were rotated or mirrored by their orientation tag",))
     )
 
 
@@ -185,7 +182,7 @@ def _padded(planes: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _resized(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to ``size``, then the middle."""
+    """Resize the shorter side to ``size``, then center-crop."""
     width, height = image.size
     scale = size / min(width, height)
     width, height = max(size, round(width * scale)), max(size, round(height * scale))

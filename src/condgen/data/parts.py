@@ -1,4 +1,4 @@
-"""Which part of a data set (train, validation, test) the name of a file or folder tells."""
+"""The part of a data set (train, validation, test) that a file or folder name stands for."""
 
 import re
 
@@ -12,10 +12,12 @@ HOW_TO_NAME = "name the parts train, validation and test"
 
 
 def part_of(name: str) -> str:
-    """The part that a name tells, or nothing; the words are those of the Hugging Face Hub.
+    """The part that a name stands for, or ""; the words are those of the Hugging Face Hub.
 
-    >>> part_of("train-00000-of-00001.parquet"), part_of("Eval"), part_of("train2"), part_of("trains"), part_of("train-test")
-    ('train', 'test', 'train', '', '')
+    >>> part_of("train-00000-of-00001.parquet"), part_of("Eval"), part_of("train2")
+    ('train', 'test', 'train')
+    >>> part_of("trains"), part_of("train-test")
+    ('', '')
     """
     found = {PART_OF_WORD[word.lower()] for word in PATTERN.findall(name)}
     return found.pop() if len(found) == 1 else ""

@@ -1,4 +1,4 @@
-"""Reading of the user's files: regular files only, and never more bytes at a time than a machine has."""
+"""Reading of user files: regular files only, in chunks that fit into memory."""
 
 import hashlib
 import os
@@ -12,9 +12,7 @@ from condgen.errors import DataError
 
 ROWS_AT_ONCE = 1000
 BYTES_AT_ONCE = 1 << 26  # of encoded images
-MOST_FILE_BYTES = (
-    1 << 28
-)  # of one encoded image: as many as the largest image has without any compression
+MOST_FILE_BYTES = 1 << 28  # of one encoded image: the size of the largest image without compression
 MOST_IMAGES = 1 << 24
 MOST_CLASSES = 1 << 31
 
@@ -33,31 +31,31 @@ class ImageTable(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> str:
-        """Changes when the files change; costs no reading."""
+        """A text that changes when the files change, computed without reading them."""
         ...
 
     def chunks(self) -> Iterator[list[Encoded]]: ...
 
 
 def given_path(text: str) -> Path:
-    """The path that a user wrote, with its ``~`` expanded.
+    """The path that a user gave, with ``~`` expanded.
 
     Raises:
-        DataError: If there is no such home, or the text is no path.
+        DataError: If there is no such home directory, or the text is not a path.
     """
     try:
         if "\0" in text:
             raise RuntimeError("it contains a null character")
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{text!r} is not a path ({error}); write it out.") from error
+        raise DataError(f"{text!r} is not a path ({error}); write the full path.") from error
 
 
 def exists(path: Path) -> bool:
     """Whether there is something at ``path``.
 
     Raises:
-        DataError: If that cannot be told.
+        DataError: If that cannot be determined.
     """
     try:
         return path.exists()
@@ -66,7 +64,7 @@ def exists(path: Path) -> bool:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether ``path`` leads to a file with content, not to a pipe, a device or nowhere."""
+    """Whether ``path`` is a regular file, not a pipe, a device or a broken link."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -74,17 +72,17 @@ def is_regular(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what would never end or does not exist.
+    """Refuse pipes, devices and directories; a missing file passes.
 
     Raises:
         DataError: If ``path`` is not a regular file.
     """
     if exists(path) and not is_regular(path):
-        raise DataError(f"{path} is not a regular file; name a file with data.")
+        raise DataError(f"{path} is not a regular file; give the path of a regular file.")
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """All files below a folder, in linked folders too; what is hidden is passed over.
+    """All files below a folder, including linked folders; hidden files are skipped.
 
     Raises:
         DataError: If a folder cannot be listed.
@@ -92,13 +90,11 @@ def files_below(root: Path) -> Iterator[Path]:
     seen = set[tuple[int, int]]()
     for folder, below, names in os.walk(root, followlinks=True, onerror=_cannot_be_listed):
         status = Path(folder).stat()
-        if (
-            status.st_dev,
-            status.st_ino,
-        ) in seen:  # a link to a folder that was read already, or that lies above
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:  # a link to a folder that was read already, or to a parent
             below.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(identity)
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 
@@ -113,7 +109,7 @@ def read_image(path: Path, label: int = 0) -> Encoded:
     """The content of one image file.
 
     Raises:
-        DataError: If it cannot be read, is not a regular file or too large for an image.
+        DataError: If it cannot be read, is not a regular file or is too large for an image.
     """
     check_regular(path)
     try:
@@ -130,12 +126,12 @@ def check_size(number: int, where: str) -> None:
     """Refuse a file or row that is larger than an image can be."""
     if number > MOST_FILE_BYTES:
         raise DataError(
-            f"{where} has more than {MOST_FILE_BYTES} bytes, which is no image; remove it."
+            f"{where} has more than {MOST_FILE_BYTES} bytes, too many for an image; remove it."
         )
 
 
 def in_chunks(images: Iterable[Encoded]) -> Iterator[list[Encoded]]:
-    """As many at a time as are not too many and not too large together."""
+    """Group images into chunks of bounded length and bounded total size."""
     chunk: list[Encoded] = []
     size = 0
     for image in images:
@@ -149,7 +145,7 @@ def in_chunks(images: Iterable[Encoded]) -> Iterator[list[Encoded]]:
 
 
 def fingerprint(paths: Sequence[Path]) -> str:
-    """Of where files lie, how large they are and when they changed."""
+    """Fingerprint of the files' paths, sizes and modification times."""
     digest = hashlib.sha256()
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Where data sets come from: embedded, tables of encoded images, arrays, or one set composed over another."""
+"""Data sources: embedded data, tables of encoded images, arrays, compositions of two data sets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ EMBEDDED: dict[str, Callable[[], Splits]] = {"digits": digits, "bg-digits": bg_d
 
 
 def keeps_its_size(name: str) -> bool:
-    """Whether a source's images are pixels already, which are not resized."""
+    """Whether a source holds arrays of pixels, which are not resized."""
     return name in EMBEDDED or name.startswith("npz:")
 
 
 class Source(Protocol):
-    """Something that can be opened as a data set, and knows without opening when its content has changed."""
+    """A source that opens as a data set; its fingerprint changes when its content changes."""
 
     @property
     def name(self) -> str: ...
@@ -44,7 +44,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Embedded:
-    """A data set that comes with the library."""
+    """A data set that is shipped with the library."""
 
     name: str
 
@@ -87,7 +87,7 @@ class Tables:
             *self.notes,
             *(f"{split}: {note}" for split, table in self.tables.items() for note in table.notes),
             *(note for split, part in found.items() for note in _conversions(split, part)),
-            *repeated(_cut({split: part.digests for split, part in found.items()})),
+            *repeated(_hold_out({split: part.digests for split, part in found.items()})),
         )
         return _splits(self.name, parts, names, self.source, self.license, notes)
 
@@ -115,7 +115,7 @@ def _conversions(split: str, part: cache.Decoded) -> list[str]:
 
 @dataclass(frozen=True)
 class Npz:
-    """Arrays in a file."""
+    """Arrays in an .npz file."""
 
     name: str
     path: Path
@@ -142,7 +142,7 @@ class Npz:
             digests[split] = np.array(
                 [digest_of(image.tobytes()) for image in parts[split][0]], "S16"
             )
-        notes = (*read.notes, *repeated(_cut(digests)))
+        notes = (*read.notes, *repeated(_hold_out(digests)))
         return _splits(
             self.name, parts, (), str(self.path), "the user's own", notes, read.pixel_levels
         )
@@ -150,7 +150,7 @@ class Npz:
 
 @dataclass(frozen=True)
 class Composed:
-    """A foreground over a background: each part of the one over the same part of the other."""
+    """A foreground over a background, part by part (train over train, and so on)."""
 
     name: str
     foreground: Source
@@ -161,7 +161,8 @@ class Composed:
 
     @cached_property
     def fingerprint(self) -> str:
-        return f"{self.foreground.fingerprint}\0over\0{self.background.fingerprint}\0{self.blur}\0{self.seed}"
+        foreground, background = self.foreground.fingerprint, self.background.fingerprint
+        return f"{foreground}\0over\0{background}\0{self.blur}\0{self.seed}"
 
     def open(self) -> Splits:
         found = {
@@ -175,16 +176,16 @@ class Composed:
             self.name, parts, about["class_names"], about["source"], about["license"], notes
         )
 
-    def _one_size(self, front: ImageDataset, back: ImageDataset) -> str:
-        """What to do about two sizes: arrays and embedded images keep theirs."""
+    def _size_advice(self, front: ImageDataset, back: ImageDataset) -> str:
+        """Advice for images of different sizes: arrays and embedded images are not resized."""
         parts = ((self.foreground, front), (self.background, back))
         own = [part.event_shape[1:] for source, part in parts if keeps_its_size(source.name)]
         if len(own) == 2:
-            return "both have a size of their own; resize one before, or take images in files."
+            return "both have a fixed size; resize one beforehand, or use image files."
         height, width = own[0] if own else (32, 32)
         if height != width:
-            return f"images in files become squares; crop those of {height}x{width} to one before."
-        return f"give both one size by data.size={height} (`condgen show`: --size {height})."
+            return f"image files are resized to squares; crop those of {height}x{width} beforehand."
+        return f"set data.size={height} for both (`condgen show`: --size {height})."
 
     def _front(self) -> Splits:
         return self._opened.setdefault("front", self.foreground.open())
@@ -196,30 +197,17 @@ class Composed:
         front, back = dict(self._front().items())[split], dict(self._back().items())[split]
         if front.event_shape[1:] != back.event_shape[1:]:
             raise DataError(
-                f"{self.name}: the foreground has {front.event_shape[1:]} pixels, the background {back.event_shape[1:]};"
-                f" {self._one_size(front, back)}"
+                f"{self.name}: the foreground has {front.event_shape[1:]} pixels, the background"
+                f" {back.event_shape[1:]}; {self._size_advice(front, back)}"
             )
         order = numpy_stream(self.seed, "backgrounds", split).permutation(len(back))
-        chosen = np.resize(order, len(front))  # every background once before any is used again
+        chosen = np.resize(order, len(front))  # each background once before any repeats
         with ImageFile(directory, (len(front), 1, *front.event_shape[1:])) as file:
             for start in range(0, len(front), COMPOSED_AT_ONCE):
                 stop = min(start + COMPOSED_AT_ONCE, len(front))
-                stretched = (
-                    gray(front.images[start:stop]).astype(np.uint16)
-                    * 255
-                    // (front.pixel_levels - 1)
-                )
-                behind = (
-                    gray(back.images[chosen[start:stop]]).astype(np.uint16)
-                    * 255
-                    // (back.pixel_levels - 1)
-                )
-                file.write(
-                    start,
-                    compose(
-                        stretched.astype(np.uint8), blurred(behind.astype(np.uint8), self.blur)
-                    ),
-                )
+                above = _gray_256(front.images[start:stop], front.pixel_levels)
+                below = _gray_256(back.images[chosen[start:stop]], back.pixel_levels)
+                file.write(start, compose(above, blurred(below, self.blur)))
         write_labels(
             directory,
             front.labels,
@@ -233,13 +221,18 @@ class Composed:
             "notes": [
                 f"{role}: {note}"
                 for role, data in (("foreground", front), ("backgrounds", back))
-                for note in _changed(data)
+                for note in _composition_notes(data)
             ],
         }
 
 
-def _changed(data: Splits) -> tuple[str, ...]:
-    """What composing does to one of the sets, and what was done to it before."""
+def _gray_256(images: NDArray[np.uint8], levels: int) -> NDArray[np.uint8]:
+    """Gray images, stretched from ``levels`` to 256 levels."""
+    return (gray(images).astype(np.uint16) * 255 // (levels - 1)).astype(np.uint8)
+
+
+def _composition_notes(data: Splits) -> tuple[str, ...]:
+    """Notes of one of the two data sets, with the conversions that composing makes."""
     color = ("color images were made gray",) if data.train.event_shape[0] == 3 else ()
     levels = data.train.pixel_levels
     return (
@@ -252,8 +245,8 @@ def _changed(data: Splits) -> tuple[str, ...]:
 Part = TypeVar("Part", bound=NDArray[Any])
 
 
-def _cut(given: dict[str, Part]) -> dict[str, Part]:
-    """Each of the three parts, from the parts that there are."""
+def _hold_out(given: dict[str, Part]) -> dict[str, Part]:
+    """All three parts: missing ones are held out of the training part."""
     ranges = part_ranges({split: len(part) for split, part in given.items()})
     return {split: cast(Part, given[source][where]) for split, (source, where) in ranges.items()}
 
@@ -265,8 +258,8 @@ def _check_enough(name: str, parts: dict[str, tuple[NDArray[np.uint8], NDArray[n
     classes = len(np.unique(labels))
     if held and len(labels) and sum(held.values()) > len(labels) - classes:
         raise DataError(
-            f"{name} has {len(labels)} images of {classes} classes for training, too few to hold {sum(held.values())} out for"
-            f" {' and '.join(held)}; add images."
+            f"{name} has {len(labels)} images of {classes} classes for training, too few to hold"
+            f" {sum(held.values())} out for {' and '.join(held)}; add images."
         )
 
 
@@ -279,28 +272,30 @@ def _splits(
     notes: tuple[str, ...],
     pixel_levels: int = 256,
 ) -> Splits:
-    """Hold validation, and test where there is none, out of the (already arranged) training images."""
+    """Build the splits; missing parts are held out of the training images, which are in order."""
     _check_enough(name, parts)
-    all_images = _cut({split: images for split, (images, _) in parts.items()})
-    all_labels = _cut({split: labels for split, (_, labels) in parts.items()})
+    all_images = _hold_out({split: images for split, (images, _) in parts.items()})
+    all_labels = _hold_out({split: labels for split, (_, labels) in parts.items()})
     parts = {
         split: (all_images[split], all_labels[split]) for split in ("train", "validation", "test")
     }
     for split, (images, _) in parts.items():
         if not len(images):
             raise DataError(
-                f"{name}: the {split} part has no images; fill it, or leave it out to have some held out."
+                f"{name}: the {split} part has no images; add some, or remove the part to hold"
+                " images out of the training part."
             )
     shapes = {split: images.shape[1:] for split, (images, _) in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(
-            f"{name}: the splits differ in shape ({shapes}); give them one shape: images in files by data.size=32"
-            " (`condgen show`: --size 32), arrays before they are saved."
+            f"{name}: the splits differ in shape ({shapes}); give them one shape: set data.size=32"
+            " (`condgen show`: --size 32) for image files, resize arrays before saving."
         )
     if len(np.unique(parts["train"][1])) < 2:
         number = len(parts["train"][1])
         raise DataError(
-            f"{name}: all {number} training images are of one class; a classifier needs at least two; add images."
+            f"{name}: all {number} training images are of one class; a classifier needs at least"
+            " two; add images."
         )
     most = max(int(labels.max(initial=0)) for _, labels in parts.values())
     if not class_names and most > max(MOST_UNNAMED, len(parts["train"][1])):
@@ -308,15 +303,16 @@ def _splits(
     absent = np.setdiff1d(np.arange(1 + most), parts["train"][1])
     if not class_names and len(absent):
         raise DataError(
-            f"{name}: of the classes 0 to {most}, {len(absent)} have no training image, the first of them {absent[0]};"
-            " number the classes from 0 on, or name them."
+            f"{name}: of the classes 0 to {most}, {len(absent)} have no training image, the first"
+            f" is {absent[0]}; number the classes from 0 on, or name them."
         )
     untrained = np.setdiff1d(
         np.concatenate([labels for _, labels in parts.values()]), parts["train"][1]
     )
     if len(untrained):
         raise DataError(
-            f"{name}: class '{class_names[untrained[0]]}' has images, but none for training; add some, or leave the class out."
+            f"{name}: class '{class_names[untrained[0]]}' has images, but none for training;"
+            " add some, or leave the class out."
         )
     known = tuple(class_names) or tuple(map(str, range(1 + most)))
     made = {

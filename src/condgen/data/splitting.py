@@ -1,4 +1,4 @@
-"""Which images are held out of the training images, for validation and test."""
+"""Hold-out of validation and test images from the training images."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -15,12 +15,12 @@ Digests = NDArray[np.bytes_]  # 16 bytes each
 
 
 def digest_of(pixels: bytes) -> bytes:
-    """By which equal images are found."""
+    """Digest that identifies equal images."""
     return hashlib.blake2b(pixels, digest_size=16).digest()
 
 
 def held_out(total: int, missing: Iterable[str]) -> dict[str, int]:
-    """How many of ``total`` training images each missing part gets, in the order in which they are cut from the end.
+    """Number of held-out images of each missing part, in the order in which they are cut off.
 
     >>> held_out(100, ("validation", "test"))
     {'test': 10, 'validation': 9}
@@ -35,7 +35,7 @@ def held_out(total: int, missing: Iterable[str]) -> dict[str, int]:
 
 
 def part_ranges(lengths: Mapping[str, int]) -> dict[str, tuple[str, slice]]:
-    """Where each of the three parts lies: in which of the given parts, and where in it.
+    """Location of each of the three parts: the given part that contains it, and its range there.
 
     >>> part_ranges({"train": 100, "test": 20})["validation"]
     ('train', slice(90, 100, None))
@@ -51,14 +51,14 @@ def part_ranges(lengths: Mapping[str, int]) -> dict[str, tuple[str, slice]]:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """The order in which the images of one given part are stored; what is held out of them lies at the end.
+    """The order in which the images of one given part are stored; held-out images are at the end.
 
     Args:
-        seed: Of the order.
+        seed: Seed of the order.
         missing: Parts to hold out.
-        by: "content" orders images by a hash of their content and holds out the same share of each class, so that another
-            image leaves nearly all others where they are. "position" shuffles positions; the sets of the paper keep it, whose
-            validation images are noted in published records.
+        by: "content" orders images by a hash of their content and holds out the same share of each
+            class, so that an added image moves few others. "position" shuffles positions. The
+            paper's data sets use it, because published records name their validation images.
     """
 
     seed: int
@@ -66,27 +66,28 @@ class Arrangement:
     by: Literal["content", "position"] = "content"
 
     def key(self, content: bytes) -> bytes:
-        """Of one image, for :meth:`order`."""
+        """Sort key of one image, for :meth:`order`."""
         return hashlib.sha256(self.seed.to_bytes(8, "little") + content).digest()[:16]
 
     def order(self, labels: NDArray[np.int64], keys: Digests) -> NDArray[np.int64]:
-        """Which image stands at each place."""
+        """The index of the image at each position."""
         if self.by == "position":
             return np.argsort(shuffled(len(labels), self.seed))
         return by_content(labels, keys, held_out(len(labels), self.missing))
 
 
 def shuffled(number: int, seed: int) -> NDArray[np.int64]:
-    """The place of each image, from its position alone."""
+    """The shuffled position of each image, independent of its content."""
     return numpy_stream(seed, "split").permutation(number)
 
 
 def by_content(
     labels: NDArray[np.int64], keys: Digests, held: Mapping[str, int]
 ) -> NDArray[np.int64]:
-    """Which image stands at each place: training images first, then the held parts, cut from the end as ``held`` lists them.
+    """The index of the image at each position: training images first, held-out parts last.
 
-    The last image of a class is the last to be held out. Another image moves at most a few others, those at the edges.
+    ``held`` lists the parts in the order in which they are cut from the end. The last image of a
+    class is the last to be held out. An added image moves only a few others, at the boundaries.
     """
     order = np.argsort(keys, kind="stable")
     ranks = class_ranks(labels, order)
@@ -105,9 +106,9 @@ def by_content(
 
 
 def class_ranks(labels: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The place of each image among those of its class, from 0 to 1, in ``order``.
+    """The rank of each image within its class in ``order``, scaled to between 0 and 1.
 
-    Whatever is cut from images sorted by it has the same share of each class.
+    Any range of images sorted by this rank has the same share of each class.
     """
     ranks = np.empty(len(labels))
     for y in np.unique(labels):
@@ -117,13 +118,14 @@ def class_ranks(labels: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[
 
 
 def repeated(digests: Mapping[str, Digests]) -> tuple[str, ...]:
-    """Notes on images that stand in two parts: what is known of a training image says nothing about new ones."""
+    """Notes on images that occur in two parts, which bias validation and test results."""
     notes = []
     for part, earlier in (("validation", ("train",)), ("test", ("train", "validation"))):
         for other in earlier:
             number = int(np.isin(digests[part], digests[other]).sum())
             if number:
                 notes.append(
-                    f"{number} of {len(digests[part])} {part} images are {other} images as well; remove duplicates"
+                    f"{number} of {len(digests[part])} {part} images are {other} images as well;"
+                    " remove duplicates"
                 )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Tables of encoded images in parquet files, in the schema of the Hugging Face Hub or with plain columns."""
+"""Encoded images in parquet files, in the Hugging Face Hub's schema or with plain columns."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,15 +21,14 @@ from condgen.data.reading import (
 )
 from condgen.errors import DataError
 
-DECODED_BYTES_AT_ONCE = (
-    1 << 26
-)  # of a column; a file of some kilobytes can say "the same large image" a million times
+# Of a column: a file of some kilobytes can repeat one large image a million times.
+DECODED_BYTES_AT_ONCE = 1 << 26
 READ_BYTES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The image column and the label column of a file, and the class names that its numbers stand for."""
+    """The image column and the label column of a file, and the class names of its labels."""
 
     image: str
     label: str
@@ -38,17 +37,18 @@ class Columns:
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """Parquet files with an image column and a class-label column, found from the schema's own metadata.
+    """Parquet files with an image column and a class-label column, found from the schema metadata.
 
-    Each file may number its classes differently: labels are those of the class names, in the order in which the training
-    files name them.
+    Files may number their classes differently: labels are assigned by class name, in the order in
+    which the training files list the names.
 
     Args:
         paths: The files of one part, in order.
-        training: The table of the training part, if this is another's.
+        training: The table of the training part, if this is another part.
 
     Raises:
-        DataError: On reading, if a file is damaged or has no such columns; names the file, and the row where there is one.
+        DataError: On reading, if a file is damaged or has no such columns. The message names the
+            file, and the row if there is one.
     """
 
     paths: tuple[Path, ...]
@@ -69,7 +69,8 @@ class ParquetTable:
         unnamed = [path.name for path, columns in self._columns.items() if not columns.class_names]
         if self.class_names and unnamed:
             return (
-                f"files without class names were taken to number the classes as others do: {', '.join(unnamed)}",
+                "files without class names were assumed to number the classes as the others do:"
+                f" {', '.join(unnamed)}",
             )
         if not self.class_names and len(unnamed) < len(self.paths):
             return ("class names were left out: the training files have none",)
@@ -79,7 +80,7 @@ class ParquetTable:
         return sum(_opened(path).metadata.num_rows for path in self.paths)
 
     def fingerprint(self) -> str:
-        """Of the files, and of the training files, which number the classes."""
+        """Fingerprint of the files and of the training files, which define the labels."""
         own = fingerprint(self.paths)
         return own if self.training is None else f"{own} {fingerprint(self.training.paths)}"
 
@@ -105,11 +106,11 @@ class ParquetTable:
             raise
         except Exception as error:  # on damaged bytes the reader may raise anything
             raise DataError(
-                f"{path} is damaged after row {row} ({_first_line(error)}); fetch it again."
+                f"{path} is damaged after row {row} ({_first_line(error)}); download it again."
             ) from error
 
     def _numbers(self, path: Path) -> list[int | None] | None:
-        """The label that each number in a file stands for; None where a number is the label."""
+        """The label of each class number in a file; None if the numbers are the labels."""
         names = self._columns[path].class_names
         if not names or not self.class_names:
             return None
@@ -123,12 +124,12 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, buffer_size=READ_BYTES_AT_ONCE, pre_buffer=False)
     except Exception as error:  # on damaged bytes the reader may raise anything
         raise DataError(
-            f"{path} is not a readable parquet file ({_first_line(error)}); fetch it again."
+            f"{path} is not a readable parquet file ({_first_line(error)}); download it again."
         ) from error
 
 
 def _rows_at_once(file: pq.ParquetFile, image: str) -> int:
-    """So many that even rows that all repeat a column's largest value stay within bounds."""
+    """Number of rows that stays within bounds even if each row is a column's largest value."""
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
     sizes = [
@@ -145,7 +146,7 @@ def _columns_of(path: Path) -> Columns:
             return _image_and_label(path, file)
         except (UnicodeDecodeError, LookupError, StopIteration) as error:
             raise DataError(
-                f"{path} has a damaged schema ({_first_line(error)}); fetch it again."
+                f"{path} has a damaged schema ({_first_line(error)}); download it again."
             ) from error
 
 
@@ -167,8 +168,9 @@ def _image_and_label(path: Path, file: pq.ParquetFile) -> Columns:
     if len(images) != 1 or len(labels) != 1 or not {images[0], labels[0]} <= set(schema.names):
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise DataError(
-            f"{path} has image columns {images} and class-label columns {labels} among {columns}; expected one of"
-            " each: images as encoded bytes, labels as whole numbers. Convert or drop columns."
+            f"{path} has image columns {images} and class-label columns {labels} among {columns};"
+            " expected one of each: images as encoded bytes, labels as whole numbers. Convert or"
+            " drop columns."
         )
     about = features.get(labels[0])
     names = about.get("names") if isinstance(about, dict) else None
@@ -176,7 +178,7 @@ def _image_and_label(path: Path, file: pq.ParquetFile) -> Columns:
     if len(set(class_names)) < len(class_names):
         twice = next(name for name in class_names if class_names.count(name) > 1)
         raise DataError(
-            f"{path} has two classes of the name '{twice}'; give each a name of its own."
+            f"{path} has two classes of the name '{twice}'; give each a different name."
         )
     return Columns(images[0], labels[0], class_names)
 
@@ -193,7 +195,7 @@ def _features(file: pq.ParquetFile) -> dict[str, Any]:
 
 
 def _is_struct_of_bytes(kind: pa.DataType) -> bool:
-    """As the Hub stores images."""
+    """Whether this is the type in which the Hub stores images."""
     return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
 
 
@@ -220,8 +222,8 @@ def _encoded(
         label = y if numbers is None else numbers[y]
         if label is None:
             raise DataError(
-                f"{where} is of class '{columns.class_names[y]}', which the training files do not name; add training images"
-                " of it, or remove the row."
+                f"{where} is of class '{columns.class_names[y]}', which the training files do not"
+                " name; add training images of it, or remove the row."
             )
         yield Encoded(encoded, label, where)
 
@@ -230,8 +232,8 @@ def _check_range(labels: list[int], columns: Columns, path: Path) -> None:
     classes = len(columns.class_names) or MOST_CLASSES
     if labels and max(labels) >= classes:
         raise DataError(
-            f"{path}: labels run from {min(labels)} to {max(labels)}, but there are {len(columns.class_names) or 'no'} class"
-            " names; number the classes from 0 on."
+            f"{path}: labels run from {min(labels)} to {max(labels)}, but there are"
+            f" {len(columns.class_names) or 'no'} class names; number the classes from 0 on."
         )
 
 

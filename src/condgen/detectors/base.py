@@ -26,14 +26,14 @@ BITS_PER_DIM = "bits/dim"
 
 
 class Detector(abc.ABC):
-    """A score per image; an image whose score is above the threshold is rejected.
+    """A score per image; images with a score above the threshold are rejected.
 
     Args:
-        threshold: In ``unit``. Without one, :func:`build_detector` sets it from the settings.
+        threshold: In ``unit``. Default: :func:`build_detector` sets it from the settings.
 
     Attributes:
-        name: Of the score, for tables and figures.
-        unit: Of the score, for tables and figures.
+        name: Name of the score, for tables and figures.
+        unit: Unit of the score, for tables and figures.
 
     Examples:
         >>> class Entropy(Detector):
@@ -48,11 +48,10 @@ class Detector(abc.ABC):
     unit: ClassVar[str] = ""
 
     class Settings(DetectorSettings):
-        """Read from the table `[detector]`; a detector with settings of its own subclasses this."""
+        """Settings of the table `[detector]`; subclass to add settings of your detector."""
 
-    quantile: float | None = (
-        None  # of the scores of so many images, where the threshold was estimated from them
-    )
+    # set if the threshold was estimated as a quantile of the scores of this number of images
+    quantile: float | None = None
     images: int | None = None
 
     def __init__(self, threshold: float | None = None):
@@ -60,37 +59,47 @@ class Detector(abc.ABC):
 
     @classmethod
     def from_settings(cls, _settings: Any) -> Self:
-        """The detector that the settings describe, not fitted and without a threshold."""
+        """Build the detector from its settings, not fitted and without a threshold."""
         return cls()
 
     def fit(
         self, classifier: GenerativeClassifier, train: ImageDataset, validation: ImageDataset
     ) -> None:
-        """Estimate what :meth:`score` needs from held-out images; most detectors need nothing."""
+        """Estimate the parameters of :meth:`score` from held-out images. Default: do nothing."""
         return
 
     @abc.abstractmethod
     def score(self, prediction: Prediction) -> Tensor:
-        """Shape ``(N,)``; higher means less like the training data. Differentiable, for attacks with gradients."""
+        """Score of each image, shape ``(N,)``; higher means less like the training data.
+
+        Differentiable, for gradient attacks.
+        """
 
     def scale(self, dims: int) -> float:
-        """Nats per unit of the score for images of ``dims`` numbers; attacks weigh the detector's margin with it."""
+        """Nats per unit of the score for images of ``dims`` numbers.
+
+        Attacks weight the margin of the detector with it.
+        """
         return 1.0
 
     def of_uniform(self, dims: int, levels: int) -> float | None:
-        """Its score where log p(x) is that of a uniform model, ``-dims * log(levels)``; ``None`` where it has none."""
+        """Score of an image with the log p(x) of a uniform model, ``-dims * log(levels)``.
+
+        ``None`` if the detector has no such score.
+        """
         return math.log2(levels) if self.unit == BITS_PER_DIM else None
 
     @property
     def threshold(self) -> float:
-        """In ``unit``.
+        """Threshold in ``unit``.
 
         Raises:
-            CondgenError: If none has been set.
+            CondgenError: If no threshold is set.
         """
         if self._threshold is None:
             raise CondgenError(
-                f"{type(self).__name__} has no threshold; give one, as in {type(self).__name__}(1.4)."
+                f"{type(self).__name__} has no threshold; give one, as in"
+                f" {type(self).__name__}(1.4)."
             )
         return self._threshold
 
@@ -100,10 +109,10 @@ class Detector(abc.ABC):
 
     @classmethod
     def at_quantile(cls, scores: Tensor, quantile: float) -> Self:
-        """The detector that accepts the share ``quantile`` of held-out in-distribution images.
+        """Build a detector that accepts the share ``quantile`` of held-out in-distribution images.
 
         Args:
-            scores: Of these images, shape ``(N,)``, in ``unit``.
+            scores: Scores of these images, shape ``(N,)``, in ``unit``.
             quantile: Between 0 and 1.
         """
         detector = cls(threshold_at(scores, quantile))
@@ -117,10 +126,10 @@ class Detector(abc.ABC):
 def build_detector(
     settings: DetectorSettings, classifier: GenerativeClassifier, splits: Splits
 ) -> Detector:
-    """The detector of the settings, fitted, with its threshold.
+    """Build the detector from its settings, fit it and set its threshold.
 
     Raises:
-        ConfigError: If the settings name no detector.
+        ConfigError: If the name in the settings is not a registered detector.
         CondgenError: If the threshold is a quantile and there are no validation images.
     """
     kind: type[Detector] = DETECTORS.get(settings.name)
@@ -142,7 +151,7 @@ def build_detector(
 def over(
     classifier: GenerativeClassifier, data: ImageDataset, quantity: Callable[[Prediction], Tensor]
 ) -> Tensor:
-    """One number for each image of a data set, shape ``(N,)``, with few images in memory at a time."""
+    """Compute one number for each image of a data set in batches, shape ``(N,)``."""
     parts = (predict(classifier, x) for x, _ in data.batches(images_at_once(classifier.density)))
     return torch.cat([torch.zeros(0), *map(quantity, parts)])
 
@@ -155,25 +164,27 @@ def threshold_at(scores: Tensor, quantile: float) -> float:
     """
     if not is_number(quantile, 0, 1) or quantile == 0 or scores.numel() == 0:
         raise CondgenError(
-            f"quantile {quantile} of {scores.numel()} images: expected 0 < quantile <= 1 and images."
+            f"quantile {quantile} of {scores.numel()} images: expected 0 < quantile <= 1 and at"
+            " least one image."
         )
     threshold = float(torch.quantile(scores.double(), quantile).item())
     if not math.isfinite(threshold):
         broken = int((~torch.isfinite(scores)).sum())
         raise CondgenError(
-            f"quantile {quantile} of {scores.numel()} images is {threshold}: {broken} of their scores are no finite numbers;"
-            " give the threshold as a number, or repair the model (testing.check_density says more)."
+            f"quantile {quantile} of {scores.numel()} images is {threshold}: {broken} of their"
+            " scores are not finite; give the threshold as a number, or fix the model (see"
+            " testing.check_density)."
         )
     return threshold
 
 
 def flagged(detector: Detector, prediction: Prediction) -> Tensor:
-    """Which images the detector rejects, shape ``(N,)``, bool."""
+    """Mask of the images that the detector rejects, shape ``(N,)``, bool."""
     return rejected(score(detector, prediction), detector.threshold)
 
 
 def rejected(scores: Tensor, threshold: float) -> Tensor:
-    """The rule: a score above the threshold is rejected, one that equals it is accepted, and NaN is rejected.
+    """Decision rule: reject scores above the threshold and NaN; accept scores equal to it.
 
     >>> rejected(torch.tensor([1.0, 2.0, torch.nan]), 1.0)
     tensor([False,  True,  True])
@@ -182,51 +193,52 @@ def rejected(scores: Tensor, threshold: float) -> Tensor:
 
 
 def score(detector: Detector, prediction: Prediction, *, fitting: bool = False) -> Tensor:
-    """The detector's score of each image, shape ``(N,)``.
+    """Score each image with the detector, shape ``(N,)``.
 
     Args:
         detector: Any object with ``score`` and ``threshold``.
         prediction: Of the images.
-        fitting: The threshold need not be set yet.
+        fitting: The threshold may still be unset.
 
     Raises:
-        CondgenError: If the score is not one number for each image, or ``detector`` is none.
+        CondgenError: If the score is not one number per image, or ``detector`` is not a detector.
     """
     check_detector(detector, fitting=fitting)
-    found, number = detector.score(prediction), len(prediction.class_log_prob)
-    if not isinstance(found, Tensor) or found.shape != (number,):
+    scores, number = detector.score(prediction), len(prediction.class_log_prob)
+    if not isinstance(scores, Tensor) or scores.shape != (number,):
         given = (
-            f"shape {tuple(found.shape)}"
-            if isinstance(found, Tensor)
-            else f"a {type(found).__name__}"
+            f"shape {tuple(scores.shape)}"
+            if isinstance(scores, Tensor)
+            else f"a {type(scores).__name__}"
         )
         raise CondgenError(
             f"{type(detector).__name__}.score gave {given}, expected a tensor of shape ({number},)."
         )
-    return at_least_float32(found) if found.is_floating_point() else found.float()
+    return at_least_float32(scores) if scores.is_floating_point() else scores.float()
 
 
 def check_detector(detector: object, *, fitting: bool = False) -> None:
-    """Refuse what is not a detector.
+    """Refuse objects that are not detectors.
 
     Raises:
-        CondgenError: If it has no ``score`` or no ``threshold``, or is a class.
+        CondgenError: If ``detector`` has no ``score`` or no ``threshold``, or is a class.
     """
     usable = not isinstance(detector, type) and hasattr(detector, "score")
     if not usable or not (
         fitting or isinstance(getattr(detector, "threshold", None), SupportsFloat)
     ):
         raise CondgenError(
-            f"the detector is {detector!r}; expected an object with a `threshold` and a `score`, such as"
-            " LikelihoodThreshold(1.4)."
+            f"the detector is {detector!r}; expected an object with a `threshold` and a `score`,"
+            " such as LikelihoodThreshold(1.4)."
         )
 
 
 def warnings_of(detector: Detector, density: ClassConditionalDensity) -> list[str]:
-    """Why its threshold means little on images of this density: sentences, none where nothing is wrong.
+    """Warnings about a threshold that is too high or estimated from too few images.
 
     >>> from condgen import DiagonalGaussian, LikelihoodThreshold
-    >>> print(warnings_of(LikelihoodThreshold(8.6), DiagonalGaussian(torch.rand(2, 1, 4, 4)))[0].split(":")[0])
+    >>> density = DiagonalGaussian(torch.rand(2, 1, 4, 4))
+    >>> print(warnings_of(LikelihoodThreshold(8.6), density)[0].split(":")[0])
     the threshold of 8.60 bits/dim lets a uniform model pass (8.00 for 256 levels)
     """
     found, threshold, unit = [], float(detector.threshold), getattr(detector, "unit", "")
@@ -235,40 +247,42 @@ def warnings_of(detector: Detector, density: ClassConditionalDensity) -> list[st
         uniform = detector.of_uniform(density.dims, density.pixel_levels)
     if uniform is not None and uniform <= threshold:
         found.append(
-            f"the threshold of {threshold:.2f} {unit} lets a uniform model pass ({uniform:.2f} for {density.pixel_levels}"
-            " levels): it hardly rejects an image for being unlikely. Train longer, or give a lower threshold."
+            f"the threshold of {threshold:.2f} {unit} lets a uniform model pass ({uniform:.2f} for"
+            f" {density.pixel_levels} levels): it rejects almost no unlikely image. Train longer,"
+            " or give a lower threshold."
         )
     quantile, images = (getattr(detector, key, None) for key in ("quantile", "images"))
     if quantile is not None and images is not None and quantile < 1 and _needed(quantile) > images:
         most = math.floor(1e4 * (1 - 1 / images)) / 1e4
         found.append(
-            f"the threshold is the {quantile:g} quantile of {images} validation images, about the largest of their scores:"
-            f" {_needed(quantile)} images support it. Use more, or a quantile of {most:g} at most."
+            f"the threshold is the {quantile:g} quantile of {images} validation images, about"
+            f" their largest score: it needs {_needed(quantile)} images. Use more images, or a"
+            f" quantile of {most:g} at most."
         )
     return found
 
 
 def _needed(quantile: float) -> int:
-    """Images of which at least one lies above a quantile below 1, which is their largest score by definition."""
+    """Number of images for which at least one score is above the quantile; ``quantile`` < 1."""
     return math.ceil(1 / (1 - quantile) - 1e-6)
 
 
 def summary_of(
     detector: Detector, density: ClassConditionalDensity | None = None
 ) -> dict[str, Any]:
-    """Name, unit and threshold, for records; with a density the :func:`warnings_of` both, where there are any."""
+    """Name, unit and threshold, for records; with a density also :func:`warnings_of`, if any."""
     name = getattr(detector, "name", "") or type(detector).__name__
-    noted = {
+    summary = {
         "name": name,
         "unit": getattr(detector, "unit", ""),
         "threshold": float(detector.threshold),
     }
     found = [] if density is None else warnings_of(detector, density)
-    return {**noted, "warnings": found} if found else noted
+    return {**summary, "warnings": found} if found else summary
 
 
 def scale_of(detector: Detector, dims: int) -> float:
-    """Nats per unit of the detector's score; an object that does not say is taken to score in bits/dim."""
+    """Nats per unit of the detector's score; bits/dim if the object has no ``scale``."""
     own = getattr(detector, "scale", None)
     return float(own(dims)) if callable(own) else dims * math.log(2)
 
@@ -277,6 +291,7 @@ def _finite(threshold: object, unit: str) -> float:
     value = float(threshold) if isinstance(threshold, SupportsFloat) else math.nan
     if not math.isfinite(value):
         raise CondgenError(
-            f"the detector's threshold is {threshold}, expected a finite number of {unit or 'its unit'}."
+            f"the detector's threshold is {threshold}, expected a finite number of"
+            f" {unit or 'its unit'}."
         )
     return value

@@ -12,9 +12,9 @@ from condgen.registry import DETECTORS
 
 @DETECTORS.register("likelihood")
 class LikelihoodThreshold(Detector):
-    r"""Rejects an image whose bits/dim of :math:`\log p(x)` exceed a threshold (Sec. 4.3, appendix B).
+    r"""Reject images whose bits/dim of :math:`\log p(x)` exceed a threshold (Sec. 4.3, appendix B).
 
-    The paper has 1.4 for MNIST and 4.0 for CIFAR10.
+    The paper uses 1.4 for MNIST and 4.0 for CIFAR10.
 
     Examples:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Two-sided typicality: too likely is as suspicious as too unlikely."""
+"""Two-sided typicality test: reject images that are too likely or too unlikely."""
 
 import math
 from typing import ClassVar, Literal
@@ -15,7 +15,9 @@ from condgen.registry import DETECTORS
 
 @DETECTORS.register("typicality")
 class Typicality(Detector):
-    r"""Rejects images that are too likely or too unlikely: :math:`|\log p(x) - H|`, H the mean on validation images.
+    r"""Reject images that are too likely or too unlikely: score :math:`|\log p(x) - H|`.
+
+    H is the mean of :math:`\log p(x)` on validation images.
 
     References:
         Nalisnick et al., Detecting out-of-distribution inputs using typicality, 2019.
@@ -36,13 +38,15 @@ class Typicality(Detector):
     ) -> None:
         if not len(validation):
             raise CondgenError(
-                f"{validation.name} has no validation images to estimate the mean log-likelihood from."
+                f"{validation.name} has no validation images to estimate the mean log-likelihood"
+                " from."
             )
         mean = over(classifier, validation, lambda prediction: prediction.log_marginal).mean()
         if not torch.isfinite(mean):
             raise CondgenError(
-                f"the mean log-likelihood of {len(validation)} validation images is {mean:g}: the model finds some of them"
-                " impossible, or answers NaN; use another detector, or repair it (testing.check_density says more)."
+                f"the mean log-likelihood of {len(validation)} validation images is {mean:g}: the"
+                " model gives some of them probability 0 or NaN; use another detector, or fix the"
+                " model (see testing.check_density)."
             )
         self.mean = mean
 

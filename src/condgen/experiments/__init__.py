@@ -1,4 +1,4 @@
-"""From a configuration to a trained, audited run: where models, data, training and audits meet."""
+"""Experiments: combine models, data, training and audits into a trained and audited run."""
 
 from condgen.experiments.auditing import audit, audit_model, is_current
 from condgen.experiments.building import Experiment, build, open_data

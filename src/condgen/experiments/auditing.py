@@ -1,4 +1,4 @@
-"""Audit a run or a model from elsewhere; each record notes what it was made with."""
+"""Audits of a run or an external model; each record stores the settings it was made with."""
 
 import time
 from collections.abc import Callable, Collection
@@ -36,38 +36,39 @@ def audit(
     quiet: bool = False,
     done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Make audits on the test images and save their records in the folder.
+    """Run audits on the test images and save their records in the folder.
 
     Args:
-        folder: A trained run, or the folder of a model from elsewhere.
-        only: Names of audits. Default: all that the model can be put to.
+        folder: A trained run, or the folder of an external model.
+        only: Names of audits. Default: all audits that the model supports.
         config: Its detector, audits and seed are used instead of the folder's.
         overrides: ``section.key=value`` of the sections ``detector`` and ``audit``.
-        model: Instead of building it from the folder's page.
-        splits: Instead of opening the data that the folder's page names.
+        model: The model. Default: built from the folder's page.
+        splits: The data. Default: the data that the folder's page names.
         data_dir: As for :func:`condgen.open_dataset`.
-        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
-        quiet: No progress bars.
+        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
+        quiet: Show no progress bars.
         done: Called with each record as soon as it is saved.
 
     Raises:
-        ConfigError: If an audit is not known, or a setting is given that none of the audits reads.
-        CondgenError: If an audit cannot be made, after all others have been.
+        ConfigError: If an audit is not known, or none of the audits reads a given setting.
+        CondgenError: If an audit fails; raised after all other audits are done.
     """
     if not isinstance(folder, RecordFolder):
         raise RunError(
-            f"a {type(folder).__name__} was given for the run to audit; give Run.open(path)."
+            f"the run to audit is a {type(folder).__name__}, expected a RecordFolder;"
+            " `Run.open(path)` returns one."
         )
-    asked = None if only is None else _ordered([only] if isinstance(only, str) else only)
+    requested = None if only is None else _ordered([only] if isinstance(only, str) else only)
     config = replaced(config or folder.config, overrides, ("detector", "audit"))
-    _check_read(asked, overrides)
+    _check_read(requested, overrides)
     subject = subject_of(
         folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet
     )
     records: list[Record] = []
     failures = []
-    for name in AUDITS.names() if asked is None else asked:
-        if asked is None and _missing(subject, AUDITS.get(name)):
+    for name in AUDITS.names() if requested is None else requested:
+        if requested is None and _missing(subject, AUDITS.get(name)):
             continue
         try:
             records.append(_made(name, subject, config, folder))
@@ -91,20 +92,20 @@ def audit_model(
     quiet: bool = False,
     done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
-    """Audit the model that a factory of one's own returns, into a folder that :func:`condgen.write_report` takes.
+    """Audit the model that your factory returns, into a folder for :func:`condgen.write_report`.
 
     Args:
-        config: Its model is ``package.module:factory``.
-        path: Of the folder; one with the same model and data is continued.
-        only: Names of audits. Default: all that the model can be put to.
+        config: The configuration; its model is ``package.module:factory``.
+        path: The folder. An existing folder must have the same model and data.
+        only: Names of audits. Default: all audits that the model supports.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto".
-        quiet: No progress bars.
+        quiet: Show no progress bars.
         done: Called with each record as soon as it is saved.
 
     Raises:
         ConfigError: If the factory cannot be called.
-        RunError: If ``path`` holds something else.
+        RunError: If ``path`` is not such a folder.
     """
     path, config = as_path(path), at_its_place(config)
     check_writable(path, replace_directory=True)
@@ -137,7 +138,7 @@ def audit_model(
 
 
 def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
-    """Whether the folder has a record of an audit with these settings, detector and seed, of the weights that it has now."""
+    """Whether the audit's record has these settings, detector and seed, and the current weights."""
     kind: Audit = AUDITS.get(name)
     if not folder.has(kind.name):
         return False
@@ -155,7 +156,7 @@ def is_current(folder: RecordFolder, name: str, config: SubjectConfig) -> bool:
 
 
 def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFolder) -> Record:
-    """One audit, saved."""
+    """Run one audit and save its record."""
     kind: Audit = AUDITS.get(name)
     if missing := _missing(subject, kind):
         raise CondgenError(missing)
@@ -175,7 +176,7 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
 
 
 def _settings_of(kind: Audit, name: str, config: SubjectConfig) -> dict[str, Any]:
-    """The settings that a record depends on; JSON."""
+    """The settings that a record depends on, as JSON values."""
     settings = {"settings": config.audit_settings(name).model_dump(mode="json")}
     return settings | (
         {"detector": config.detector.model_dump(mode="json")} if kind.uses_detector else {}
@@ -183,7 +184,7 @@ def _settings_of(kind: Audit, name: str, config: SubjectConfig) -> dict[str, Any
 
 
 def _missing(subject: Subject, kind: Audit) -> str:
-    """What the audit needs and the subject does not have; empty if nothing."""
+    """What the audit needs and the subject lacks, as a sentence; empty if nothing."""
     density = type(subject.classifier.density)
     if kind.needs_samples and density.sample is ClassConditionalDensity.sample:
         return f"{density.__name__} cannot be sampled from; give it a `sample` method."
@@ -193,10 +194,10 @@ def _missing(subject: Subject, kind: Audit) -> str:
 
 
 def _ordered(names: Collection[str]) -> list[str]:
-    """Each once, those of condgen first and in their order.
+    """The unique names: audits of condgen first, in their registry order, then the others.
 
     Raises:
-        ConfigError: If one is not known.
+        ConfigError: If an audit is not known.
     """
     for name in names:
         AUDITS.get(name)
@@ -204,17 +205,18 @@ def _ordered(names: Collection[str]) -> list[str]:
     return [*known, *(name for name in dict.fromkeys(names) if name not in known)]
 
 
-def _check_read(asked: Collection[str] | None, overrides: Collection[str]) -> None:
-    """Refuse settings of an audit that is not made."""
+def _check_read(requested: Collection[str] | None, overrides: Collection[str]) -> None:
+    """Refuse settings of an audit that is not requested."""
     for override in overrides:
         key, _, value = override.partition("=")
         section, _, rest = key.strip().partition(".")
-        if section != "audit" or asked is None:
+        if section != "audit" or requested is None:
             continue
         first, _, inner = rest.partition(".")
         tables = upgraded({"audit": {first: {inner: value} if inner else value}})["audit"]
         for name in tables:
-            if name not in asked:
+            if name not in requested:
                 raise ConfigError(
-                    f"{key.strip()} is read by the audit {name} alone, which is not made; leave one of them out."
+                    f"{key.strip()} is a setting of the audit {name}, which is not requested;"
+                    " request it, or remove the setting."
                 )

@@ -1,4 +1,4 @@
-"""A configuration becomes data, model and training step; below this line functions get parts, not the configuration."""
+"""Builds data, model and training step from a configuration; other layers get only these parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +27,10 @@ class Experiment:
     """The parts of an experiment, on one device.
 
     Args:
-        classifier: Freshly initialized.
-        step: What training repeats; owns the optimizer.
+        classifier: The initialized classifier.
+        step: The training step; it owns the optimizer.
         splits: The data.
-        augmentation: Of training images.
+        augmentation: Augmentation of training images.
     """
 
     classifier: GenerativeClassifier
@@ -40,20 +40,21 @@ class Experiment:
 
 
 def build(config: Config, splits: Splits, device: torch.device | None = None) -> Experiment:
-    """The parts that ``config`` describes.
+    """Build the parts that ``config`` describes.
 
     Raises:
         ConfigError: If the settings do not fit the data, the device or each other.
         DataError: If there are fewer training images than a batch has.
     """
     place = device or torch.device("cpu")
-    config.model.on(place.type)  # refuses a device that cannot train such a model
+    config.model.on(place.type)  # refuses a device that cannot train the model
     classifier = build_classifier(config.model, images_of(splits), config.seed)
     if config.training.compile:
         if place.type != "cuda":
             raise ConfigError(
-                f"training.compile needs --device cuda, but the device is {place.type}; set it to false before a run"
-                " begins. A run begun with it continues only so; its audits run anywhere."
+                f"training.compile needs --device cuda, but the device is {place.type}; set"
+                " training.compile=false in a new run. A run that was started with it needs"
+                " --device cuda to resume; its audits run on any device."
             )
         classifier.density.compile_for_training()
     classifier.to(place)
@@ -66,20 +67,20 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
 
 
 def open_data(config: SubjectConfig, data_dir: Path | None = None) -> Splits:
-    """The data set that ``config`` names."""
+    """Open the data set that ``config`` names."""
     return open_dataset(
         config.data.name, data_dir=data_dir, size=config.data.size, seed=config.data.split_seed
     )
 
 
 def at_its_place(config: Kind) -> Kind:
-    """``config`` with its data where it is now, wherever the run is read from later."""
+    """``config`` with an absolute data path, so that the run can be read from any directory."""
     data = config.data.model_copy(update={"name": located(config.data.name)})
     return config.model_copy(update={"data": data})
 
 
 def images_of(splits: Splits, *, hashed: bool = False) -> Images:
-    """What a run notes about its images; with ``hashed`` also their sha256."""
+    """The description of the images that a run stores; with ``hashed`` also their sha256."""
     data = splits.train
     return Images(
         shape=list(data.event_shape),
@@ -93,10 +94,10 @@ def images_of(splits: Splits, *, hashed: bool = False) -> Images:
 
 
 def check_images_of(config: SubjectConfig, splits: Splits, origin: Path) -> None:
-    """Refuse images that only have the name of those that a run was trained on; some may be test images now.
+    """Refuse other images than a run was trained on; its training images may be test images now.
 
     Raises:
-        RunError: Naming both.
+        RunError: If the images differ; describes both.
     """
     before = config.images
     if before is None:
@@ -110,41 +111,44 @@ def check_images_of(config: SubjectConfig, splits: Splits, origin: Path) -> None
         _check_order(before.class_names, names, origin, splits)
         return
     was, found = (
-        f"{'x'.join(map(str, it.shape))}, {it.classes} classes, {it.levels} levels"
-        for it in (before, now)
+        f"{'x'.join(map(str, images.shape))}, {images.classes} classes, {images.levels} levels"
+        for images in (before, now)
     )
     differs = f"images of {was}, but {splits.name} now has {found}"
     if was == found:
         parts = [part for part, sha256 in now.sha256.items() if before.sha256.get(part) != sha256]
-        differs = f"other images than {splits.name} now has: those for {' and '.join(parts)} differ"
+        differs = (
+            f"other images than {splits.name} now has: the images of {' and '.join(parts)} differ"
+        )
     raise RunError(
         f"{origin} was trained on {differs}; restore those images (--data-dir), or train a new run."
     )
 
 
 def _check_order(before: list[str], now: list[str], origin: Path, splits: Splits) -> None:
-    """Refuse a number that stood for another of the same classes; a class may get another name."""
+    """Refuse a class label that belonged to another existing class; a renamed class is accepted."""
     for label, (was, name) in enumerate(zip(before, now, strict=False)):
         if was != name and name in before:
             raise RunError(
-                f"{origin} was trained with '{was}' as class {label}, which is '{name}' in {splits.name} now; number the"
-                " classes as before."
+                f"{origin} was trained with '{was}' as class {label}, which is '{name}' in"
+                f" {splits.name} now; number the classes as before."
             )
 
 
 @contextmanager
 def enough_memory(density: ClassConditionalDensity) -> Iterator[None]:
-    """Within this context, running out of memory is one sentence that says what needs less.
+    """Convert an out-of-memory error in this context to one sentence of advice.
 
     Raises:
-        TrainingError: If the machine or the GPU has not enough.
+        TrainingError: If the machine or the GPU runs out of memory.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        advice = [f"{density.memory_hint} needs less"] if density.memory_hint else []
+        hint = f", or {density.memory_hint}" if density.memory_hint else ""
         raise TrainingError(
-            f"not enough memory; {', '.join(['a smaller training.batch_size or a larger training.accumulation', *advice])}."
+            "not enough memory; use a smaller training.batch_size or a larger"
+            f" training.accumulation{hint}."
         ) from error

@@ -1,4 +1,4 @@
-"""Train any density from Python, into a run directory that every command reads."""
+"""Training of any density from Python, into a run directory that every command can read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,35 +39,43 @@ def fit(
     minutes: float | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train ``model`` in place and leave a run directory; the model ends with the weights of the best checkpoint.
+    """Train ``model`` in place and write a run directory; the model gets the best weights.
 
     Args:
-        model: Any density, or a classifier with a class prior of its own.
-        splits: Training images, and validation images that pick the best checkpoint.
-        directory: Of the run; must be new, or with ``resume`` a run with the same settings.
+        model: Any density, or a classifier that has its own class prior.
+        splits: Training images, and validation images that the best checkpoint is chosen by.
+        directory: Run directory. It must be new, or with ``resume`` a run with the same settings.
         objective: Name or table, such as ``{"name": "reweight", "alpha": 0.5}``.
-        training: Epochs, batch size, learning rate and so on; a table is enough.
-        data: Name, size and augmentation of the data, for the page. Default: the name of ``splits``, no augmentation.
-        built_by: How commands build this model again: ``package.module:factory``, or a table with that ``name`` and
-            the factory's arguments. Default: as its family built it, or its class without arguments.
-        seed: Of everything random.
-        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        training: Epochs, batch size, learning rate and so on; may be a table.
+        data: Name, size and augmentation of the data, for the page. Default: the name of
+            ``splits``, no augmentation.
+        built_by: How commands rebuild this model: ``package.module:factory``, or a table with that
+            ``name`` and the factory's arguments. Default: as its family built it, or its class
+            without arguments.
+        seed: Seed of everything random.
+        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
         resume: Continue from the newest checkpoint.
-        minutes: Stop before an epoch that would exceed this.
-        quiet: No progress bar.
+        minutes: Stop before an epoch that would exceed this limit.
+        quiet: Show no progress bar.
 
     Raises:
-        ConfigError: If a setting does not fit, or ``built_by`` builds another model.
-        DataError: If the model is not for the images.
-        RunError: If ``directory`` is taken, or with ``resume`` is another experiment's.
+        ConfigError: If a setting is not valid, or ``built_by`` builds another model.
+        DataError: If the images do not fit the model.
+        RunError: If ``directory`` exists, or with ``resume`` holds another experiment.
 
     Examples:
         >>> import tempfile
         >>> from condgen import ClassMixture, Glow, load_preset, open_dataset
-        >>> model = Glow(ClassMixture(10, 128), event_shape=(1, 8, 8), pixel_levels=17, levels=3, blocks=1, width=8)
+        >>> model = Glow(
+        ...     ClassMixture(10, 128),
+        ...     event_shape=(1, 8, 8), pixel_levels=17, levels=3, blocks=1, width=8,
+        ... )
         >>> settings = load_preset("digits-base", ["model.blocks=1", "model.width=8"]).model
-        >>> where = tempfile.mkdtemp() + "/run"
-        >>> run = fit(model, open_dataset("digits"), where, training={"epochs": 1}, built_by=settings, quiet=True)
+        >>> directory = tempfile.mkdtemp() + "/run"
+        >>> run = fit(
+        ...     model, open_dataset("digits"), directory,
+        ...     training={"epochs": 1}, built_by=settings, quiet=True,
+        ... )
         >>> run.epochs_done
         1
     """
@@ -120,7 +128,7 @@ def _model_settings(
     splits: Splits,
     seed: int,
 ) -> ModelSettings:
-    """How to build the model again; checked where the caller says how."""
+    """The settings that rebuild the model; checked strictly if ``built_by`` is given."""
     if built_by is None and density.settings is not None:
         return density.settings
     kind = type(density)
@@ -137,8 +145,9 @@ def _model_settings(
         if built_by is not None:
             raise ConfigError(f"built_by: {error}") from error
         Console(stderr=True).print(
-            f"condgen cannot build a {kind.__name__} from its name ({error}); commands cannot read this run's model. Give"
-            ' fit(built_by="package.module:factory"), or audit it from Python with model=....',
+            f"condgen cannot build a {kind.__name__} from its name ({error}), so commands cannot"
+            ' read the model of this run. Pass fit(built_by="package.module:factory"), or audit the'
+            " run from Python with model=....",
             markup=False,
             style="yellow",
         )
@@ -158,5 +167,6 @@ def _check_same(again: object, density: ClassConditionalDensity, name: str) -> N
         built, given = (each.get(key) for each in shapes)
         if built != given:
             raise ConfigError(
-                f"{name} builds another model: '{key}' has shape {built} there and {given} here; pass its arguments as well."
+                f"{name} builds another model: '{key}' has shape {built}, expected {given}; pass"
+                " the arguments of the factory as well."
             )

@@ -1,4 +1,4 @@
-"""What a run has learned: its summary, its checks and its samples."""
+"""Inspection of a run: model summary, conformance checks and samples."""
 
 from pathlib import Path
 
@@ -24,25 +24,28 @@ from condgen.testing import check_density
 def summarize(
     config: Config | SubjectConfig, data_dir: Path | None = None, device: str = "cpu"
 ) -> ModelSummary:
-    """The summary of the model of ``config``, as a type of device computes it; opens the data only for a new model."""
+    """The model summary of ``config`` for a type of device; opens the data only for a new model."""
     images = config.images or images_of(open_data(config, data_dir))
     return summary_of(build_density(config.model.on(device), images, config.seed), device)
 
 
 def check(folder: RecordFolder, data_dir: Path | None = None, images: int = 16) -> list[Check]:
-    """Conformance checks of a model on its own samples, or on noise if it cannot be sampled from; needs no data."""
-    found = _images_noted(folder, data_dir)
-    classifier = folder.classifier(images=found)
-    return check_density(classifier.density, _examples(classifier, found, images))
+    """Run conformance checks of a model on its samples, or on noise if it has no ``sample``.
+
+    The data is opened only for older runs.
+    """
+    description = _image_description(folder, data_dir)
+    classifier = folder.classifier(images=description)
+    return check_density(classifier.density, _examples(classifier, description, images))
 
 
-def _images_noted(folder: RecordFolder, data_dir: Path | None) -> Images:
-    """What the images are like; only older runs need their data for it."""
+def _image_description(folder: RecordFolder, data_dir: Path | None) -> Images:
+    """The description of the images; only older runs need their data for it."""
     return folder.config.images or images_of(open_data(folder.config, data_dir))
 
 
 def _examples(classifier: GenerativeClassifier, images: Images, number: int) -> Tensor:
-    """Images as they could be stored: samples, or else noise."""
+    """Example images, quantized to the pixel levels: samples, or noise if there are none."""
     generator, most = stream(0, "check"), images.levels - 1
     if type(classifier.density).sample is ClassConditionalDensity.sample:
         drawn = torch.rand(number, *images.shape, generator=generator)
@@ -59,13 +62,17 @@ def sample(
     seed: int,
     data_dir: Path | None = None,
 ) -> tuple[NDArray[np.floating], list[str]]:
-    """Images of one class, or a row of each, and the names of the rows; a run that noted its images needs no data."""
-    images = _images_noted(folder, data_dir)
+    """Sample images of one class, or a row per class; returns them and the names of the rows.
+
+    The data is opened only for older runs.
+    """
+    images = _image_description(folder, data_dir)
     classifier = folder.classifier(images=images)
     names = images.class_names or [str(y) for y in range(images.classes)]
     if label is not None and not 0 <= label < len(names):
         raise ConfigError(
-            f"label {label} is not a class of {folder.config.data.name}; give 0 to {len(names) - 1}."
+            f"label {label} is not a class of {folder.config.data.name}; give 0 to"
+            f" {len(names) - 1}."
         )
     chosen = range(len(names)) if label is None else [label]
     labels = torch.tensor(chosen).repeat_interleave(count)

@@ -1,4 +1,4 @@
-"""Score image files with a trained run, without its training data: class, posterior, likelihood, accepted or not."""
+"""Scoring of image files with a run, without its training data: class, likelihood, acceptance."""
 
 import csv
 import os
@@ -29,7 +29,7 @@ from condgen.runs import RecordFolder
 
 COLUMNS = ("file", "class", "posterior", "bits_per_dim", "score", "accepted", "changed", "error")
 AT_ONCE = 64  # images in memory
-GRAY = np.array([0.299, 0.587, 0.114])  # the weights of red, green and blue
+GRAY = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue
 
 Pixels = NDArray[np.uint8]
 Line = dict[str, Any]
@@ -37,7 +37,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scored:
-    """How many files were scored, could not be read, and were left out, the latter by kind."""
+    """Numbers of files: scored, unreadable, and left out (by kind)."""
 
     scored: int
     unreadable: int
@@ -47,11 +47,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Reader:
-    """Files as the images that a model is for, decoded as those that it was trained on.
+    """Decodes files to images that fit a model, in the same way as its training images.
 
     Args:
-        images: What the model is for.
-        geometry: How training brought its images to one size.
+        images: Description of the model's images.
+        geometry: How training images were brought to one size.
     """
 
     images: Images
@@ -59,7 +59,10 @@ class Reader:
 
     @classmethod
     def of(cls, config: SubjectConfig, images: Images) -> "Reader":
-        """As the data set of ``config`` is decoded; images of another size are resized where it has a size of its own."""
+        """A reader that decodes like the data set of ``config``.
+
+        Images of another size are padded if the data set pads, resized if its images are square.
+        """
         _, height, width = images.shape
         known = KNOWN.get(config.data.name)
         if config.data.size is None and known and known.pad:
@@ -67,10 +70,10 @@ class Reader:
         return cls(images, Geometry(size=height if height == width else None))
 
     def read(self, path: Path) -> tuple[Pixels, str]:
-        """Stored values, shape ``(C, H, W)``, and what was done to the image, in words.
+        """Pixel values, shape ``(C, H, W)``, and the changes made to the image, as text.
 
         Raises:
-            DataError: If it cannot be read, or is no image that the model is for.
+            DataError: If the file cannot be read, or the image does not fit the model.
         """
         pixels, changes = decode(read_image(path), self.geometry)
         pixels, colors = _in_channels(pixels, self.images.shape[0])
@@ -94,30 +97,34 @@ def score_files(
     device: str = "cpu",
     quiet: bool = False,
 ) -> Scored:
-    """Write a line for each image file: what the model and the detector of ``folder`` say about it.
+    """Classify and score image files with the model and detector of ``folder``, one CSV line each.
 
-    Memory does not grow with the number of images. A file that cannot be read is a line with an error.
+    Memory does not grow with the number of images. An unreadable file gets a line with an error.
 
     Args:
-        folder: A trained run, or the folder of a model from elsewhere; it has kept a fitted detector.
-        inputs: Image files, and folders that are searched to any depth.
+        folder: A trained run or the folder of an external model, with a saved fitted detector.
+        inputs: Image files, and folders that are searched recursively.
         out: The CSV file: file, class, posterior, bits_per_dim, score, accepted, changed, error.
-        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
-        quiet: No progress bar.
+        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
+        quiet: Show no progress bar.
 
     Raises:
-        ConfigError: If the run has not noted what its images are like.
+        ConfigError: If the run has no description of its images.
         DataError: If an input does not exist, or there is no image.
         RunError: If the weights or the detector cannot be read.
     """
     if not isinstance(folder, RecordFolder):
-        raise RunError(f"a {type(folder).__name__} was given for the run; give Run.open(path).")
+        raise RunError(
+            f"the run is a {type(folder).__name__}, expected a RecordFolder; `Run.open(path)`"
+            " returns one."
+        )
     out = as_path(out)
     check_writable(out)
     images = folder.config.images
     if images is None:
         raise ConfigError(
-            f"{folder.path} has not noted what its images are like; audit it with its data, or train it anew."
+            f"{folder.path} has no description of its images; audit it with its data, or train a"
+            " new run."
         )
     classifier, detector = folder.classifier(machine.prepare_device(device)), folder.detector()
     files, left_out = _files(inputs)
@@ -146,7 +153,7 @@ def score_files(
 
 
 def _files(inputs: Sequence[Path | str]) -> tuple[list[Path], Counter[str]]:
-    """The image files that are meant, in order, and how many others were left out of folders."""
+    """The image files in order, and the numbers of other files that were left out of folders."""
     files: dict[Path, None] = {}
     left_out = Counter[str]()
     for path in map(as_path, inputs):
@@ -157,10 +164,11 @@ def _files(inputs: Sequence[Path | str]) -> tuple[list[Path], Counter[str]]:
         elif path.exists():
             files[path] = None
         else:
-            raise DataError(f"{path} does not exist; name image files, or folders of them.")
+            raise DataError(f"{path} does not exist; give image files or folders with images.")
     if not files:
         raise DataError(
-            f"there is no image in {', '.join(map(str, inputs))}; name image files, or folders of them."
+            f"there is no image in {', '.join(map(str, inputs))}; give image files or folders with"
+            " images."
         )
     return list(files), left_out
 
@@ -172,7 +180,7 @@ def _lines(
     detector: Detector,
     names: Sequence[str],
 ) -> Iterator[Line]:
-    """The lines of a few files, in their order."""
+    """The CSV lines of a batch of files, in order."""
     lines: list[Line] = [
         {"file": os.fsencode(path).decode(errors="backslashreplace")} for path in files
     ]
@@ -214,7 +222,7 @@ def _fill(
 
 
 def _in_channels(pixels: Pixels, channels: int) -> tuple[Pixels, tuple[str, ...]]:
-    """Gray as color, as in training; color as gray."""
+    """Convert gray to color, as in training, or color to gray."""
     if len(pixels) == channels:
         return pixels, ()
     if len(pixels) == 1:

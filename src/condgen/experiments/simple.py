@@ -1,4 +1,4 @@
-"""How likely simple densities find the test images of a data set: what a trained model has to beat."""
+"""Baselines: the likelihood of the test images under simple densities."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from condgen.errors import CondgenError, ConfigError
 from condgen.files import atomic_write
 from condgen.models.simple import Gaussian, IndependentPixels, SimpleDensity, Uniform
 
-FORMAT = 1  # of the cache; a new number makes old numbers be computed again
+FORMAT = 1  # version of the cache; a new number invalidates old entries
 AT_ONCE = 500  # images
 KINDS: dict[str, tuple[type[SimpleDensity], bool]] = {
     "uniform": (Uniform, False),
@@ -29,14 +29,15 @@ KINDS: dict[str, tuple[type[SimpleDensity], bool]] = {
 
 
 def simple_densities(splits: Splits, *, quiet: bool = False) -> dict[str, float]:
-    """Mean bits/dim of log p(x) on the test images, for each simple density fitted to the training images.
+    """Mean bits/dim of log p(x) on the test images, for each simple density.
 
-    Takes seconds the first time and is then read from the cache. Classes are equally probable. A density
-    that is too large for the images, or lacks a class, is left out.
+    The densities are fitted to the training images. The first call takes seconds; later calls read
+    the cache. Classes are equally probable. A density is left out if it is too large for the
+    images, or a class has no training images.
 
     Args:
         splits: The data set.
-        quiet: No progress bar.
+        quiet: Show no progress bar.
 
     Examples:
         >>> from condgen import open_dataset
@@ -46,9 +47,9 @@ def simple_densities(splits: Splits, *, quiet: bool = False) -> dict[str, float]
     """
     path = cache_directory() / f"simple-densities-{_key(splits)}.json"
     with suppress(OSError, ValueError):
-        noted = json.loads(path.read_text())
-        if isinstance(noted, dict) and noted.keys() <= KINDS.keys():
-            return {name: float(value) for name, value in noted.items()}
+        cached = json.loads(path.read_text())
+        if isinstance(cached, dict) and cached.keys() <= KINDS.keys():
+            return {name: float(value) for name, value in cached.items()}
     found = {}
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
         task = bar.add_task("fitting simple densities", total=len(KINDS))
@@ -72,7 +73,7 @@ def _bits_per_dim(kind: type[SimpleDensity], per_class: bool, splits: Splits) ->
     )
     mean = float(total) / max(1, len(splits.test))
     if not math.isfinite(mean):
-        raise ConfigError(f"{kind.__name__} finds some images impossible.")
+        raise ConfigError(f"{kind.__name__} gives some images probability zero.")
     return mean
 
 
@@ -88,6 +89,6 @@ def _key(splits: Splits) -> str:
 
 
 def _keep(path: Path, found: dict[str, float]) -> None:
-    """A cache that cannot be written costs time, nothing else."""
+    """Write the cache; a failure is ignored, because the values can be computed again."""
     with suppress(CondgenError), atomic_write(path) as work:
         work.write_text(json.dumps(found))

@@ -1,4 +1,4 @@
-"""What is audited: the model of a run, or a model from elsewhere."""
+"""Audit subjects: the model of a run, or an external model."""
 
 from dataclasses import replace
 from functools import partial
@@ -31,19 +31,19 @@ def subject_of(
     device: str = "cpu",
     quiet: bool = False,
 ) -> Subject:
-    """What the audits of ``folder`` are made of.
+    """Build the subject that the audits of ``folder`` use.
 
     Args:
-        folder: A run, or the folder of a model from elsewhere.
+        folder: A run, or the folder of an external model.
         config: Its detector, audits and seed are used instead of the folder's.
-        model: Instead of building it from the folder's page; a run's weights are loaded into it.
-        splits: Instead of opening the data that the folder's page names.
+        model: The model, which gets the weights of a run. Default: built from the folder's page.
+        splits: The data. Default: the data that the folder's page names.
         data_dir: As for :func:`condgen.open_dataset`.
-        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
-        quiet: No progress bars.
+        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
+        quiet: Show no progress bars.
 
     Raises:
-        CondgenError: If the model, its weights or the data cannot be read, or do not belong together.
+        CondgenError: If the model, its weights or the data cannot be read, or do not match.
     """
     config = config or folder.config
     place = machine.prepare_device(device)
@@ -52,13 +52,13 @@ def subject_of(
     restored = folder.restored(place, images=images_of(splits), model=model)
     classifier = restored.classifier
     check_fits(splits.test, classifier.density)
-    own = config.detector == folder.config.detector
+    same_detector = config.detector == folder.config.detector
     subject = Subject(
         name=folder.name,
         classifier=classifier,
         splits=splits,
         detector=folder.fit_detector(restored, splits)
-        if own
+        if same_detector
         else build_detector(config.detector, classifier, splits),
         seed=config.seed,
         origin=_origin(config, restored),
@@ -79,7 +79,7 @@ def subject_of(
 def _at_snapshot(
     subject: Subject, run: Run, config: SubjectConfig, path: Path, device: torch.device
 ) -> Subject:
-    """The subject as it was at a step of its training, with a detector fitted to it."""
+    """The subject with the weights of a snapshot, and a detector fitted to it."""
     classifier = run.at_snapshot(path, device, images_of(subject.splits))
     return replace(
         subject,
@@ -89,7 +89,7 @@ def _at_snapshot(
 
 
 def _origin(config: SubjectConfig, model: Restored) -> dict[str, Any]:
-    """What the records are made with, besides the settings of each audit."""
+    """Provenance of the records, without the settings of each audit."""
     return {
         "weights": model.weights_sha256 or fingerprint(model.classifier),
         "epoch": model.epoch,

@@ -1,4 +1,4 @@
-"""Train a run from its beginning, or continue it from its newest checkpoint."""
+"""Training of a run: start a new one, or resume it from its newest checkpoint."""
 
 import math
 from contextlib import suppress
@@ -33,26 +33,28 @@ def train(
     minutes: float | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Train a run from its beginning, or continue it from its newest checkpoint.
+    """Train a new run, or resume a run from its newest checkpoint.
 
     Args:
-        config: The experiment.
-        path: Of the run directory.
+        config: Configuration of the experiment.
+        path: Run directory.
         data_dir: As for :func:`condgen.open_dataset`.
-        device: "cpu", "cuda", or "auto" for the CUDA device where there is one.
+        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
         resume: Continue the run at ``path``.
-        minutes: Stop before an epoch that would exceed this; ``run.epochs_done`` says how far it came.
-        quiet: No progress bar.
+        minutes: Stop before an epoch that would exceed this limit; ``run.epochs_done`` is the
+            number of epochs done.
+        quiet: Show no progress bar.
 
     Raises:
-        ConfigError: If the device cannot do what the configuration asks for.
-        RunError: If ``path`` is taken, or with ``resume`` is another experiment's.
+        ConfigError: If the device does not support the configuration.
+        RunError: If ``path`` exists, or with ``resume`` holds another experiment.
     """
     check_minutes(minutes)
     place, path = machine.prepare_device(device), as_path(path)
     if not isinstance(config, Config):
         raise ConfigError(
-            f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns one."
+            f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns"
+            " one."
         )
     if not resume:
         Run.check_free(path)
@@ -70,14 +72,14 @@ def train(
 
 
 def check_minutes(minutes: object) -> None:
-    """Refuse what is no limit of time.
+    """Refuse an invalid time limit.
 
     Raises:
-        ConfigError: If it is no number of minutes.
+        ConfigError: If ``minutes`` is neither None nor a number of at least 0.
     """
     if minutes is not None and not (isinstance(minutes, int | float) and minutes >= 0):
         raise ConfigError(
-            f"minutes is {minutes!r}, expected a number from 0 on, or None for no limit."
+            f"minutes is {minutes!r}, expected a number of at least 0, or None for no limit."
         )
 
 
@@ -103,43 +105,46 @@ def run_training(
 
 
 def _keep_detector(experiment: Experiment, run: Run) -> None:
-    """Fit the detector while the data is open, so that the run can be used without; audits tell a problem with it."""
+    """Fit and save the detector while the data is open; audits report it if this fails."""
     with suppress(CondgenError):
         run.fit_detector(Restored(experiment.classifier, run.weights_sha256), experiment.splits)
 
 
 def resolved(config: Config, device: str = "cpu") -> Config:
-    """``config`` as this machine trains it: data by absolute path, every "auto" replaced."""
+    """``config`` resolved for this machine: data by absolute path, every "auto" replaced."""
     config = at_its_place(config)
     return config.model_copy(update={"model": config.model.on(device)})
 
 
 def reopen(path: Path, config: Config) -> Run:
-    """The run at ``path``, to continue; its page takes the detector, the audits and more epochs from ``config``.
+    """Open the run at ``path`` to resume it; updates its page from ``config``.
+
+    The page gets the detector, the audits and a greater length of training.
 
     Raises:
-        RunError: If it was started with other settings than ``config``.
+        RunError: If the run was started with other settings than ``config``.
     """
     run = Run.open(path)
-    asked = _as_begun(config, run)
-    different = _differences(asked, run.config)
+    requested = _as_begun(config, run)
+    different = _differences(requested, run.config)
     if different:
         _, changes = different[0]
         sections = " and ".join(dict.fromkeys(section for section, _ in different))
         raise RunError(
-            f"{path} was started with another {sections} ({', '.join(changes)}); give the same settings or another --run."
+            f"{path} was started with another {sections} ({', '.join(changes)}); give the same"
+            " settings or another --run."
         )
     longer = run.config.training.model_copy(
-        update={key: getattr(asked.training, key) for key in LENGTH}
+        update={key: getattr(requested.training, key) for key in LENGTH}
     )
     page = run.config.model_copy(
-        update={"detector": asked.detector, "audit": asked.audit, "training": longer}
+        update={"detector": requested.detector, "audit": requested.audit, "training": longer}
     )
     return run if page == run.config else run.with_config(page)
 
 
 def is_begun(path: Path, config: Config) -> bool:
-    """Whether there is a run at ``path`` that trains as ``config`` does."""
+    """Whether there is a run at ``path`` with the training settings of ``config``."""
     if not (path / Run.page).is_file():
         return False
     run = Run.open(path)
@@ -147,7 +152,7 @@ def is_begun(path: Path, config: Config) -> bool:
 
 
 def is_trained(path: Path, config: Config) -> bool:
-    """Whether the run at ``path`` was trained as ``config`` says, to its end."""
+    """Whether the run at ``path`` has the training settings of ``config`` and is finished."""
     return is_begun(path, config) and training_is_done(Run.open(path))
 
 
@@ -161,9 +166,9 @@ def _as_begun(config: Config, run: Run) -> Config:
     return at_its_place(config.model_copy(update={"model": model}))
 
 
-def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
-    """Sections that differ, and the changes in each; to train for longer is no difference."""
-    now, before = asked.of_training(), begun.of_training()
+def _differences(requested: Config, begun: Config) -> list[tuple[str, list[str]]]:
+    """Sections that differ, and the changes in each; longer training is not a difference."""
+    now, before = requested.of_training(), begun.of_training()
     growing = may_grow(begun.training, ramped=bool(getattr(begun.objective, "ramp", 0)))
     if all(
         (now["training"][key] or math.inf) >= (before["training"][key] or math.inf)
@@ -178,7 +183,7 @@ def _differences(asked: Config, begun: Config) -> list[tuple[str, list[str]]]:
 
 
 def _changes(name: str, before: Any, now: Any) -> list[str]:
-    """What differs, setting by setting, as "training.epochs was 3, now 5"."""
+    """The settings that differ, for example "training.epochs was 3, now 5"."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return [f"{name} was {before!r}, now {now!r}"]
     keys = dict.fromkeys([*before, *now])

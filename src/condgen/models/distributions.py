@@ -1,4 +1,4 @@
-"""Location-scale families in one dimension: what stands around the mean of a class (C.1)."""
+"""One-dimensional location-scale families: the density around the mean of a class (C.1)."""
 
 import math
 from collections.abc import Callable
@@ -15,8 +15,8 @@ class Family:
     """A density with location 0 and scale 1.
 
     Args:
-        log_prob: Nats of each number.
-        draw: Numbers of the shape asked for.
+        log_prob: Log-density of each number, in nats.
+        draw: Random numbers of a given shape.
     """
 
     log_prob: Callable[[Tensor], Tensor]
@@ -49,7 +49,7 @@ def _draw_cauchy(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def _mixed(heavy: Family) -> Family:
-    """Half Gaussian, half ``heavy``, with the same location and scale."""
+    """Equal mixture of a Gaussian and ``heavy``, with the same location and scale."""
 
     def log_prob(u: Tensor) -> Tensor:
         return torch.logaddexp(_gaussian(u), heavy.log_prob(u)) - math.log(2)
@@ -74,18 +74,18 @@ FAMILIES = {
 
 
 def class_log_prob(family: Family, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    r""":math:`\log p(z \mid k)` of every vector under every class, in nats, shape ``(N, C)``.
+    r""":math:`\log p(z \mid k)` of each vector under each class, in nats, shape ``(N, C)``.
 
-    A Gaussian's is a quadratic form, :math:`\sum z^2 w - 2 \sum z \mu w + \sum \mu^2 w`: two products of matrices, without
-    an array of images, classes and dimensions. Around the mean of all classes its terms are small, so that little is
-    lost by cancellation.
+    For a Gaussian it is a quadratic form, :math:`\sum z^2 w - 2 \sum z \mu w + \sum \mu^2 w`. Two
+    matrix products compute it without an array of shape ``(N, C, dims)``. Centering at the mean of
+    all classes keeps its terms small, which limits cancellation.
 
     Args:
-        family: What stands around the mean of a class.
+        family: Density around the mean of a class.
         z: Shape ``(N, dims)``.
         mean, log_scale: Of each class, shape ``(C, dims)``.
     """
-    if family != GAUSSIAN:  # a copied model has a copy of it
+    if family != GAUSSIAN:  # by value: a copied model has a copy of the family
         return log_prob(family, z[:, None], mean, log_scale)
     center = mean.detach().mean(0)
     z, mean, weight = z - center, mean - center, (-2 * log_scale).exp()

@@ -1,4 +1,4 @@
-"""One Gaussian per class: the smallest density there is, a baseline and a test oracle."""
+"""One Gaussian per class: the smallest density, a baseline and a test oracle."""
 
 import math
 
@@ -12,14 +12,15 @@ from condgen.validation import check_tensor, is_number
 
 
 class DiagonalGaussian(ClassConditionalDensity):
-    r"""One Gaussian per class with its own mean and a shared scale, :math:`p(x \mid y) = \mathcal{N}(x; \mu_y, \sigma^2 I)`.
+    r"""One Gaussian per class, :math:`p(x \mid y) = \mathcal{N}(x; \mu_y, \sigma^2 I)`.
 
-    Stored values are dequantized to the middle of their cell, as in :class:`condgen.models.glow.dequantization.Dequantization`.
+    Each class has a mean; all classes share the scale. Quantized values are dequantized to the
+    middle of their bin.
 
     Args:
         mean: Class means in [0, 1], shape ``(C, *event_shape)``.
         scale: Standard deviation, in the unit of the images.
-        pixel_levels: How many values a stored pixel can take.
+        pixel_levels: Number of values of a quantized pixel.
 
     Examples:
         >>> density = DiagonalGaussian(mean=torch.rand(10, 1, 4, 4))
@@ -34,7 +35,8 @@ class DiagonalGaussian(ClassConditionalDensity):
         check_tensor(mean, "mean")
         if mean.ndim < 2 or not mean.is_floating_point() or not torch.isfinite(mean).all():
             raise CondgenError(
-                f"mean is {mean.dtype} of shape {tuple(mean.shape)}, expected finite numbers of shape (C, ...)."
+                f"mean is {mean.dtype} of shape {tuple(mean.shape)}, expected finite numbers of"
+                " shape (C, ...)."
             )
         if not (is_number(scale) and scale > 0):
             raise CondgenError(f"scale is {scale!r}, expected a positive number.")
@@ -53,10 +55,10 @@ class DiagonalGaussian(ClassConditionalDensity):
 
     @classmethod
     def fitted(cls, x: Tensor, label: Tensor, pixel_levels: int = 256) -> "DiagonalGaussian":
-        """Maximum likelihood: the mean of each class and the scale that all of them share."""
+        """Maximum-likelihood fit: a mean per class and one shared scale."""
         if missing := sorted(set(range(int(label.max()) + 1)) - set(label.tolist())):
             raise CondgenError(
-                f"classes {missing} have no image to take a mean of; leave them out of the numbering."
+                f"classes {missing} have no images; number the classes without gaps."
             )
         mean = torch.stack([x[label == y].mean(0) for y in range(int(label.max()) + 1)])
         return cls(mean, (x - mean[label]).std().item(), pixel_levels)

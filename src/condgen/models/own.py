@@ -1,4 +1,4 @@
-"""A model of one's own, named by `package.module:factory` in a page."""
+"""User-defined models, named by `package.module:factory` in a configuration."""
 
 import inspect
 from collections.abc import Callable
@@ -14,9 +14,10 @@ from condgen.registry import imported
 
 
 class OwnModel(ModelSettings):
-    """A model of one's own: ``name`` is ``package.module:factory``, all other keys are the factory's arguments.
+    """A user-defined model: ``name`` is ``package.module:factory``, other keys are its arguments.
 
-    The factory may also take ``event_shape``, ``num_classes`` and ``pixel_levels``; it gets those that it names.
+    If the factory has parameters ``event_shape``, ``num_classes`` or ``pixel_levels``, it also gets
+    these.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
@@ -24,12 +25,12 @@ class OwnModel(ModelSettings):
     shape_arguments: ClassVar[tuple[str, ...]] = ("event_shape", "num_classes", "pixel_levels")
 
     def build(self, images: Images, seed: int) -> ClassConditionalDensity:
-        made = self.call(images, seed)
-        density: ClassConditionalDensity = getattr(made, "density", made)  # a classifier has one
+        built = self.call(images, seed)
+        density: ClassConditionalDensity = getattr(built, "density", built)  # if it is a classifier
         return density
 
     def call(self, images: Images, seed: int) -> Any:
-        """What the factory returns for such images: a density, or a classifier with a class prior of its own."""
+        """Call the factory; return its density, or its classifier with its class prior."""
         factory = imported(self.name, "model")
         if not callable(factory):
             raise ConfigError(
@@ -46,7 +47,11 @@ class OwnModel(ModelSettings):
 def _arguments(
     name: str, factory: Callable[..., Any], given: dict[str, Any], of_images: dict[str, Any]
 ) -> dict[str, Any]:
-    """``given``, and of ``of_images`` what the factory names; refuses settings that it does not take."""
+    """Arguments for the factory: ``given`` and those of ``of_images`` that it has parameters for.
+
+    Raises:
+        ConfigError: If the factory lacks a parameter for a setting, or a required one is missing.
+    """
     parameters = inspect.signature(factory).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [key for key in parameters if key not in of_images]

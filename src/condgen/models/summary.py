@@ -1,4 +1,4 @@
-"""A model summary: parameters, arithmetic and memory, counted while the model runs."""
+"""Model summary: parameters, FLOPs and memory, measured while the model runs."""
 
 import copy
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ from condgen.density import ClassConditionalDensity
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a model is made of and what it costs.
+    """Parts and costs of a model.
 
     Args:
         parts: Names and values, from :meth:`condgen.ClassConditionalDensity.parts`.
-        parameters: How many.
+        parameters: Number of parameters.
         likelihood_flops: For log p(x | y) of one image under all classes.
-        training_flops: For one image in a training step: forward and backward, with what is recomputed.
-        activation_bytes: Kept between forward and backward for one image.
+        training_flops: For one image in a training step: forward pass, backward pass and
+            recomputation.
+        activation_bytes: Stored between forward and backward pass for one image.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -29,21 +30,23 @@ class ModelSummary:
     activation_bytes: int
 
     def rows(self) -> list[tuple[str, str]]:
-        """Names and values, in words."""
+        """Names and values as text."""
         return [
             *self.parts,
             ("parameters", f"{self.parameters:,}"),
             ("log p(x | y), all classes", f"{self.likelihood_flops / 1e9:.3f} GFLOP per image"),
             (
                 "training step",
-                f"{self.training_flops / 1e9:.3f} GFLOP per image, with what is recomputed",
+                f"{self.training_flops / 1e9:.3f} GFLOP per image, including recomputation",
             ),
-            ("activations kept", f"{self.activation_bytes / 2**20:.2f} MiB per image"),
+            ("stored activations", f"{self.activation_bytes / 2**20:.2f} MiB per image"),
         ]
 
 
 def summarize(density: ClassConditionalDensity, device: str = "cpu") -> ModelSummary:
-    """Measure ``density`` on one image, as a type of device computes it; it is left as it was.
+    """Measure ``density`` on one image, with the operations of a type of device.
+
+    The density itself is not changed.
 
     Examples:
         >>> from condgen.models.gaussian import DiagonalGaussian
@@ -84,23 +87,26 @@ def _training_flops(density: ClassConditionalDensity, x: torch.Tensor) -> int:
 
 
 def _activation_bytes(density: ClassConditionalDensity, x: torch.Tensor) -> int:
-    """In training mode, where products may be in bfloat16: the counter of operations sees only those in float32."""
+    """Measured in training mode, where products may be in bfloat16.
+
+    FLOPs are counted in evaluation mode because the counter sees only float32 products.
+    """
     density.train()
-    _saved_bytes(density, x)  # initializes what starts from its first batch
+    _saved_bytes(density, x)  # for data-dependent initialization, if the model has any
     return _saved_bytes(density, x.expand(2, *x.shape[1:])) - _saved_bytes(density, x)
 
 
 def _saved_bytes(density: ClassConditionalDensity, x: torch.Tensor) -> int:
-    """Bytes that autograd keeps for ``x``."""
-    kept: dict[int, int] = {}
+    """Bytes that autograd saves for the backward pass of ``x``."""
+    saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        alive = density.class_log_prob(x)
-    total = sum(kept.values())
-    del alive
+        graph = density.class_log_prob(x)  # keeps the storages alive, so that addresses are unique
+    total = sum(saved.values())
+    del graph
     return total

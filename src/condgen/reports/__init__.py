@@ -10,7 +10,7 @@ __all__ = ["PageSection", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imported on first use, so that code that needs one table does not wait for matplotlib."""
+    """Import on first use, so that code that needs only a table does not load matplotlib."""
     if name == "write_report":
         from condgen.reports.page import write_report
 

@@ -1,4 +1,4 @@
-"""The subjects of a report: record folders, runs among them, and models of your own."""
+"""The subjects of a report: record folders (including runs) and your own models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from condgen.audits.records import Record
 from condgen.errors import CondgenError, RunError
 from condgen.registry import AUDITS
 
-NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|$')  # on any system; "$" begins a formula in figures
+NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|$')  # on some system; "$" starts a formula in figures
 
 
 @runtime_checkable
@@ -39,16 +39,16 @@ class Audited(Protocol):
 
 @dataclass(frozen=True)
 class AuditedModel:
-    """The records of a model that is no run of condgen; :func:`condgen.write_report` shows them.
+    """The records of a model that is not a condgen run, for :func:`condgen.write_report`.
 
     Args:
         name: The name in tables and figures; part of the figures' file names.
-        records: At most one of each audit, in any order.
+        records: At most one record of each audit, in any order.
         class_names: In the order of the labels. Default: numbers.
 
     Raises:
-        CondgenError: If the name cannot be part of a file name, or there is no record, or two
-            records are of one audit.
+        CondgenError: If the name cannot be part of a file name, there is no record, or two records
+            are of the same audit.
 
     Examples:
         >>> from condgen import AuditedModel
@@ -67,8 +67,8 @@ class AuditedModel:
         is_list = isinstance(given, Sequence)
         if not is_list or not all(isinstance(record, Record) for record in given):
             raise CondgenError(
-                f"the records of {self.name} are {type(given).__name__}, expected a list of records;"
-                " give what the audits returned."
+                f"the records of {self.name} are {type(given).__name__}, expected a list of"
+                " records; give what the audits returned."
             )
         audits = [record.audit for record in given]
         if not audits:
@@ -76,11 +76,12 @@ class AuditedModel:
             raise CondgenError(f"{self.name} has no record; give at least one of {known}.")
         if twice := sorted({audit for audit in audits if audits.count(audit) > 1}):
             raise CondgenError(
-                f"{self.name} has two records of {', '.join(twice)}; leave one out, or give two models with different names."
+                f"{self.name} has two records of {', '.join(twice)}; leave one out, or give two"
+                " models with different names."
             )
 
     def class_name(self, label: int) -> str:
-        """The name of a class, or its number where no names were given."""
+        """The name of a class, or its number if no names were given."""
         return str(self.class_names[label]) if label < len(self.class_names) else str(label)
 
     def audits_made(self) -> list[str]:
@@ -104,7 +105,7 @@ class AuditedModel:
 
 
 def in_order(audits: Iterable[str]) -> list[str]:
-    """Each audit once: those of the registry in its order, then all others as they come."""
+    """Each audit once: registered ones in the registry's order, then all others as given."""
     found = list(dict.fromkeys(audits))
     known = AUDITS.names()
     return [*(name for name in known if name in found), *(x for x in found if x not in known)]

@@ -1,4 +1,4 @@
-"""Rows in the terminal, apart from :mod:`condgen.reports.terminal` because this needs no torch."""
+"""Rows in the terminal; unlike :mod:`condgen.reports.terminal`, this module needs no torch."""
 
 import sys
 from collections.abc import Sequence
@@ -12,17 +12,20 @@ WIDTH = 160
 
 
 def print_rows(title: str, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = ()) -> None:
-    """Names and values; or any rows, under the names of their columns."""
+    """Print names and values, or any rows under column headings."""
     rich = RichTable(
         *map(escape, columns), title=escape(title), box=box.SIMPLE_HEAD, show_header=bool(columns)
     )
     for row in rows:
-        rich.add_row(*map(escape, row))  # a name such as [b] is no markup
+        rich.add_row(*map(escape, row))  # a name such as [b] is not markup
     show(rich)
 
 
 def show(table: RichTable) -> None:
-    """At the terminal's width, long words folded; wide enough for every table where the output goes elsewhere."""
+    """Print a table at the terminal's width with long words folded.
+
+    Redirected output is wide enough for every table.
+    """
     for column in table.columns:
         column.overflow = "fold"
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

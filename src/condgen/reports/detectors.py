@@ -14,11 +14,11 @@ BITS_PER_DIM = "bits/dim"
 
 @dataclass(frozen=True)
 class DetectorUsed:
-    """A detector as records know it.
+    """The detector of a record.
 
     Args:
-        name: Of the score.
-        unit: Of the score; may be empty.
+        name: Name of the score.
+        unit: Unit of the score; may be empty.
         threshold: In ``unit``; scores above it are rejected.
     """
 
@@ -51,7 +51,7 @@ class DetectorUsed:
 
 
 def detector_noted(summary: Mapping[str, Any]) -> DetectorUsed | None:
-    """The detector of a summary, or ``None``; older ones note only the likelihood's threshold."""
+    """The detector of a summary, or ``None``; older ones have only the likelihood's threshold."""
     noted = summary.get("detector")
     noted = noted if isinstance(noted, Mapping) else {}
     threshold = noted.get("threshold", summary.get("threshold"))
@@ -65,7 +65,7 @@ def detector_of(summary: Mapping[str, Any]) -> DetectorUsed:
     """The detector of a summary that must have one.
 
     Raises:
-        KeyError: If it notes none.
+        KeyError: If the summary has no detector.
     """
     detector = detector_noted(summary)
     if detector is None:
@@ -74,7 +74,7 @@ def detector_of(summary: Mapping[str, Any]) -> DetectorUsed:
 
 
 def rejects_bits_per_dim(record: Record) -> bool:
-    """Whether the detector's score is the array ``bits_per_dim`` itself, so that both share an axis."""
+    """Whether the detector's score is the array ``bits_per_dim``, so that both share an axis."""
     if detector_of(record.summary).unit != BITS_PER_DIM:
         return False
     score = record.arrays.get("score")
@@ -85,7 +85,7 @@ Cell = Callable[[Mapping[str, Any]], str]
 
 
 def threshold_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
-    """The columns of a table that say which detector; what all rows share stands in the head."""
+    """Table columns for the detector; values that all rows share go into the heading."""
     found = [detector_of(summary) for summary in summaries]
     kinds = {(detector.name, detector.unit) for detector in found}
     if len(kinds) > 1:

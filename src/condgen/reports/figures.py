@@ -1,4 +1,4 @@
-"""The look that all figures share."""
+"""The style that all figures share."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ STYLE: dict[Any, Any] = {
 
 
 def plain(text: str) -> str:
-    """Text for a figure, in which a dollar sign would begin a formula."""
+    """Escape text for a figure, where a dollar sign would start a formula."""
     return text.replace("$", r"\$")
 
 
@@ -28,5 +28,5 @@ def class_name(model: Audited, label: int) -> str:
 
 
 def draw_threshold(axes: Any, threshold: float, label: str) -> None:
-    """A dashed horizontal line."""
+    """Draw a dashed horizontal line."""
     axes.axhline(threshold, color=RED, linestyle="--", linewidth=1, label=label)

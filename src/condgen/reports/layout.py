@@ -1,4 +1,4 @@
-"""The parts of a page: a title, a table, and panels of a figure with a caption or of text alone."""
+"""The parts of a page: a title, a table, and panels (a captioned figure, or only text)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Panel = tuple[str, str, Figure | None]  # name of its files, caption or paragrap
 
 
 class PagePart(Protocol):
-    """Anything that is shown as a section of the page."""
+    """The interface of a section of the page."""
 
     @property
     def title(self) -> str: ...
@@ -29,10 +29,10 @@ class PageSection:
     """A section of the page.
 
     Args:
-        title: Its heading.
+        title: Heading.
         table: Shown first; saved as ``tables/<name>.csv`` and ``.json``.
         panels: Tuples of a name, words and a figure or ``None``. The name is that of the figure's
-            files; the words are its caption, or a paragraph where there is no figure.
+            files. The words are its caption, or a paragraph if there is no figure.
     """
 
     title: str

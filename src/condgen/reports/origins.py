@@ -1,4 +1,4 @@
-"""How the numbers of a page were made: data, model, training, weights, versions, and the settings that differ."""
+"""Origin of a page's numbers: data, model, training, weights, versions, differing settings."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ COLUMNS = (
     "seed",
     "versions",
 )
-UNKNOWN = "not noted"
+UNKNOWN = "not recorded"
 ELSEWHERE = "trained elsewhere"
 
 
 def origins_table(models: Sequence[Selection]) -> Table:
-    """A row for each model, with what its folder and its records note."""
+    """A row for each model, from its folder and its records."""
     rows = tuple(_row(model) for model in models)
     numbers = tuple(dict(zip(COLUMNS, row, strict=True)) for row in rows)
     return Table("origins", "How these numbers were made", "", COLUMNS, rows, numbers)
 
 
 def differences_table(models: Sequence[Selection]) -> Table:
-    """A row for each model, a column for each setting in which they differ; no row where they agree."""
+    """A row for each model, a column for each setting that differs; no rows if all agree."""
     settings = {model.name: _settings(model) for model in models}
     keys = dict.fromkeys(key for found in settings.values() for key in found)
     differ = [
@@ -46,7 +46,7 @@ def differences_table(models: Sequence[Selection]) -> Table:
         {"model": name, **{key: found.get(key) for key in differ}}
         for name, found in settings.items()
     )
-    caption = f"{MISSING}: a model that has no such setting, or did not note it."
+    caption = f"{MISSING}: the model has no such setting, or did not record it."
     kept = slice(None) if differ else slice(0)
     return Table(
         "settings", "Settings that differ", caption, ("model", *differ), rows[kept], numbers[kept]
@@ -54,7 +54,7 @@ def differences_table(models: Sequence[Selection]) -> Table:
 
 
 def _settings(model: Selection) -> dict[str, str]:
-    """All settings that are noted, as text: those of the folder, and those that its records were made with."""
+    """All recorded settings as text: those of the folder and those of the records."""
     page: dict[str, Any] = {}
     if isinstance(model.source, RecordFolder):
         page = model.source.config.model_dump(mode="json", exclude={"preset", "images", "audit"})
@@ -78,7 +78,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _row(model: Selection) -> tuple[str, ...]:
     records = [model.record(audit) for audit in model.audits_made()]
-    weights = next((said for record in records if (said := weights_of(record))), UNKNOWN)
+    weights = next(filter(None, map(weights_of, records)), UNKNOWN)
     if not isinstance(model.source, RecordFolder):
         return (model.name, *[UNKNOWN] * 4, weights, _seed(records), _versions_of(records))
     config = model.source.config
@@ -117,7 +117,7 @@ def _seed(records: Sequence[Record]) -> str:
 
 
 def _versions_of(records: Sequence[Record]) -> str:
-    """The versions that the first record with any notes."""
+    """The versions of the first record that has any."""
     found = (_versions(record.origin.get("versions") or {}) for record in records)
     return next(filter(None, found), UNKNOWN)
 

@@ -1,4 +1,4 @@
-"""Which files a report wrote, so that the next one replaces those and nothing else."""
+"""The files that a report wrote, so that the next report replaces only those."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,10 +12,10 @@ SUFFIXES = {"figures": (".svg", ".png"), "tables": (".csv", ".json")}
 
 
 def check_replaceable(directory: Path) -> None:
-    """Refuse a folder in which a report would replace what no report wrote, or which cannot be written to.
+    """Refuse a directory that is not writable, or has files of these names that no report wrote.
 
     Raises:
-        CondgenError: Naming what is in the way.
+        CondgenError: With the names of these files.
     """
     taken = [entry for entry in ENTRIES if (directory / entry).exists()]
     if taken:
@@ -26,13 +26,14 @@ def check_replaceable(directory: Path) -> None:
         )
         if foreign:
             raise CondgenError(
-                f"{directory} has {' and '.join(foreign)} that no report wrote; choose another --out."
+                f"{directory} has {' and '.join(foreign)} that no report wrote;"
+                " choose another --out."
             )
     check_writable(directory / "index.html")
 
 
 def _foreign(directory: Path, page: "_Page") -> list[str]:
-    """What stands beside a report's page and is not the report's, at most three of them."""
+    """Up to three files in the report's folders that the report did not write."""
     found = [
         path.relative_to(directory).as_posix()
         for folder, suffixes in SUFFIXES.items()
@@ -49,7 +50,7 @@ def _is_own(path: Path, name: str, files: frozenset[str] | None, suffixes: tuple
 
 
 class _Page(HTMLParser):
-    """The head of a page: whether condgen generated it, and the files that it names as its own."""
+    """The head of a page: whether condgen generated it, and the files that it lists."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class _Page(HTMLParser):
 
     @classmethod
     def read(cls, path: Path) -> "_Page | None":
-        """The page, if a report wrote it."""
+        """Read a page; ``None`` if no report wrote it."""
         if not path.is_file():
             return None
         page = cls()

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing beside it, and its figures and tables as files."""
+"""The report: a self-contained page, and its figures and tables as files."""
 
 import base64
 import io
@@ -26,10 +26,10 @@ from condgen.reports.selection import Selection, not_run_table, select
 from condgen.reports.under_trained import NOTE, is_under_trained, marked
 
 DOTS_PER_INCH = 200
-REM_PER_INCH = 6.4  # the largest size of figures on the page, so that their text is of one size
+REM_PER_INCH = 6.4  # largest size of figures on the page, so that their text sizes are equal
 RECOMPUTED = (
-    " The records were recomputed for the detector's threshold {threshold:g}; of the paths between classes, those are"
-    " shown whose ends both this and the audit's own threshold accept."
+    " The records were recomputed for the detector's threshold {threshold:g}. A path between"
+    " classes is shown if both this threshold and that of the audit accept its ends."
 )
 METADATA = {"Date": None}  # so that the same records give the same file
 
@@ -44,26 +44,26 @@ def write_report(
 ) -> Path:
     """Write ``index.html``, ``figures/`` (SVG and PNG) and ``tables/`` (CSV and JSON).
 
-    The page has a section for each audit of which there is a record, whether or not this version
-    knows the audit, and lists the audits that were not run.
+    The page has a section for each audit with a record, even if this version does not know the
+    audit. It also lists the audits that were not run.
 
     Args:
         models: Folders with records (:class:`condgen.Run`, :func:`condgen.runs.open_folder`) and
-            models of your own (:class:`condgen.AuditedModel`), in the order in which they are shown.
-        directory: Made if missing; of what is in it, only a former report's files are replaced.
-        counterexample: Add Section 2's counterexample.
+            your own models (:class:`condgen.AuditedModel`), in display order.
+        directory: Created if missing. Only the files of a previous report are replaced.
+        counterexample: Add the counterexample of Section 2.
         threshold: Recompute the records for this threshold of the detector, in the detector's unit.
             Records for which that is impossible are left out and listed.
-        extra: More sections, shown before those of the audits.
+        extra: Additional sections, shown before those of the audits.
 
     Returns:
         The path of the page.
 
     Raises:
-        CondgenError: If there is no model, something of these names that no report wrote, or a place that cannot
-            be written to.
+        CondgenError: If no model is given, the directory has files of these names that no report
+            wrote, or it is not writable.
         RunError: If a model has no record, a record is damaged, or the records of one model are of
-            different weights or detectors; nothing is written then.
+            different weights or detectors. Nothing is written then.
     """
     directory = as_path(directory)
     _check_models(models)
@@ -88,7 +88,7 @@ def write_report(
             written=" ".join(map(quote, sorted(files.written))),
         )
         (work / "index.html").write_text(text)
-        for entry in ENTRIES:  # the page last: it says what the others hold
+        for entry in ENTRIES:  # the page last: it lists the other files
             with atomic_write(directory / entry, replace_directory=True) as path:
                 shutil.move(work / entry, path)
     return directory / "index.html"
@@ -99,20 +99,20 @@ def _check_models(models: Sequence[Audited]) -> None:
     if not is_list or not all(isinstance(model, Audited) for model in models):
         raise CondgenError(
             "expected a list of audited models; use Run.open(path) for a run, and"
-            " AuditedModel(name, records) for a model of your own."
+            " AuditedModel(name, records) for any other model."
         )
     if not models:
         raise CondgenError("a report needs at least one audited model; none was given.")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise CondgenError(
-            f"two of the models have the same name ({', '.join(names)}); report them apart."
+            f"two of the models have the same name ({', '.join(names)}); report them separately."
         )
 
 
 @contextmanager
 def _records_of_this_version() -> Iterator[None]:
-    """A record that cannot be shown is one sentence."""
+    """Turn the errors of damaged or incompatible records into :class:`RunError`."""
     try:
         yield
     except KeyError as error:
@@ -123,15 +123,15 @@ def _records_of_this_version() -> Iterator[None]:
         raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise RunError(
-            f"a record cannot be shown ({type(error).__name__}: {error}): it is damaged, or of another version; audit the run"
-            " again."
+            f"a record cannot be shown ({type(error).__name__}: {error}): it is damaged, or of"
+            " another version; audit the run again."
         ) from error
 
 
 def _parts(
     models: Sequence[Selection], counterexample: bool, extra: Sequence[PagePart]
 ) -> Iterator[PagePart]:
-    """The page from top to bottom; each part is made when it is asked for."""
+    """Generate the parts of the page from top to bottom."""
     yield from extra
     for audit in _audits(models):
         having = [model for model in models if model.has(audit)]
@@ -159,14 +159,14 @@ def _parts(
 
 
 def _provenance(models: Sequence[Selection]) -> Iterator[PagePart]:
-    """How the numbers were made, and in which settings the models differ."""
+    """The origin of the numbers, and the settings in which the models differ."""
     for table in (origins_table(models), differences_table(models)):
         if table.rows:
             yield PageSection(table.title, table)
 
 
 def _audits(models: Sequence[Selection]) -> list[str]:
-    """All audits that are shown."""
+    """The audits shown, in page order."""
     return in_order(audit for model in models for audit in model.audits_made())
 
 
@@ -191,20 +191,21 @@ def _question(models: Sequence[Selection]) -> str:
 
 
 def _verdict(models: Sequence[Selection]) -> str:
-    """The first sentences: what each audit that tests the detector found."""
-    said = []
+    """The first sentences: the verdict of each audit that tests the detector."""
+    verdicts = []
     for audit in _audits(models):
         verdict = section_of(audit).verdict
         having = [model for model in models if model.has(audit)]
         if verdict and (found := verdict(having)):
-            said.append(found)
-    return " ".join(said) or (
-        "No audit that tests the detector was run: whether it can be trusted is open."
+            verdicts.append(found)
+    return " ".join(verdicts) or (
+        "No audit that tests the detector was run, so it is unknown whether the detector can be"
+        " trusted."
     )
 
 
 class _Files:
-    """Saves tables and figures under names that are used once, and gives what the page shows."""
+    """Saves tables and figures under unique names and returns the template's values."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -214,9 +215,9 @@ class _Files:
             (directory / folder).mkdir()
 
     def saved(self, part: PagePart) -> dict[str, object]:
-        """A part for the template, its table and figures saved."""
+        """Save the table and figures of a part; return its values for the template."""
         if part.table:
-            stem = self._free("tables", part.table.name)
+            stem = self._unique("tables", part.table.name)
             part.table.save(self.directory / "tables", stem)
             self.written |= {f"tables/{stem}.{kind}" for kind in ("csv", "json")}
         panels = [
@@ -231,18 +232,18 @@ class _Files:
         ]
         return {"title": part.title, "table": part.table, "panels": panels}
 
-    def _free(self, folder: str, name: str) -> str:
-        """The name, with a number if an earlier part has it."""
-        number, free = 1, name
-        while f"{folder}/{free}" in self.taken:
+    def _unique(self, folder: str, name: str) -> str:
+        """The name, with a number if it is taken."""
+        number, unique = 1, name
+        while f"{folder}/{unique}" in self.taken:
             number += 1
-            free = f"{name}-{number}"
-        self.taken.add(f"{folder}/{free}")
-        return free
+            unique = f"{name}-{number}"
+        self.taken.add(f"{folder}/{unique}")
+        return unique
 
     def _figure(self, figure: Figure, name: str) -> str:
-        """Save SVG and PNG files; the SVG as a data URL for the page."""
-        stem, buffer = self._free("figures", name), io.StringIO()
+        """Save a figure as SVG and PNG; return the SVG as a data URL."""
+        stem, buffer = self._unique("figures", name), io.StringIO()
         figure.savefig(buffer, format="svg", metadata=METADATA)
         figure.set_layout_engine("none")  # keep the layout
         self.written |= {f"figures/{stem}.{kind}" for kind in ("svg", "png")}

@@ -1,4 +1,4 @@
-"""The records that a page shows of each model: of one model and one detector, or none."""
+"""Selection of the records of each model; all have the same weights and detector."""
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -51,10 +51,10 @@ class Selection:
 
 
 def select(model: Audited, threshold: float | None = None) -> Selection:
-    """The records of a model that belong together, recomputed for ``threshold`` if one is given.
+    """Select the records of a model that belong together, recomputed for ``threshold`` if given.
 
-    Records of audits that the registry does not know are left out where those of known audits would
-    be refused, since they cannot be made again.
+    A record that does not fit is an error if its audit is registered. Records of unregistered
+    audits are left out instead, since such an audit cannot be rerun.
 
     Raises:
         RunError: If there is no record, one is damaged, or they are of different weights or
@@ -110,10 +110,10 @@ def _can_be_made(audit: str, source: Audited) -> bool:
 
 
 def _at_threshold(model: Audited, record: Record, threshold: float) -> Record:
-    """The record as it would be with another threshold of its detector.
+    """The record, recomputed for another threshold of its detector.
 
     Raises:
-        CondgenError: If that takes a new audit.
+        CondgenError: If that needs a new audit.
     """
     audit, kind, detector = record.audit, _kind(record.audit), detector_noted(record.summary)
     if detector is None and not (kind and kind.uses_detector):
@@ -132,8 +132,8 @@ def _at_threshold(model: Audited, record: Record, threshold: float) -> Record:
         if folder
         else "."
     )
-    words = detector.words if detector else "that it does not note"
-    raise RunError(f"made with the threshold {words}; another one needs a new audit{command}")
+    made = f"made with the threshold {detector.words}" if detector else "its threshold is unknown"
+    raise RunError(f"{made}; another one needs a new audit{command}")
 
 
 def _kind(audit: str) -> Any:
@@ -145,7 +145,7 @@ def _kind(audit: str) -> Any:
 
 
 def _other_weights(model: Audited, records: dict[str, Record]) -> dict[str, str]:
-    """The reasons for unknown audits of other weights; older records note no weights.
+    """The reasons for unknown audits of other weights; older records have no weights.
 
     Raises:
         RunError: If a known audit is of other weights.
@@ -163,7 +163,7 @@ def _other_weights(model: Audited, records: dict[str, Record]) -> dict[str, str]
             else f"the records of {_place(model)} are of different weights ({each})"
         )
         raise RunError(f"{problem}; audit it again{_again(model, shown)}")
-    return {audit: f"of other weights ({_epoch(records[audit])})." for audit in other}
+    return {audit: f"made with other weights ({_epoch(records[audit])})." for audit in other}
 
 
 def _other_detectors(model: Audited, records: dict[str, Record]) -> dict[str, str]:
@@ -182,7 +182,8 @@ def _other_detectors(model: Audited, records: dict[str, Record]) -> dict[str, st
         each = ", ".join(f"{audit}: {_detector(found)}" for audit, found in known.items())
         again = _again(model, known, " --set detector.threshold=...")
         raise RunError(
-            f"the records of {_place(model)} were made with different detectors ({each}); audit again with one{again}"
+            f"the records of {_place(model)} were made with different detectors ({each});"
+            f" audit again with one detector{again}"
         )
     return {audit: f"made with another detector ({_detector(noted[audit])})." for audit in other}
 
@@ -193,7 +194,7 @@ def _detector(detector: DetectorUsed) -> str:
 
 
 def _epoch(record: Record) -> str:
-    """Which weights, in a few words."""
+    """The weights of a record: their epoch, else the start of their hash."""
     epoch = record.origin.get("epoch")
     return f"epoch {epoch}" if epoch else f"weights {record.origin['weights'][:8]}"
 
@@ -209,7 +210,7 @@ def _audit_first(model: Audited) -> str:
 
 
 def _again(model: Audited, audits: Collection[str], settings: str = "") -> str:
-    """The command that makes records again, as the end of a sentence."""
+    """The command that repeats audits, as the end of a sentence."""
     if not isinstance(model, RecordFolder):
         return "."
     only = (word for audit in audits for word in ("--only", audit))

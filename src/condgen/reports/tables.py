@@ -12,7 +12,7 @@ from condgen.reports.audited import Audited
 
 Summary = Mapping[str, Any]
 MISSING = "–"
-INTERVAL = "_ci"  # after the name of a number: its 95 % interval
+INTERVAL = "_ci"  # suffix of the key of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Table:
     """A table of the page.
 
     Args:
-        name: Of its files.
-        title: Above it in the terminal.
-        caption: Below it.
-        columns: Their heads.
+        name: Stem of its files.
+        title: Heading in the terminal.
+        caption: Text below the table.
+        columns: Headings of the columns.
         rows: Cells as text, one for each column.
-        numbers: The same as numbers, for the files.
+        numbers: The same values as numbers, for the files.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Table:
 
     @property
     def of_words(self) -> tuple[bool, ...]:
-        """Which columns hold words, which are aligned to the left, and not numbers."""
+        """For each column, whether it holds text (left-aligned) and not numbers."""
         return tuple(
             any(row[number][:1].isalpha() for row in self.rows)
             for number in range(len(self.columns))
         )
 
     def save(self, directory: Path, name: str = "") -> None:
-        """Write ``<name>.csv``, one number or text per cell, and ``<name>.json``, which has the lists as well."""
+        """Write ``<name>.csv``, one value per cell, and ``<name>.json``, which includes lists."""
         name, numbers = name or self.name, as_json(self.numbers)
         lines = [cells(line) for line in numbers]
         columns = list(dict.fromkeys(column for line in lines for column in line))
@@ -60,9 +60,13 @@ class Table:
 
 
 def cells(numbers: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers as the cells of one line: the ends of an interval apart, without lists of numbers, texts of a list together.
+    """Flatten numbers to the cells of one row.
 
-    >>> cells({"n": 2, "share": 0.5, "share_ci": [0.1, 0.9], "detector": {"name": "likelihood"}, "curve": [1, 2, 3]})
+    Each end of an interval has its own cell. Lists of text are joined. Lists of numbers are left
+    out.
+
+    >>> numbers = {"n": 2, "share": 0.5, "share_ci": [0.1, 0.9], "curve": [1, 2, 3]}
+    >>> cells({**numbers, "detector": {"name": "likelihood"}})
     {'n': 2, 'share': 0.5, 'share_low': 0.1, 'share_high': 0.9, 'detector.name': 'likelihood'}
     """
     line: dict[str, Any] = {}
@@ -81,7 +85,7 @@ def cells(numbers: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def summaries_of(models: Sequence[Audited], audit: str) -> dict[str, Summary]:
-    """The summary of one audit for each model by name."""
+    """The summaries of one audit by model name."""
     return {model.name: model.record(audit).summary for model in models}
 
 

@@ -15,8 +15,8 @@ from condgen.reports.sections.generic import scalars
 from condgen.reports.tables import Table
 
 
-class _One:
-    """A record as a model that may have no name."""
+class _SingleRecord:
+    """A record as a model; its name may be empty."""
 
     def __init__(self, record: Record, name: str):
         self.name, self._record = name, record
@@ -35,7 +35,7 @@ class _One:
 
 
 def print_table(table: Table) -> None:
-    """Print a table of the report: words to the left, numbers to the right, no empty column."""
+    """Print a table: text left-aligned, numbers right-aligned, empty columns left out."""
     rich = RichTable(
         title=escape(table.title),
         caption=escape(table.caption),
@@ -61,8 +61,8 @@ def print_tables(models: Sequence[Audited]) -> None:
 
 
 def print_record(record: Record, name: str = "") -> None:
-    """Print the tables of the audit's report section for one record, or else its numbers."""
-    tables = section_of(record.audit).tables([_One(record, name)])
+    """Print the tables of the audit's section for one record; without tables, its numbers."""
+    tables = section_of(record.audit).tables([_SingleRecord(record, name)])
     for table in tables:
         print_table(table)
     if not tables:
@@ -70,7 +70,7 @@ def print_record(record: Record, name: str = "") -> None:
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print a line for each check, with what to do where one failed."""
+    """Print a row for each check; a failed check comes with advice."""
     rich = RichTable(box=box.SIMPLE_HEAD)
     for column in ("check", "", "found", "what to do"):
         rich.add_column(column)

@@ -1,4 +1,4 @@
-"""The counterexample of Section 2 as rows and sentences, for the terminal and the page; imports no torch."""
+"""The counterexample of Section 2 as rows and sentences; imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONFIRMATION_COLUMNS = ("from samples", "closed form", "estimate", "95 % interva
 def print_counterexample(
     example: Counterexample, confirmed: Sequence[Confirmation] = (), found: Sequence[Found] = ()
 ) -> None:
-    """Numbers, conditions and notes; what samples confirm, and what attacks find."""
+    """Print numbers, conditions and notes, Monte Carlo estimates, and results of attacks."""
     print_rows(
         f"epsilon {example.epsilon:g}, delta {example.delta:g}, radius {example.radius:g}",
         number_rows(example),
@@ -38,10 +38,13 @@ def print_counterexample(
     print_rows("Proposition 1", condition_rows(example), CONDITION_COLUMNS)
     print_rows("Notes", [tuple(note.split(" ", 1)) for note in notes(example)])
     if confirmed:
-        title = "Monte Carlo; one interval in twenty misses by chance"
+        title = "Monte Carlo estimates; one interval in twenty misses by chance"
         print_rows(title, [_confirmation_row(line) for line in confirmed], CONFIRMATION_COLUMNS)
     if found:
-        title = f"Attacks on {found[0].n} samples of p, of which {100 * example.attackable:.1f} % can be attacked on average"
+        title = (
+            f"Attacks on {found[0].n} samples of p, of which {100 * example.attackable:.1f} % can"
+            " be attacked on average"
+        )
         print_rows(title, [_found_row(line) for line in found], FOUND_COLUMNS)
 
 
@@ -51,7 +54,7 @@ def number_rows(example: Counterexample) -> list[tuple[str, str]]:
     low, high = log_lambda_1_range(example.epsilon, example.delta, example.log_growth)
     return [
         ("dimension d", str(example.dimension)),
-        ("lambda_1 may lie between, eq. (19)", f"{_number(low)} and {_number(high)}"),
+        ("range of lambda_1, eq. (19)", f"{_number(low)} to {_number(high)}"),
         ("lambda_1, lambda_2", f"{_number(example.log_lambda_1)}, {_number(example.log_lambda_2)}"),
         (
             "KL(q || p): exact; the paper's bound, without the factor 1/2",
@@ -63,11 +66,14 @@ def number_rows(example: Counterexample) -> list[tuple[str, str]]:
         ),
         (f"Bayes-optimal p(0|x) {ball}, eq. (11)", f"{example.confidence_p:.6g}"),
         (f"the model's q(1|x) {ball}, eq. (12)", f"{example.confidence_q:.6g}"),
-        ("samples of p that can be attacked (asked: more than 1/3)", f"{example.attackable:.6g}"),
+        (
+            "samples of p that can be attacked (required: more than 1/3)",
+            f"{example.attackable:.6g}",
+        ),
         ("mean length of the attack", f"{example.mean_distance:.6g}"),
         ("samples of q with at least the median density", f"{example.share_at_least_median:.6g}"),
         (
-            "samples of q as dense as an attacked image, none is denser",
+            "samples of q as dense as an attacked image (none is denser)",
             f"{example.share_as_dense_as_attack:.3g}",
         ),
     ]
@@ -89,7 +95,7 @@ def condition_rows(example: Counterexample) -> list[tuple[str, ...]]:
 
 
 def notes(example: Counterexample) -> list[str]:
-    """What has to be known to read the rows."""
+    """The notes on the conditions."""
     return [
         f"{line.number}. {line.note[0].upper()}{line.note[1:]}." for line in conditions(example)
     ]
@@ -100,26 +106,28 @@ def words(example: Counterexample) -> str:
     unmet = [str(line.number) for line in conditions(example) if not line.holds]
     numbers = ", ".join(unmet)
     exception = (
-        f" Condition {numbers} does not hold as the paper writes it; see note {numbers}."
+        f" Condition {numbers} does not hold as stated in the paper; see note {numbers}."
         if unmet
         else ""
     )
     return (
-        f"In {example.dimension} dimensions there is a model q that differs from the data p by {example.kl_p_q:.3g} and"
-        f" {example.kl_q_p:.3g} nats only, and yet {100 * example.attackable:.1f} % of the samples of p can be moved by less"
-        f" than {example.radius:g} so that q is wrong, {100 * example.confidence_q:.1f} % sure, and finds the image more likely"
-        f" than its median. No threshold on the likelihood detects it.{exception}"
+        f"In {example.dimension} dimensions there is a model q that differs from the data p by"
+        f" only {example.kl_p_q:.3g} and {example.kl_q_p:.3g} nats (KL divergences). Still,"
+        f" {100 * example.attackable:.1f} % of the samples of p can be moved by less than"
+        f" {example.radius:g} so that q misclassifies them with a confidence of"
+        f" {100 * example.confidence_q:.1f} % and gives the image more than its median density."
+        f" No threshold on the likelihood detects it.{exception}"
     )
 
 
 def _confirmation_row(line: Confirmation) -> tuple[str, ...]:
-    told = (
+    cells = (
         (f"{line.estimate:.4g}", f"{line.interval[0]:.4g} to {line.interval[1]:.4g}")
         if line.n
         else ("–", "–")
     )
-    verdict = ("inside" if line.confirmed else "outside") if line.n else "no sample tells"
-    return line.name, f"{line.exact:.4g}", *told, str(line.n), verdict
+    verdict = ("inside" if line.confirmed else "outside") if line.n else "no samples"
+    return line.name, f"{line.exact:.4g}", *cells, str(line.n), verdict
 
 
 def _found_row(line: Found) -> tuple[str, ...]:
@@ -142,7 +150,7 @@ def _pair(exact: float, bound: float) -> str:
 
 
 def _number(log_value: float) -> str:
-    """A positive number, which may be too small for a float."""
+    """Format a positive number, given its logarithm; it may be too small for a float."""
     return (
         f"{math.exp(log_value):.6g}" if log_value > -700 else f"10^{log_value / math.log(10):.2f}"
     )

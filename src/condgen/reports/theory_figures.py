@@ -1,4 +1,4 @@
-"""Section 2 in pictures: Fig. 2, the same along the radius in the real dimension, and how the dimension grows."""
+"""Figures of Section 2: Fig. 2, the same along the radius, and the growth of the dimension."""
 
 import math
 from pathlib import Path
@@ -44,7 +44,10 @@ def save_all(example: Counterexample, directory: Path) -> None:
 
 
 def figure_2(example: Counterexample) -> Figure:
-    """The class densities, the Bayes-optimal classifier and the model, on a plane through the origin, with the attack."""
+    """Fig. 2: class densities, Bayes-optimal classifier, and model with the attack.
+
+    All on a plane through the origin.
+    """
     figure = Figure(figsize=(5.6, 4.8), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
     edge = 1 + example.radius
@@ -89,7 +92,7 @@ def figure_2(example: Counterexample) -> Figure:
 
 
 def radial_picture(example: Counterexample) -> Figure:
-    """Where the samples lie, and how dense model and data are there, along the radius in the real dimension."""
+    """Densities of the radius and of the images, along the radius, in the example's dimension."""
     figure = Figure(figsize=(5.6, 4.8), layout="constrained")
     mass, density = figure.subplots(2, 1, sharex=True)
     _draw_mass(mass, example)
@@ -100,7 +103,7 @@ def radial_picture(example: Counterexample) -> Figure:
 
 
 def growth(example: Counterexample) -> Figure:
-    """The smallest dimension against epsilon, delta and radius, the other two as in the example."""
+    """The smallest dimension against epsilon, delta and radius; the others as in the example."""
     figure = Figure(figsize=(7.6, 2.8), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     epsilon, delta = example.epsilon, example.delta
@@ -225,7 +228,7 @@ def _draw_density(axes: Axes, example: Counterexample) -> None:
 
 
 def _attack(example: Counterexample) -> tuple[float, float]:
-    """The median radius of an attackable sample, and where it is moved to."""
+    """The median radius of an attackable sample, before and after the attack."""
     start = (1 + example.radius) * ((1 + math.exp(-example.log_growth)) / 2) ** (
         1 / example.dimension
     )

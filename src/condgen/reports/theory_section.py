@@ -1,4 +1,4 @@
-"""Section 2's counterexample as a section of the page."""
+"""The counterexample of Section 2 as a section of the page."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from condgen.theory import Counterexample, conditions, counterexample
 
 
 def counterexample_section() -> PageSection:
-    """The section, at the values of the paper's own example."""
+    """The section for the values of the paper's example."""
     example = counterexample(epsilon=0.1, delta=0.01, radius=0.5)
     table = Table(
         "theory",
@@ -30,12 +30,13 @@ def _panels(example: Counterexample) -> Iterator[Panel]:
     )
     yield (
         "radial-picture",
-        "The same along the radius. Above: nearly all samples of class 0 lie near the outer edge."
-        " Below: an attack moves an image to where the model finds images more likely.",
+        "The same along the radius. Top: nearly all samples of class 0 lie near the outer edge."
+        " Bottom: an attack moves an image to where the model's density is higher.",
         theory_figures.radial_picture(example),
     )
     yield (
         "growth",
-        "The dimension that the counterexample needs: it grows with the logarithm of 1/ε and 1/δ, and as 1/Δ.",
+        "The dimension that the counterexample needs grows with the logarithm of 1/ε and 1/δ, and"
+        " as 1/Δ.",
         theory_figures.growth(example),
     )

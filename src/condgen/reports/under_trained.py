@@ -1,4 +1,4 @@
-"""Models that are no better than a simple density: what is concluded from them is marked."""
+"""Marks for models that are no better than a simple density."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from condgen.audits.checks import FAIL, UNDER_TRAINED, Check
 from condgen.reports.audited import Audited
 from condgen.reports.tables import Table
 
-AUDIT = "classification"  # whose record has the check
+AUDIT = "classification"  # its record has the check
 MARK = "†"
 NOTE = f" {MARK} Under-trained: no better than the best simple density."
 
 
 def is_under_trained(model: Audited) -> bool:
-    """Whether the check "the model is better than simple densities" was made and failed."""
+    """Whether the check "the model is better than simple densities" was run and failed."""
     checks = model.record(AUDIT).summary.get("checks", []) if model.has(AUDIT) else []
     return any(
         check["doubt"] == UNDER_TRAINED and Check(**check).outcome == FAIL for check in checks
@@ -21,7 +21,7 @@ def is_under_trained(model: Audited) -> bool:
 
 
 def marked(table: Table, models: Sequence[Audited]) -> Table:
-    """The table with a mark behind the name of each under-trained model; its numbers stay as they are."""
+    """Mark the name of each under-trained model in a table; the numbers do not change."""
     under = {model.name for model in models if is_under_trained(model)}
     if not any(row[0] in under for row in table.rows):
         return table

@@ -1,4 +1,4 @@
-"""Run directories, and the record folders of models from elsewhere."""
+"""Run directories, and record folders of external models."""
 
 from condgen.runs.folders import RecordFolder, Restored, Run, is_folder, open_folder
 from condgen.runs.pages import installed_versions

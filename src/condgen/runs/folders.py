@@ -1,4 +1,4 @@
-"""Folders with the records of one model: a run that condgen trained, or a model from elsewhere."""
+"""Folders with the records of one model: a run that condgen trained, or an external model."""
 
 import os
 from contextlib import AbstractContextManager
@@ -32,9 +32,9 @@ class Restored:
     """A model with the weights of its folder.
 
     Args:
-        classifier: In evaluation mode.
-        weights_sha256: Of the file that they were read from; empty for a model from elsewhere.
-        epoch: After which they were saved.
+        classifier: The classifier, in evaluation mode.
+        weights_sha256: SHA-256 of the weights file; empty for an external model.
+        epoch: The epoch after which the weights were saved.
     """
 
     classifier: GenerativeClassifier
@@ -44,7 +44,7 @@ class Restored:
 
 @dataclass(frozen=True)
 class RecordFolder:
-    """``subject.toml`` and ``records/``: the audits of a model that condgen did not train."""
+    """``subject.toml`` and ``records/``: the audits of an external model."""
 
     path: Path
     config: SubjectConfig
@@ -57,7 +57,7 @@ class RecordFolder:
 
     @classmethod
     def create(cls, path: Path | str, config: SubjectConfig) -> Self:
-        """Start a folder; writes the fully resolved configuration with versions.
+        """Create a folder; writes the fully resolved configuration with versions.
 
         Raises:
             RunError: If something is there already.
@@ -76,24 +76,24 @@ class RecordFolder:
 
     @classmethod
     def check_free(cls, path: Path) -> None:
-        """Refuse a place where :meth:`create` would fail.
+        """Refuse a path where :meth:`create` would fail.
 
         Raises:
             RunError: If something is there already.
-            CondgenError: If it cannot be written to.
+            CondgenError: If the path is not writable.
         """
         if path.exists():
             raise RunError(
-                f"{path} exists already; choose another place, remove it, or continue with --resume."
+                f"{path} exists already; choose another path, remove it, or continue with --resume."
             )
         check_writable(path)
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Open what :meth:`create` made.
+        """Open an existing folder.
 
         Raises:
-            RunError: If ``path`` is no such folder, or its page was altered.
+            RunError: If ``path`` is not such a folder, or its page was altered.
         """
         path = as_path(path)
         if not (path / cls.page).is_file():
@@ -105,24 +105,24 @@ class RecordFolder:
         return cls(path, load_config(path / cls.page, cls.kind))
 
     def with_config(self, config: SubjectConfig) -> Self:
-        """The same folder with another page."""
+        """Replace the page of the folder."""
         with atomic_write(self.path / self.page) as work:
             work.write_text(page_of(config))
         return type(self)(self.path, config)
 
     @property
     def name(self) -> str:
-        """What tables and figures call it: the name of its folder."""
+        """The name in tables and figures: that of the directory."""
         return os.fsencode(self.path.resolve().name).decode(errors="replace")
 
     def class_name(self, label: int) -> str:
-        """What its data calls a class; the number where the folder has not noted it."""
+        """The name of a class; its number if the folder has no class names."""
         names = self.config.images.class_names if self.config.images else []
         return names[label] if names else str(label)
 
     @property
     def weights_sha256(self) -> str:
-        """Of the weights that records must be of; empty where only the records know."""
+        """SHA-256 of the weights that records must have; empty if only the records store it."""
         return ""
 
     def classifier(
@@ -132,16 +132,16 @@ class RecordFolder:
         images: Images | None = None,
         model: ClassConditionalDensity | GenerativeClassifier | None = None,
     ) -> GenerativeClassifier:
-        """The model, ready to use: in evaluation mode, and without its data.
+        """The model in evaluation mode; needs no data.
 
         Args:
-            device: Where to put it.
-            images: What its images are like. Default: as the folder has noted.
-            model: Instead of building it from the folder's page.
+            device: Device of the model.
+            images: Description of its images. Default: the one in the folder's page.
+            model: The model. Default: built from the folder's page.
 
         Raises:
-            ConfigError: If the folder has not noted what its images are like.
-            RunError: If the weights cannot be read, or are of another architecture.
+            ConfigError: If the folder has no description of its images.
+            RunError: If the weights cannot be read, or have another architecture.
         """
         return self.restored(device, images=images, model=model).classifier
 
@@ -152,12 +152,10 @@ class RecordFolder:
         images: Images | None = None,
         model: ClassConditionalDensity | GenerativeClassifier | None = None,
     ) -> "Restored":
-        """The model and which weights it has; see :meth:`classifier`."""
+        """The model and the origin of its weights; see :meth:`classifier`."""
         images = images or self.config.images
         if images is None:
-            raise ConfigError(
-                f"{self.path} has not noted what its images are like; open its data first."
-            )
+            raise ConfigError(f"{self.path} has no description of its images; open its data first.")
         made = (
             model
             if model is not None
@@ -168,29 +166,29 @@ class RecordFolder:
         return Restored(classifier.to(torch.device(device)).eval(), weights, epoch)
 
     def _load_weights(self, classifier: GenerativeClassifier) -> tuple[str, int | None]:
-        """A model from elsewhere comes with its weights."""
+        """Load nothing: the factory of an external model sets the weights."""
         return "", None
 
     def detector(self) -> Detector:
-        """The detector of the folder's page, fitted to its validation images, without its data.
+        """The fitted detector of the folder's page; needs no data.
 
-        It is kept when training or an audit has fitted it.
+        Training and audits save it.
 
         Raises:
-            RunError: If none was kept for these settings and weights.
+            RunError: If no detector is saved for these settings and weights.
         """
         detector = kept_detector(
             self.path, self.config.detector, self._detector_made_with(self.weights_sha256)
         )
         if detector is None:
             raise RunError(
-                f"{self.path} keeps no detector that was fitted with these settings and weights; run"
+                f"{self.path} has no detector fitted with these settings and weights; run"
                 f" `condgen audit {self.path}` with its data once."
             )
         return detector
 
     def fit_detector(self, model: "Restored", splits: Splits) -> Detector:
-        """The detector of the folder's page, fitted now, and kept for :meth:`detector`."""
+        """Fit the detector of the folder's page, and save it for :meth:`detector`."""
         detector = build_detector(self.config.detector, model.classifier, splits)
         keep_detector(self.path, detector, self._detector_made_with(model.weights_sha256))
         return detector
@@ -203,11 +201,11 @@ class RecordFolder:
         return self.path / "records"
 
     def audits_made(self) -> list[str]:
-        """Audits with a record, those that the registry knows first and in its order."""
+        """Names of audits with a record: registered ones first, in registry order."""
         return records_in(self.records)
 
     def has(self, audit: str) -> bool:
-        """Whether that audit has been made."""
+        """Whether there is a record of the audit."""
         return (self.records / f"{file_of(self.records, audit)}.json").is_file()
 
     def record(self, audit: str) -> Record:
@@ -217,9 +215,9 @@ class RecordFolder:
 
 @dataclass(frozen=True)
 class Run(RecordFolder):
-    """``config.toml``, ``metrics.jsonl``, ``checkpoint/`` and ``records/``: a model that condgen trained.
+    """A training run: ``config.toml``, ``metrics.jsonl``, ``checkpoint/`` and ``records/``.
 
-    It is used without its training data::
+    Use it without its training data::
 
         run = Run.open("runs/mine")
         classifier, detector = run.classifier(), run.detector()
@@ -240,27 +238,30 @@ class Run(RecordFolder):
 
     @property
     def weights_sha256(self) -> str:
-        """Of the best checkpoint; empty where it is not kept, as beside published records."""
+        """SHA-256 of the best weights; empty if there are none, as with published records."""
         return weights_sha256(self.best)
 
     @property
     def epochs_done(self) -> int:
-        """Finished epochs."""
+        """The number of finished epochs."""
         return epochs_done(self.path / "checkpoint")
 
     @property
     def epochs_logged(self) -> int:
-        """Finished epochs as the log has them, which is kept where checkpoints are not."""
+        """The number of finished epochs in the log, which also exists without checkpoints."""
         log = self.path / "metrics.jsonl"
         return len(log.read_text(errors="replace").splitlines()) if log.exists() else 0
 
     def training(self) -> AbstractContextManager[None]:
-        """While this process trains the run; two would write over each other.
+        """Lock the run while this process trains it, so that no other process overwrites it.
 
         Raises:
-            RunError: If another process does.
+            RunError: If another process trains it.
         """
-        busy = f"{self.path} is being trained by another process; wait for it, or choose another --run."
+        busy = (
+            f"{self.path} is being trained by another process; wait for it, or choose another"
+            " --run."
+        )
         return locked(self.path / ".training.lock", busy)
 
     def _load_weights(self, classifier: GenerativeClassifier) -> tuple[str, int | None]:
@@ -269,7 +270,7 @@ class Run(RecordFolder):
         return checkpoint.weights_sha256, checkpoint.epoch
 
     def snapshots(self) -> dict[int, Path]:
-        """The weights that training kept, by step."""
+        """Paths of the snapshots of the weights, by training step."""
         folder = self.path / "checkpoint" / SNAPSHOTS
         found = (
             sorted(path for path in folder.glob("*") if path.name.isdigit())
@@ -288,7 +289,7 @@ class Run(RecordFolder):
 
 
 def open_folder(path: Path | str) -> RecordFolder:
-    """A run, or the records of a model from elsewhere.
+    """Open a run, or the record folder of an external model.
 
     Raises:
         RunError: If ``path`` is neither.
@@ -298,5 +299,5 @@ def open_folder(path: Path | str) -> RecordFolder:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is what :func:`open_folder` opens, damaged or not."""
+    """Whether ``path`` is a folder for :func:`open_folder`, damaged or not."""
     return any((path / kind.page).is_file() for kind in (RecordFolder, Run))

@@ -1,4 +1,4 @@
-"""The page that a folder keeps: its settings as TOML, below a checksum, with versions."""
+"""The page of a folder: its settings and package versions as TOML, below a checksum."""
 
 import hashlib
 import importlib.metadata
@@ -15,7 +15,7 @@ VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-ima
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Versions of Python and the packages that results depend on."""
     versions = {"python": platform.python_version()}
     for package in VERSIONS_OF:
         try:
@@ -26,21 +26,22 @@ def installed_versions() -> dict[str, str]:
 
 
 def page_of(config: SubjectConfig) -> str:
-    """The page, below a line with its checksum."""
+    """The text of the page, after a line with its checksum."""
     text = tomli_w.dumps(config.model_dump(exclude_none=True))
     return CHECKSUM.format(sha256=_sha256(text)) + text
 
 
 def check_unaltered(page: Path) -> None:
-    """Refuse a page that is not as it was written; older ones have no checksum.
+    """Refuse a page that was altered; older pages have no checksum.
 
     Raises:
-        RunError: Saying how an intended change is accepted.
+        RunError: If the page was altered; says how to accept an intended change.
     """
     first, _, text = page.read_text(errors="replace").partition("\n")
     if first.startswith(CHECKSUM[:8]) and f"{first}\n" != CHECKSUM.format(sha256=_sha256(text)):
         raise RunError(
-            f"{page} was altered (sha256 differs); restore it, or remove its first line to accept it as it is."
+            f"{page} was altered (sha256 differs); restore it, or remove its first line to accept"
+            " the change."
         )
 
 

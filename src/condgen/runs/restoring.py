@@ -1,4 +1,4 @@
-"""From settings to a model, and a fitted detector to a file and back."""
+"""Building a model from its settings; saving and loading a fitted detector."""
 
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ from condgen.detectors import Detector
 from condgen.errors import ConfigError
 from condgen.registry import DETECTORS
 
-FITTED = "detector"  # the name of the files
+FITTED = "detector"  # name of the files
 
 Attribute = bool | int | float | str | None
 
 
 def build_density(settings: ModelSettings, images: Images, seed: int) -> ClassConditionalDensity:
-    """The density that the settings describe, which remembers them."""
+    """Build the density that the settings describe; its ``settings`` attribute stores them."""
     density = settings.build(images, seed)
     density.settings = settings
     return density
 
 
 def build_classifier(settings: ModelSettings, images: Images, seed: int) -> GenerativeClassifier:
-    """Bayes' rule over the density that the settings describe, or the classifier that a factory of one's own returns."""
+    """Build the classifier: Bayes' rule over the density of the settings, or that of a factory."""
     made, prior = settings.call(images, seed), class_prior(settings.class_prior, images.counts)
     if isinstance(made, GenerativeClassifier):
         classifier = made if prior is None else _with_prior(made, prior, settings.name)
@@ -40,21 +40,22 @@ def build_classifier(settings: ModelSettings, images: Images, seed: int) -> Gene
 
 
 def _with_prior(made: GenerativeClassifier, prior: Tensor, name: str) -> GenerativeClassifier:
-    """The classifier of a factory with the class prior of the page, where it has no other."""
+    """The classifier of a factory with the class prior of the page; refuses a different prior."""
     if made.class_prior != "uniform" and not torch.allclose(
         made.log_prior.cpu().double().exp(), prior, atol=1e-5
     ):
         raise ConfigError(
-            f"{name} returns a classifier with another class prior, {made.class_prior}; drop model.class_prior."
+            f"{name} returns a classifier with another class prior, {made.class_prior}; remove"
+            " model.class_prior."
         )
     return GenerativeClassifier(made.density, prior)
 
 
 def keep_detector(directory: Path, detector: Detector, made_with: dict[str, Any]) -> bool:
-    """Save a fitted detector, so that it can be used without the data that it was fitted to.
+    """Save a fitted detector, so that it can be used without the data.
 
     Returns:
-        Whether it could be: its attributes must be tensors, numbers and texts.
+        Whether it was saved: all attributes must be tensors, numbers, strings or None.
     """
     found = vars(detector)
     tensors = {name: _array(value) for name, value in found.items() if isinstance(value, Tensor)}
@@ -68,10 +69,10 @@ def keep_detector(directory: Path, detector: Detector, made_with: dict[str, Any]
 def kept_detector(
     directory: Path, settings: DetectorSettings, made_with: dict[str, Any]
 ) -> Detector | None:
-    """The detector that :func:`keep_detector` saved, if it was made with the same.
+    """The detector saved by :func:`keep_detector`, if ``made_with`` is equal.
 
     Raises:
-        RunError: If it is damaged.
+        RunError: If the file is damaged.
     """
     if not (directory / f"{FITTED}.json").exists():
         return None

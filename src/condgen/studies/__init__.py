@@ -1,4 +1,4 @@
-"""Studies: many trainings and audits from one page of TOML, with a plan, workers and a report."""
+"""Studies: many trainings and audits from one TOML page, with a plan, workers and a report."""
 
 from condgen.studies.page import study_names
 from condgen.studies.study import Study, StudyRun

@@ -1,4 +1,4 @@
-"""How long steps take: from runs and records of the same kind, else from a timed training step."""
+"""Estimated time of steps: from similar runs and records, else from a timed training step."""
 
 import json
 import statistics
@@ -15,11 +15,11 @@ from condgen.registry import AUDITS
 from condgen.runs import Run
 
 TIMED_IMAGES = 16
-SECONDS_TO_TIME = 20.0  # that all timings together may take
+SECONDS_TO_TIME = 20.0  # limit for all timings together
 
 
 def metrics_lines(path: Path) -> list[dict[str, Any]]:
-    """The epochs that a run has logged; a line that is being written is left out."""
+    """The epochs that a run has logged; incomplete lines are skipped."""
     try:
         lines = (path / "metrics.jsonl").read_text().splitlines()
     except OSError:
@@ -34,10 +34,10 @@ def metrics_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Estimates:
-    """Estimates for a device.
+    """Estimated times on a device.
 
     Args:
-        runs: Where to look for runs and records of the same kind.
+        runs: Searched for similar runs and records.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda" or "auto".
     """
@@ -48,7 +48,7 @@ class Estimates:
         self.known: dict[str, tuple[float, int] | None] = {}
 
     def training(self, config: Config, begun: Run | None, *, timed: bool = False) -> float | None:
-        """Seconds that a training still takes; ``None`` if it is like no other and not timed either."""
+        """Seconds left of a training; ``None`` without a similar run or a timing."""
         key = f"{config.data!r} {config.model!r} {config.training.batch_size} {timed}"
         if key not in self.known:
             self.known[key] = self._logged(config) or (self._timed(config) if timed else None)
@@ -62,7 +62,7 @@ class Estimates:
         return max(0, total - taken) * seconds_per_step
 
     def audit(self, name: str, config: Config) -> float | None:
-        """Seconds that an audit took with the same settings, model and data; ``None`` if it was never made."""
+        """Seconds of an audit with the same settings, model and data; ``None`` if it never ran."""
         kind, settings = AUDITS.get(name), config.audit_settings(name).model_dump(mode="json")
         found = []
         for run in self.runs:
@@ -76,7 +76,7 @@ class Estimates:
         return statistics.median(found) if found else None
 
     def _logged(self, config: Config) -> tuple[float, int] | None:
-        """Seconds of a step and steps of an epoch, from the logs of runs of the same kind."""
+        """Seconds per step and steps per epoch, from the logs of similar runs."""
         place = machine.prepare_device(self.device).type
         for run in self.runs:
             lines = metrics_lines(run.path) if _alike(config, run.config) else []
@@ -87,7 +87,10 @@ class Estimates:
         return None
 
     def _timed(self, config: Config) -> tuple[float, int] | None:
-        """The same from the second of two steps on a few images; what fails here fails in the step, with its error."""
+        """The same from a timed step on a few images.
+
+        Errors are ignored here, because the step itself will raise them.
+        """
         if self.left <= 0:
             return None
         start = time.monotonic()
@@ -100,7 +103,10 @@ class Estimates:
 
 
 def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[float, int]:
-    """Seconds of a training step and steps of an epoch; the second step counts, since the first one initializes."""
+    """Seconds per training step and steps per epoch.
+
+    The second of two steps is timed, because the first one initializes.
+    """
     place, training = machine.prepare_device(device), config.training
     changes = {
         "model": config.model.on(place.type),
@@ -119,7 +125,7 @@ def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[flo
 
 
 def _alike(config: Config, other: Config) -> bool:
-    """Whether two trainings take the same time for a step, on the same machine."""
+    """Whether two trainings take the same time per step on the same machine."""
     same_model = config.model.as_begun(other.model) == other.model
     return (
         same_model

@@ -1,4 +1,4 @@
-"""A study from its plan to its report, on local processes or on a Dask cluster."""
+"""Execution of a study from plan to report, on local processes or on a Dask cluster."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +27,14 @@ class Options:
 
     Args:
         jobs: Steps at a time. Default: the usable cores, or the number of GPUs.
-        minutes: Begin nothing after this.
-        device: "cpu", "cuda", or "auto" for CUDA devices where there are any.
+        minutes: Time limit; no step starts after it.
+        device: "cpu", "cuda", or "auto" for CUDA devices if there are any.
         scheduler: Address of a Dask scheduler whose workers run the steps and see the same files.
-        only: Pattern of the runs or steps to do; see :meth:`condgen.studies.plan.Plan.pending`.
+        only: Pattern of the runs or steps to run; see :meth:`condgen.studies.plan.Plan.pending`.
         data_dir: As for :func:`condgen.open_dataset`.
-        threads: CPU threads of a step. Default: the usable cores over the jobs; on a cluster, a worker's free cores.
-        quiet: No progress.
+        threads: CPU threads of a step. Default: the usable cores divided by the jobs; on a cluster,
+            a worker's free cores.
+        quiet: Show no progress.
     """
 
     jobs: int | None = None
@@ -48,7 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.scheduler and self.jobs:
             raise ConfigError(
-                f"--jobs {self.jobs} is for local processes; a cluster has as many as its workers, leave it out."
+                f"--jobs {self.jobs} is for local processes, but a Dask cluster runs one step per"
+                " worker; leave out --jobs."
             )
 
     @property
@@ -66,12 +68,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """A study as far as it is done.
+    """The state of a study after a call.
 
     Args:
-        plan: What is done, and what is still to do.
+        plan: The steps that are done, and those that are left.
         outcomes: How each step of this call ended.
-        report: The page; ``None`` while there is nothing to report.
+        report: The page; ``None`` if there is nothing to report yet.
     """
 
     plan: Plan
@@ -92,16 +94,16 @@ def run_study(
     options: Options = Options(),
     planned: Callable[[Plan, str], None] | None = None,
 ) -> Result:
-    """Do what of a study is not done yet, and write its report.
+    """Run the steps of a study that are not done yet, and write its report.
 
     Args:
-        study: Its runs, audits and comparisons.
-        folder: Takes ``runs/``, ``report/`` and notes on failed steps; another call continues.
+        study: The runs, audits and comparisons.
+        folder: Holds ``runs/``, ``report/`` and notes on failed steps; another call continues.
         options: Workers, time and device.
-        planned: Called with the plan and a sentence on what is to do, before anything is done.
+        planned: Called before the first step with the plan and a one-sentence summary.
 
     Returns:
-        What is done, and which steps failed.
+        The state of the study, with the steps that failed.
 
     Raises:
         ConfigError: If an option cannot be met.
@@ -125,7 +127,7 @@ def run_study(
 
 @contextmanager
 def _workers(options: Options, steps: int) -> Iterator[tuple[Executor, int]]:
-    """The executor, and how many steps it runs at a time; an error, or an interrupt, ends what runs here."""
+    """The executor and its number of parallel steps; an error or interrupt ends local processes."""
     if options.scheduler:
         with dask_workers(options.scheduler) as (executor, jobs):
             yield executor, jobs
@@ -141,13 +143,13 @@ def _workers(options: Options, steps: int) -> Iterator[tuple[Executor, int]]:
 
 
 def choose_gpu(number: int) -> None:
-    """Give each process a GPU of its own, as far as there are enough."""
+    """Select the GPU of a process: its number modulo the number of GPUs."""
     if (devices := torch.cuda.device_count()) > 1:
         torch.cuda.set_device(number % devices)
 
 
 def _report(plan: Plan, directory: Path) -> Path | None:
-    """The page, if there is anything on it but the plan."""
+    """Write the page if a run has a record."""
     if not models_of(plan):
         return None
     return write_study_report(plan, directory)

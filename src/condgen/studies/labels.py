@@ -1,4 +1,4 @@
-"""Overrides as words, as TOML and as part of file names."""
+"""Overrides as labels, as TOML and as part of file names."""
 
 import json
 from collections.abc import Mapping
@@ -24,15 +24,18 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def words_of(key: str, value: Any) -> str:
     """``alpha=0`` for ``objective.alpha = 0.0``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{key.rpartition('.')[2]}={f'{value:g}' if number else str(value).lower() if isinstance(value, bool) else value}"
+    if isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = f"{value:g}" if isinstance(value, (int, float)) else f"{value}"
+    return f"{key.rpartition('.')[2]}={text}"
 
 
 def toml_of(value: Any) -> str:
-    """A value as TOML; the JSON of numbers, texts and lists is."""
+    """A value as TOML; numbers, strings and lists have the same form in JSON."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def file_name(words: str) -> str:
-    """``words`` with "_" for what no file name can have."""
+    """``words`` with "_" for characters that are invalid in file names."""
     return "".join("_" if letter in NOT_IN_NAMES else letter for letter in words)

@@ -1,4 +1,4 @@
-"""Numbers of runs from their records and logs, and their statistics over seeds."""
+"""Metrics of runs from their records and logs, and their statistics over seeds."""
 
 import math
 import statistics
@@ -17,18 +17,18 @@ from condgen.studies.plan import Plan, PlannedRun, PlannedStep
 from condgen.studies.steps import TRAINING, note
 from condgen.studies.study import source_of
 
-# over the epochs of a log; of other numbers, the last counts
+# over the epochs of a log; for all other metrics, the last epoch counts
 REDUCED: dict[str, Callable[[Sequence[float]], float]] = {
     "images_per_second": statistics.median,
     "gradient_norm": max,
 }
 
-OPTIONAL = {"peak_memory_mib"}  # where there is a GPU
+OPTIONAL = {"peak_memory_mib"}  # only on a GPU
 
 
 @dataclass(frozen=True)
 class Value:
-    """A number, with an interval of 95 % where there is one, over ``n`` seeds."""
+    """A number over ``n`` seeds, with a 95 % interval if there is one."""
 
     value: float
     interval: tuple[float, float] | None = None
@@ -37,12 +37,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The finished numbers of a study."""
+    """The metrics of a study's finished steps."""
 
     plan: Plan
 
     def of(self, metric: str, case: str) -> dict[int, Value]:
-        """A metric of the seeds of a case that are done.
+        """A metric for each seed of a case that is done.
 
         Args:
             metric: ``AUDIT.KEY`` of a record's summary, or ``training.KEY`` of the log.
@@ -68,9 +68,9 @@ class Numbers:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def statistic(self, metric: str, case: str, kind: str = "mean") -> Value | None:
-        """The mean over seeds with Student's interval of 95 %, or their maximum or minimum.
+        """The mean over seeds with Student's 95 % interval, or their maximum or minimum.
 
-        The mean of one seed has the interval that its record gives.
+        For one seed, the interval is that of its record.
         """
         values = list(self.of(metric, case).values())
         if len(values) < 2:
@@ -81,7 +81,7 @@ class Numbers:
         return mean_of(numbers)
 
     def failed(self, case: str) -> list[int]:
-        """The seeds of a case of which a step failed and was not done since."""
+        """The seeds of a case with a failed step that has not succeeded since."""
         runs = [run for run in self.plan.runs if run.run.case == case]
         return [
             run.run.config.seed
@@ -93,14 +93,14 @@ class Numbers:
         return planned.state != "done" and note(self.plan.folder, planned.step, "failed").exists()
 
     def difference(self, metric: str, first: str, second: str) -> Value | None:
-        """The mean of first minus second over the seeds that both have, with Student's interval of 95 %."""
+        """The mean of first minus second over common seeds, with Student's 95 % interval."""
         one, other = self.of(metric, first), self.of(metric, second)
         both = [one[seed].value - other[seed].value for seed in one if seed in other]
         return mean_of(both) if both else None
 
 
 def mean_of(numbers: Sequence[float]) -> Value:
-    """The mean, with Student's interval of 95 % of more than one number.
+    """The mean; for more than one number, with Student's 95 % interval.
 
     >>> mean_of([1.0, 1.0]).interval
     (1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The plan as a table: what is done, by which version, and what is to do."""
+"""The plan as a table: finished steps with their versions, and the steps that are left."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +20,10 @@ def plan_table(plan: Plan) -> Table:
         for run in plan.runs
         for planned in run.steps
     )
-    caption = "Done steps with the version of condgen that made them; for the others, the estimated time (? if unknown)."
+    caption = (
+        "For finished steps, the version of condgen that ran them; for all others, the estimated"
+        " time (? if unknown)."
+    )
     return Table(
         "study",
         plan.study.page.title,
@@ -32,12 +35,12 @@ def plan_table(plan: Plan) -> Table:
 
 
 def _cell(runs: Sequence[PlannedRun], what: str) -> str:
-    """The steps of all seeds in a few words."""
+    """The state of a step over all seeds."""
     steps = [planned for run in runs if (planned := run.step(what)) is not None]
     done = [planned for planned in steps if planned.state == "done"]
     if not steps:
         return MISSING
-    versions = ", ".join(sorted({planned.version or "version not noted" for planned in done}))
+    versions = ", ".join(sorted({planned.version or "version not recorded" for planned in done}))
     if len(done) == len(steps):
         return f"done ({versions})"
     left = [planned for planned in steps if planned.state != "done"]
@@ -53,12 +56,13 @@ def _numbers(planned: PlannedStep) -> dict[str, object]:
 
 
 def plan_words(plan: Plan, steps: Sequence[Step], jobs: int) -> str:
-    """A sentence on what is to do."""
+    """A sentence on the steps to run."""
     total = sum(len(run.steps) for run in plan.runs)
     if not steps:
         return f"{total} steps, all done."
     seconds, unknown = plan.seconds(steps)
-    words = f"{len(steps)} of {total} steps to do, about {duration(seconds / jobs)} with {jobs} at a time"
+    time = duration(seconds / jobs)
+    words = f"{len(steps)} of {total} steps to do, about {time} with {jobs} at a time"
     return words + (f", and {unknown} steps of unknown length." if unknown else ".")
 
 

@@ -1,4 +1,4 @@
-"""A study as a page of TOML: what to train and audit, and what to say about the results."""
+"""The TOML page of a study: what to train and audit, and what its report shows."""
 
 import tomllib
 from importlib import resources
@@ -17,7 +17,7 @@ Columns = Annotated[dict[str, Text], Field(min_length=1)]  # heading -> metric
 
 
 class StudySection(Section):
-    """A table of a study's page; a bare value stands for none."""
+    """A table of a study's page; it has no shorthand."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
@@ -27,8 +27,8 @@ class StudySection(Section):
 class Runs(StudySection):
     """Every preset with every set of overrides and every seed.
 
-    ``with`` are overrides for all of them, ``audits`` the audits to make (default: all that are registered), and
-    ``name`` what to call the only preset in labels.
+    ``with`` has overrides for all of them. ``audits`` lists the audits to run (default: all
+    registered ones). ``name`` replaces the name of the only preset in labels.
     """
 
     presets: Annotated[list[Text], Field(min_length=1)]
@@ -40,7 +40,10 @@ class Runs(StudySection):
 
 
 class Comparison(StudySection):
-    """Our number beside the paper's; ``paper`` has a number for each label. ``what`` ends in % for shares."""
+    """Our number and the paper's.
+
+    ``paper`` has a number for each label. ``what`` ends in % for shares.
+    """
 
     what: Text
     ours: Text
@@ -49,7 +52,7 @@ class Comparison(StudySection):
 
 
 class SweepTable(StudySection):
-    """A row for each set of overrides, a column for each metric, over the seeds."""
+    """A statistic over seeds: a row for each set of overrides, a column for each metric."""
 
     title: Text
     columns: Columns
@@ -57,7 +60,7 @@ class SweepTable(StudySection):
 
 
 class SweepFigure(StudySection):
-    """A metric against a setting, such as ``x = "objective.alpha"``, with one line for each preset."""
+    """A metric against a setting such as ``x = "objective.alpha"``, with a line for each preset."""
 
     title: Text
     x: Text
@@ -76,7 +79,7 @@ class Difference(StudySection):
 
 
 class Page(StudySection):
-    """A study: its runs, and what its report shows beside the sections of the audits.
+    """A study: its runs, and the sections that its report adds to those of the audits.
 
     ``counterexample`` adds the counterexample of Section 2.
     """
@@ -91,13 +94,13 @@ class Page(StudySection):
 
 
 def study_names() -> list[str]:
-    """Names that :func:`read_study` knows."""
+    """The names of the built-in studies."""
     files = resources.files("condgen.presets").joinpath("studies").iterdir()
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
 
 def read_study(name: str | Path) -> Page:
-    """The page of a study.
+    """Read the page of a study.
 
     Args:
         name: One of :func:`study_names`, or the path of a TOML file.
@@ -121,7 +124,7 @@ def _content(name: str | Path) -> bytes:
         return resources.files("condgen.presets").joinpath("studies", f"{name}.toml").read_bytes()
     if not str(name).endswith(".toml"):
         hint = suggest(str(name), study_names())
-        raise ConfigError(f"study '{name}' is not known; {hint} A file of your own ends in .toml.")
+        raise ConfigError(f"study '{name}' is not known; {hint} Study files must end in .toml.")
     if not Path(name).is_file():
         raise ConfigError(f"{name} does not exist or is not a file; give a study's TOML file.")
     return Path(name).read_bytes()
@@ -132,18 +135,19 @@ def _sentence(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"setting '{key}' is missing; add it."
     if problem["type"] == "extra_forbidden":
-        return f"setting '{key}' is not known; {suggest(key.rpartition('.')[2], _siblings(problem['loc']))}"
+        hint = suggest(key.rpartition(".")[2], _siblings(problem["loc"]))
+        return f"setting '{key}' is not known; {hint}"
     what = problem["msg"].removeprefix("Input ").removeprefix("Value error, ").rstrip(".?")
     return f"{key} = {problem['input']!r} does not fit: {what}."
 
 
 def _key(location: tuple[Any, ...]) -> str:
-    """The place of a setting, such as ``runs[0].seeds[2]``."""
+    """The path of a setting, such as ``runs[0].seeds[2]``."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)[1:]
 
 
 def _siblings(location: tuple[Any, ...]) -> list[str]:
-    """The keys that the table has in which an unknown one was found."""
+    """The valid keys of the table with the unknown key."""
     kinds: dict[str, type[StudySection]] = {
         "runs": Runs,
         "compare": Comparison,

@@ -1,4 +1,4 @@
-"""What of a study is done, what is to do, and how long that takes."""
+"""The plan of a study: which steps are done, which are left, and how long they take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ State = Literal["done", "begun", "to do"]
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step with its state, the version of condgen that did it, and the seconds that it still takes, if known."""
+    """A step with its state, the version of condgen that ran it, and the seconds left, if known."""
 
     step: Step
     state: State
@@ -42,7 +42,7 @@ class PlannedRun:
         return self.steps[0].state == "done"
 
     def step(self, what: str) -> PlannedStep | None:
-        """The training, or an audit if the run has it."""
+        """The training or an audit; ``None`` if the run has no such step."""
         return next((planned for planned in self.steps if planned.step.what == what), None)
 
     def has(self, what: str) -> bool:
@@ -60,11 +60,11 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     def pending(self, only: str = "*") -> list[Step]:
-        """The steps that are to be done, of the runs or steps that a pattern matches.
+        """The steps that are left, of the runs or steps that a pattern matches.
 
         Args:
-            only: Such as ``"*-split"`` (labels) or ``"*/training"`` (steps). The training that a matched audit needs is
-                included.
+            only: Such as ``"*-split"`` (labels) or ``"*/training"`` (steps). The training that a
+                matched audit needs is included.
 
         Raises:
             ConfigError: If the pattern matches no step of the study.
@@ -78,7 +78,8 @@ class Plan:
         if not matched:
             labels = ", ".join(run.run.label for run in self.runs)
             raise ConfigError(
-                f"--only '{only}' matches no step; runs: {labels}; a step is RUN/{TRAINING} or RUN/AUDIT."
+                f"--only '{only}' matches no step; runs: {labels}; a step is RUN/{TRAINING} or"
+                " RUN/AUDIT."
             )
         wanted = {planned.step: None for planned, _ in matched if planned.state != "done"}
         needed = {
@@ -89,7 +90,7 @@ class Plan:
         return list(needed | wanted)
 
     def seconds(self, steps: Sequence[Step]) -> tuple[float, int]:
-        """The time that steps take one after the other, and for how many of them it is not known."""
+        """The total time of steps without parallelism, and the number of steps of unknown time."""
         times = [
             planned.seconds for run in self.runs for planned in run.steps if planned.step in steps
         ]
@@ -104,17 +105,19 @@ def make_plan(
     *,
     timed: str = "",
 ) -> Plan:
-    """What is done of a study and what is to do.
+    """Find which steps of a study are done and which are left.
 
-    A training is done if a run under ``folder/runs`` has these settings, data and all steps, whatever its name; an
-    audit if that run has a record with these settings, detector, seed and its present weights.
+    A training is done if a run under ``folder/runs`` has these settings, this data and all steps,
+    whatever its name. An audit is done if that run has a record with these settings, this detector,
+    this seed and the run's current weights.
 
     Args:
-        study: Its runs and audits.
-        folder: Where its runs are.
+        study: The runs and audits.
+        folder: The folder of the study; its runs are in ``runs/``.
         data_dir: As for :func:`condgen.open_dataset`.
         device: Where steps will run, for estimates.
-        timed: Time a training step of the models that were never trained here, of runs that this pattern matches.
+        timed: Pattern of runs. If no similar run was trained here, one of their training steps is
+            timed.
     """
     folders = _Folders(folder.resolve() / "runs", data_dir)
     places = [(run, folders.find(run)) for run in study.runs]
@@ -160,7 +163,7 @@ def _audit(step: Step, trained: Run | None, estimates: Estimates) -> PlannedStep
 
 
 class _Folders:
-    """The run directories that exist, and those that runs get."""
+    """The existing run directories, and those of new runs."""
 
     def __init__(self, directory: Path, data_dir: Path | None):
         self.directory, self.data_dir = directory, data_dir
@@ -173,7 +176,7 @@ class _Folders:
         self.hashes: dict[str, dict[str, str]] = {}
 
     def find(self, run: StudyRun) -> Path:
-        """The directory that holds this run already, else a new one."""
+        """The directory that already holds this run, else a new one."""
         named = [
             self.directory / run.label,
             *(path for path in self.existing if path.name != run.label),
@@ -195,7 +198,7 @@ class _Folders:
         return alike and experiments.is_begun(path, config) and self._same_images(begun)
 
     def _same_images(self, begun: Config) -> bool:
-        """Whether the data still are those that the run noted; data that cannot be read are taken to be."""
+        """Whether the data are those that the run recorded; unreadable data count as the same."""
         noted = begun.images.sha256 if begun.images else {}
         if not noted:
             return True
@@ -210,7 +213,7 @@ class _Folders:
 
 
 def _opened(path: Path) -> Run | None:
-    """A run; a directory that is none, or is damaged, is not in question."""
+    """Open a run; ``None`` if the directory is not a run or is damaged."""
     try:
         return Run.open(path)
     except (RunError, ConfigError):

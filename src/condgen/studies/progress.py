@@ -1,4 +1,4 @@
-"""A bar for each step that runs, and a line for each that has ended."""
+"""Progress of a study: a bar for each running step, and a line for each that has ended."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ from condgen.studies.steps import Outcome, Setting, Step, note
 
 WORDS = {
     "done": "done in",
-    "stopped": "stopped in time, after",
+    "stopped": "stopped at the time limit, after",
     "failed": "[red]failed[/] after",
     "not run": "not run",
 }
 
 
 class StudyProgress:
-    """Shows on stderr what :func:`condgen.studies.running.run_steps` reports; use as a context manager.
+    """Progress of :func:`condgen.studies.running.run_steps` on stderr; use as a context manager.
 
     Args:
-        total: How many steps are to be done.
-        setting: Of the steps; its folder has a note for each step that a worker has begun.
+        total: Number of steps to run.
+        setting: Setting of the steps; its folder has a note for each running step.
         quiet: Show nothing.
     """
 
@@ -65,19 +65,19 @@ class StudyProgress:
         self.bars.stop()
 
     def __call__(self, submitted: Sequence[Step], ended: Mapping[Step, Outcome]) -> None:
-        """Show the present state."""
+        """Show the current state."""
         for step in submitted:
             self._update(step)
         for step, outcome in ended.items():
             if step not in self.told:
-                self._tell(step, outcome)
+                self._print_outcome(step, outcome)
         waiting = len(submitted) - len(self.shown)
         self.bars.update(
             self.all, completed=len(self.told), words=f"{waiting} waiting" if waiting > 0 else ""
         )
 
     def _update(self, step: Step) -> None:
-        """Show a step that a worker has begun: epochs of a training, time alone of an audit."""
+        """Show a running step: the epochs of a training, only the time of an audit."""
         begun = _begun(self.setting, step)
         if begun is None:
             return
@@ -91,7 +91,7 @@ class StudyProgress:
                 self.shown[step], completed=lines[-1]["epoch"], words=_words(lines[-1])
             )
 
-    def _tell(self, step: Step, outcome: Outcome) -> None:
+    def _print_outcome(self, step: Step, outcome: Outcome) -> None:
         self.told.add(step)
         if step in self.shown:
             self.bars.remove_task(self.shown.pop(step))
@@ -104,7 +104,7 @@ class StudyProgress:
 
 
 def _begun(setting: Setting, step: Step) -> float | None:
-    """When a worker began a step, by the files' clock; ``None`` if it waits."""
+    """The time at which a worker began a step, from its note; ``None`` if the step waits."""
     try:
         return note(setting.folder, step, "running").stat().st_mtime
     except OSError:

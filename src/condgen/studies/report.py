@@ -1,4 +1,4 @@
-"""The report of a study: its own sections, then those of the audits of its runs."""
+"""The report of a study: sections of the study, then those of the audits."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,15 @@ from condgen.studies.page import Comparison, Difference, SweepFigure, SweepTable
 from condgen.studies.plan import Plan, PlannedRun
 from condgen.studies.study import setting_of
 
-INTERVALS = "Brackets: 95 % intervals; of several seeds Student's interval of the mean over them, of one seed that of its record."
+INTERVALS = (
+    "Brackets: 95 % intervals; for several seeds, Student's interval of their mean; for one seed,"
+    " that of its record."
+)
 
 
 @dataclass(frozen=True)
 class StudiedRun(Run):
-    """A run under its label, with only those records that the study asks for as they are now."""
+    """A run under its label, with only the records that the study asks for and that are current."""
 
     label: str = ""
     current: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class StudiedRun(Run):
 
 
 def write_study_report(plan: Plan, directory: Path) -> Path:
-    """Write the page of a study from all records there are; see :func:`condgen.write_report`."""
+    """Write the page of a study from all existing records; see :func:`condgen.write_report`."""
     page = plan.study.page
     return write_report(
         models_of(plan), directory, counterexample=page.counterexample, extra=list(sections(plan))
@@ -71,16 +74,19 @@ def _studied(planned: PlannedRun) -> StudiedRun:
 
 
 def sections(plan: Plan) -> Iterator[PageSection]:
-    """What is done, then what the study's page asks for."""
+    """The plan, then the sections that the study's page asks for."""
     page, numbers = plan.study.page, Numbers(plan)
     overview = plan_table(plan)
     yield PageSection(page.title, overview)
     for place, table in enumerate(page.table, 1):
         yield PageSection(table.title, sweep_table(numbers, table, f"sweep-{place}"))
     if page.compare:
-        yield PageSection("Beside the paper", comparison_table(numbers, page.compare))
+        yield PageSection("Comparison with the paper", comparison_table(numbers, page.compare))
     for place, figure in enumerate(page.figure, 1):
-        words = f"{figure.y} against {figure.x}, one line for each preset. {INTERVALS.replace('Brackets', 'Bars')}"
+        words = (
+            f"{figure.y} against {figure.x}, one line for each preset."
+            f" {INTERVALS.replace('Brackets', 'Bars')}"
+        )
         yield PageSection(
             figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))]
         )
@@ -110,7 +116,7 @@ def sweep_table(numbers: Numbers, asked: SweepTable, name: str) -> Table:
         "max": "The maximum over the seeds.",
         "min": "The minimum over the seeds.",
     }[asked.statistic]
-    caption = f"{over} Failed: runs of which a step failed."
+    caption = f"{over} Failed: runs with a failed step."
     return Table(
         name,
         asked.title,
@@ -122,7 +128,7 @@ def sweep_table(numbers: Numbers, asked: SweepTable, name: str) -> Table:
 
 
 def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
-    """Our numbers beside the paper's."""
+    """Our numbers and the paper's."""
     rows, values = [], []
     for comparison in asked:
         for label, paper in comparison.paper.items():
@@ -144,7 +150,7 @@ def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
     caption = f"The claim is the paper's. {INTERVALS}"
     return Table(
         "paper",
-        "Beside the paper",
+        "Comparison with the paper",
         caption,
         ("what", "run", "ours", "paper", "seeds", "claim"),
         tuple(rows),
@@ -153,7 +159,7 @@ def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
 
 
 def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
-    """First minus second, as means over the seeds that both have."""
+    """Mean differences, first minus second, over the seeds that both have."""
     rows, values = [], []
     for labels in asked.between:
         first, second = map(numbers.plan.study.case_of, labels)
@@ -213,7 +219,7 @@ def _draw(
 
 
 def cell(value: Value | None, head: str, sign: str = "") -> str:
-    """A number with its interval; a heading that ends in % shows shares as percent.
+    """Format a number with its interval, as percent if the heading ends in %.
 
     >>> cell(Value(0.975, (0.97, 0.98)), "accuracy %")
     '97.5 [97.0, 98.0]'

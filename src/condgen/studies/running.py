@@ -1,4 +1,4 @@
-"""Run the steps of a plan: each training first, then its audits side by side."""
+"""Run the steps of a plan: each training first, then its audits in parallel."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Watch = Callable[[Sequence[Step], Mapping[Step, Outcome]], None]
 
 @dataclass
 class _Queue:
-    """Steps that wait, run and have ended."""
+    """Waiting, running and ended steps."""
 
     executor: Executor
     setting: Setting
@@ -24,7 +24,7 @@ class _Queue:
     ended: dict[Step, Outcome] = field(default_factory=dict)
 
     def begin_ready(self) -> None:
-        """Submit what waits for no training; nothing when the time is over."""
+        """Submit the steps that wait for no training; none after the time limit."""
         if self.setting.until is not None and time.time() >= self.setting.until:
             self.ended |= dict.fromkeys(self.waiting, TOO_LATE)
             self.waiting = []
@@ -34,13 +34,12 @@ class _Queue:
         ready = [step for step in self.waiting if step.is_training or step.path not in trainings]
         self.waiting = [step for step in self.waiting if step not in ready]
         for step in ready:
-            note(self.setting.folder, step, "running").unlink(
-                missing_ok=True
-            )  # of a call that was killed
+            # the note may be left from a call that was killed
+            note(self.setting.folder, step, "running").unlink(missing_ok=True)
             self.running[self.executor.submit(take, step, self.setting)] = step
 
     def end(self, step: Step, outcome: Outcome) -> None:
-        """Note how a step ended; the audits of a training that did not come to its end are not run."""
+        """Record how a step ended; the audits of an unfinished training are not run."""
         self.ended[step] = outcome
         _keep_failure(step, outcome, self.setting)
         if step.is_training and outcome.ending != "done":
@@ -59,11 +58,11 @@ def run_steps(
     """Run steps to their end; a step that fails does not stop the others.
 
     Args:
-        steps: What is to be done. An audit waits for the training of its run, if that is among them.
-        executor: Where to run them: :class:`condgen.studies.workers.LocalWorkers`, Dask's, or any other whose workers
-            see the same files.
-        setting: What all have in common.
-        watch: Called twice a second with the steps that have been submitted and those that have ended.
+        steps: Steps to run. An audit waits for the training of its run, if that is among them.
+        executor: :class:`condgen.studies.workers.LocalWorkers`, Dask's executor, or any other whose
+            workers see the same files.
+        setting: The setting that all steps share.
+        watch: Called twice a second with the submitted steps and the ended steps.
 
     Returns:
         How each step ended.
@@ -81,22 +80,21 @@ def run_steps(
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
-    """What the worker returned; a worker that is gone for good is a failure of its step."""
+    """The result of the worker; a lost worker is a failure of its step."""
     try:
         return future.result()
     except CancelledError:
-        return Outcome("failed", error="cancelled: the cluster's scheduler is gone.")
+        return Outcome("failed", error="cancelled: the Dask scheduler was lost.")
     except Exception as error:
         return Outcome("failed", error=" ".join(str(error).split()) or type(error).__name__)
 
 
 def _keep_failure(step: Step, outcome: Outcome, setting: Setting) -> None:
-    """Write down why a step failed, and forget it when it succeeds."""
+    """Save the error of a failed step; delete it if the step succeeds."""
     path = note(setting.folder, step, "failed")
     if outcome.ending == "failed":
         with atomic_write(path) as work:
-            work.write_text(
-                f"{time.strftime('%Y-%m-%d %H:%M:%S')} {step.name}: {outcome.error}\n\n{outcome.details}"
-            )
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            work.write_text(f"{now} {step.name}: {outcome.error}\n\n{outcome.details}")
     elif outcome.ending == "done":
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A step of a study, and how a worker takes it. Errors are results: no step can end another."""
+"""A step of a study, and its execution by a worker; a step returns errors instead of raising."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from condgen.studies.labels import file_name
 TRAINING = "training"
 Ending = Literal["done", "stopped", "failed", "not run"]
 
-_one_at_a_time = threading.Lock()  # a training seeds generators of the whole process
+_step_lock = threading.Lock()  # a training seeds the generators of the whole process
 _prepared: list[int | None] = []
 
 
@@ -31,9 +31,9 @@ class Step:
     """The training of a run, or one audit of it.
 
     Args:
-        label: Of the run, unique in its study.
-        config: Of the training and of the audit.
-        path: Of the run directory.
+        label: Label of the run, unique in its study.
+        config: Configuration of the training and of the audit.
+        path: The run directory.
         what: :data:`TRAINING` or the name of an audit.
     """
 
@@ -44,7 +44,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Such as "digits-base/training"."""
+        """The name of the step, such as "digits-base/training"."""
         return f"{self.label}/{self.what}"
 
     @property
@@ -54,15 +54,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all steps of a call have in common; sent to the workers.
+    """The setting that all steps of a call share; sent to the workers.
 
     Args:
-        folder: Of the study; takes notes on steps that run and on steps that failed.
+        folder: The folder of the study; it holds notes on running steps and on failed steps.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda" or "auto".
         threads: CPU threads of a step. Default: the worker's free cores.
-        until: Begin nothing after this time, in seconds since the epoch; training stops before an epoch that would
-            exceed it.
+        until: Time limit in seconds since 1970. No step starts after it; training stops before an
+            epoch that would exceed it.
     """
 
     folder: Path
@@ -73,13 +73,13 @@ class Setting:
 
 
 def note(folder: Path, step: Step, kind: Literal["running", "failed"]) -> Path:
-    """The file of a note on a step of the study in ``folder``."""
+    """The path of a note on a step of the study in ``folder``."""
     return folder / kind / file_name(step.name.replace("/", "--"))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: done, stopped in time, failed with an error, or not run, and why."""
+    """How a step ended: done, stopped at the time limit, failed with an error, or not run."""
 
     ending: Ending
     seconds: float = 0.0
@@ -87,17 +87,17 @@ class Outcome:
     details: str = ""
 
 
-TOO_LATE = Outcome("not run", error="the time is over")
+TOO_LATE = Outcome("not run", error="the time limit is reached")
 
 
 def take(step: Step, setting: Setting) -> Outcome:
-    """Take a step in this process; one at a time, whatever the number of threads that ask."""
-    with _one_at_a_time:
+    """Run a step in this process; a lock allows one step at a time."""
+    with _step_lock:
         if setting.until is not None and time.time() >= setting.until:
             return TOO_LATE
         start = time.monotonic()
         try:
-            with _noted(note(setting.folder, step, "running")):
+            with _running_note(note(setting.folder, step, "running")):
                 _prepare(setting.threads)
                 ending = _train(step, setting) if step.is_training else _audit(step, setting)
             return Outcome(ending, time.monotonic() - start)
@@ -146,8 +146,11 @@ def _prepare(threads: int | None) -> None:
 
 
 @contextmanager
-def _noted(path: Path) -> Iterator[None]:
-    """A note of who runs the step, while the block runs; one that a killed worker left is replaced by the next worker's."""
+def _running_note(path: Path) -> Iterator[None]:
+    """A note of the process that runs the step, while the block runs.
+
+    A note that a killed worker left is replaced by that of the next worker.
+    """
     with atomic_write(path) as work:
         work.write_text(
             json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}) + "\n"

@@ -1,4 +1,4 @@
-"""A study as a list of runs with labels, and the runs that a label means."""
+"""A study as a list of labelled runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class StudyRun:
     """One training and its audits.
 
     Args:
-        case: The label of all seeds together: the preset and its overrides.
+        case: The label that all seeds share: the preset and its overrides.
         variation: The overrides alone, such as "alpha=0"; may be empty.
         line: The preset alone.
-        config: Of the training and of the audits.
-        audits: To be made.
+        config: Configuration of the training and of the audits.
+        audits: Names of the audits to run.
     """
 
     case: str
@@ -32,13 +32,13 @@ class StudyRun:
 
     @property
     def label(self) -> str:
-        """The case, with the seed where that is not 0."""
+        """The case, with the seed if it is not 0."""
         return f"{self.case}-seed{self.config.seed}" if self.config.seed else self.case
 
 
 @dataclass(frozen=True)
 class Study:
-    """What to train and audit, and the page that asks for it."""
+    """The runs to train and audit, and the page that defines them."""
 
     name: str
     page: Page
@@ -46,16 +46,16 @@ class Study:
 
     @classmethod
     def load(cls, name: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """A study by its name or its TOML file.
+        """Load a study by its name or from its TOML file.
 
         Args:
-            name: One of :func:`condgen.studies.study_names`, or the path of a TOML file. Presets that the page gives
-                as files are read beside it.
-            overrides: Of every run, in addition to the page's.
+            name: One of :func:`condgen.studies.study_names`, or the path of a TOML file. Preset
+                files that the page names are relative to its directory.
+            overrides: Overrides for every run, in addition to those of the page.
 
         Raises:
-            ConfigError: If the page, one of its presets or one of its settings is not valid, or two runs of different
-                settings have the same label.
+            ConfigError: If the page, one of its presets or one of its settings is not valid, or two
+                runs with different settings have the same label.
 
         Examples:
             >>> [run.label for run in Study.load("demo").runs][:2]
@@ -87,7 +87,7 @@ class Study:
         return [*known, *(audit for audit in wanted if audit not in known)]
 
     def case_of(self, label: str) -> str:
-        """The case that the page means by a label: a case, or the overrides or the preset of only one.
+        """The case of a label: the label is a case, or the overrides or the preset of only one.
 
         Raises:
             ConfigError: If there is none, or there are several.
@@ -99,7 +99,8 @@ class Study:
         ]
         if len(meant) > 1:
             raise ConfigError(
-                f"study '{self.name}': '{label}' is a label of {' and of '.join(meant)}; write one of these."
+                f"study '{self.name}': '{label}' is a label of {' and of '.join(meant)}; write one"
+                " of these."
             )
         if not meant:
             known = [
@@ -143,10 +144,10 @@ def metrics_of(page: Page) -> Iterator[str]:
 
 
 def source_of(metric: str, audits: Iterable[str]) -> tuple[str, str]:
-    """Which audit a metric is from ("training" for the log of the training), and its key there.
+    """The audit of a metric ("training" for the log of the training), and the metric's key there.
 
     Raises:
-        ConfigError: If the study makes no such audit.
+        ConfigError: If the study has no such audit.
 
     Examples:
         >>> source_of("training.bits_per_dim", [])
@@ -157,12 +158,13 @@ def source_of(metric: str, audits: Iterable[str]) -> tuple[str, str]:
         if metric.startswith(f"{source}.") and metric != f"{source}.":
             return source, metric.removeprefix(f"{source}.")
     raise ConfigError(
-        f"metric '{metric}' is of no audit of the study; write AUDIT.NUMBER with one of {', '.join(sources)}."
+        f"metric '{metric}' belongs to no audit of the study; write AUDIT.NUMBER, with AUDIT one of"
+        f" {', '.join(sources)}."
     )
 
 
 def setting_of(config: Config, key: str) -> Any:
-    """The value of a setting, such as ``objective.alpha``.
+    """The value of a numeric setting, such as ``objective.alpha``.
 
     Raises:
         ConfigError: If the configuration has no such number.
@@ -172,7 +174,8 @@ def setting_of(config: Config, key: str) -> Any:
         value = value.get(part) if isinstance(value, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(
-            f"x = '{key}' is no number of {config.preset}; give a setting that every run has as a number."
+            f"x = '{key}' is not a numeric setting of {config.preset}; give a setting that is a"
+            " number in every run."
         )
     return value
 
@@ -180,10 +183,11 @@ def setting_of(config: Config, key: str) -> Any:
 def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[StudyRun]:
     if block.name and len(block.presets) > 1:
         raise ConfigError(
-            f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out the name."
+            f"runs named '{block.name}' have {len(block.presets)} presets; give one, or leave out"
+            " the name."
         )
     for audit in block.audits or ():
-        AUDITS.get(audit)  # refuses one that is not known
+        AUDITS.get(audit)  # raises if the audit is unknown
     for preset in block.presets:
         is_file = preset.endswith(".toml")
         path = folder / preset if is_file else preset
@@ -203,18 +207,19 @@ def _runs_of(block: Runs, overrides: tuple[str, ...], folder: Path) -> Iterator[
 
 
 def _audits_of(config: Config) -> tuple[str, ...]:
-    """All audits of the registry that such a run can be put to."""
+    """All registered audits that are possible on such a run."""
     keeps = config.training.snapshots > 0
     return tuple(name for name in AUDITS.names() if keeps or not AUDITS.get(name).needs_snapshots)
 
 
 def _joined(before: StudyRun | None, run: StudyRun) -> StudyRun:
-    """One run that several blocks ask for, with the audits of all."""
+    """Merge a run that several blocks ask for, with the audits of all of them."""
     if before is None:
         return run
     if before.config != run.config:
         raise ConfigError(
-            f"two runs of the study with different settings have the label '{run.label}'; give one a name."
+            f"two runs of the study with different settings have the label '{run.label}'; give one"
+            " a name."
         )
     return StudyRun(
         run.case,

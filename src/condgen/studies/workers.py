@@ -1,4 +1,4 @@
-"""Where steps run: processes of this machine, or the workers of a Dask cluster."""
+"""Executors for steps: processes of this machine, or the workers of a Dask cluster."""
 
 import multiprocessing
 import os
@@ -20,19 +20,19 @@ TRIES = 2
 
 
 class WorkerDied(CondgenError):
-    """A worker ended in the middle of its work, such as by a kill or for want of memory."""
+    """A worker process ended during its work, for example killed or out of memory."""
 
 
 class LocalWorkers(Executor):
-    """Processes of this machine that die alone.
+    """Worker processes of this machine; if one dies, the others continue.
 
-    The pools of the standard library end all their processes with the first one that dies. Here each process has a
-    connection of its own: the work of one that dies is given to a new one, once; the others do not notice. All end
-    with this process, however it ends.
+    A process pool of the standard library breaks when one process dies. Here each process has its
+    own connection. The work of a process that dies is retried once, in a new process. All processes
+    end when this process ends, for whatever reason.
 
     Args:
-        jobs: How many processes.
-        begin: Called in each with its number, before its first work.
+        jobs: Number of processes.
+        begin: Called in each process with its number, before its first work.
     """
 
     def __init__(self, jobs: int, begin: Callable[[int], None] | None = None):
@@ -46,14 +46,15 @@ class LocalWorkers(Executor):
     def submit(
         self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
     ) -> Future[Result]:
-        """Run ``fn`` in one of the processes; it must be a function of a module, and its arguments picklable.
+        """Run ``fn``, a module-level function, in one of the processes.
 
-        The future raises :class:`WorkerDied` if two processes die of it.
+        Its arguments must be picklable. The future raises :class:`WorkerDied` if two processes die
+        while running it.
         """
         return self._threads.submit(self._call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: after their work, or at once if ``wait`` is false."""
+        """End the processes: after their work, or immediately if ``wait`` is false."""
         if not wait:
             self._stopped.set()
             for worker in self._all:
@@ -75,8 +76,8 @@ class LocalWorkers(Executor):
                     reason = worker.end(wait=5)
             else:
                 raise WorkerDied(
-                    f"{TRIES} processes ended in the middle of it ({reason}), as happens when memory runs out;"
-                    " use fewer --jobs."
+                    f"{TRIES} processes died while running this step ({reason}), possibly out of"
+                    " memory; use fewer --jobs."
                 )
             raise WorkerDied("stopped.")
         finally:
@@ -84,7 +85,7 @@ class LocalWorkers(Executor):
 
 
 class _Worker:
-    """A process that does what it is sent; started when it is first needed."""
+    """A process that runs the calls it is sent; started on first use."""
 
     def __init__(self, number: int, begin: Callable[[int], None] | None):
         self.number, self.begin = number, begin
@@ -107,10 +108,10 @@ class _Worker:
             target=_serve, args=(theirs, self.begin, self.number), name=f"condgen-{self.number}"
         )
         self.process.start()
-        theirs.close()  # so that the end of the process is the end of the connection
+        theirs.close()  # so that the connection closes when the process ends
 
     def end(self, wait: float = 0.0) -> str:
-        """End the process, unless it ends by itself within so many seconds; says how it ended."""
+        """End the process, after waiting up to ``wait`` seconds for it; return how it ended."""
         process, connection = self.process, self.connection
         self.process = self.connection = None
         if process is None or connection is None:
@@ -126,8 +127,8 @@ class _Worker:
 def _serve(
     connection: "Connection[Any, Any]", begin: Callable[[int], None] | None, number: int
 ) -> None:
-    """Do what comes over the connection until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    """Run the calls that come over the connection until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if begin:
         begin(number)
@@ -152,12 +153,13 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def dask_workers(address: str, seconds: float = 30) -> Iterator[tuple[Executor, int]]:
-    """The workers of the Dask cluster whose scheduler has this address, and how many there are now.
+    """An executor for a Dask cluster, given its scheduler's address, and the number of workers.
 
-    Dask gives the work of a worker that is gone to another one. Work that has begun cannot be interrupted.
+    Dask gives the work of a lost worker to another worker. Running work cannot be interrupted.
 
     Raises:
-        ConfigError: If Dask is not installed, no scheduler answers, or a worker would take several steps at a time.
+        ConfigError: If Dask is not installed, no scheduler answers, or a worker would run several
+            steps at a time.
     """
     try:
         from distributed import Client
@@ -169,8 +171,8 @@ def dask_workers(address: str, seconds: float = 30) -> Iterator[tuple[Executor, 
         client = Client(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`, and give the address"
-            " that it prints."
+            f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`,"
+            " and give the address that it prints."
         ) from error
     with client:
         threads = client.nthreads()
@@ -186,6 +188,6 @@ def _check_workers(threads: dict[str, int]) -> None:
     for worker, number in threads.items():
         if number > 1:
             raise ConfigError(
-                f"Dask worker {worker} has {number} threads, but a step needs a process of its own; start"
-                f" `dask worker ADDRESS --nworkers {number} --nthreads 1`."
+                f"Dask worker {worker} has {number} threads, but each step needs its own process;"
+                f" start `dask worker ADDRESS --nworkers {number} --nthreads 1`."
             )

@@ -1,6 +1,6 @@
-"""Section 2: why no guarantee can be given, as numbers and as densities.
+"""Section 2 as numbers and as densities: why no guarantee is possible.
 
-The numbers need no torch; the densities are in :mod:`condgen.theory.annuli`.
+The numbers do not need torch; the densities are in :mod:`condgen.theory.annuli`.
 """
 
 from condgen.theory.conditions import Condition, conditions

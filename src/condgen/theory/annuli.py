@@ -1,4 +1,4 @@
-"""p and q of Section 2 as densities, with exact samples, and the attack of Fig. 2."""
+"""The densities p and q of Section 2, with exact samples, and the attack of Fig. 2."""
 
 import math
 
@@ -12,32 +12,36 @@ from condgen.theory.counterexample import INNER, OUTER, Counterexample
 from condgen.theory.volumes import log_ball_volume, log_one_minus_exp, log_power_gap
 from condgen.validation import check_labels
 
-EMPTY = 1000.0  # nats by which a place without density lies below every place with some
+EMPTY = 1000.0  # nats between a region without density and the least dense region
 
 
 class Annuli(ClassConditionalDensity):
-    r"""Mixtures of uniform distributions on annuli round the origin, :math:`p(x \mid y) = \sum_k w_{yk}\, U(a_k, b_k)`.
+    r"""Uniform mixtures on annuli, :math:`p(x \mid y) = \sum_k w_{yk}\, U(a_k, b_k)`.
 
-    Exact up to rounding, with one exception: where a class has no density, its logarithm is not minus infinity but at least
-    1000 nats below every other and below the uniform density on ``bounds``. The mass so added is less than e^-1000, and
-    posterior and log p(x) stay numbers everywhere.
+    The annuli are centered at the origin. Densities are exact up to rounding, with one exception:
+    where a class has no density, its logarithm is not minus infinity. It is at least 1000 nats
+    below every other value and below the uniform density on ``bounds``. This adds a mass of less
+    than e^-1000, and posterior and log p(x) stay finite everywhere.
 
-    The density is constant between its edges, so that its gradient is zero. With an ``edge_width`` the values stay as they
-    are, but the gradient is that of edges which fade over this width (a straight-through estimate), so that an attack by
-    gradients has a slope to follow; :func:`condgen.testing.check_density` then rightly reports another gradient.
+    The density is constant between its edges, so its gradient is zero. An ``edge_width`` does not
+    change the values, but the gradient is that of edges which fade over this width (a
+    straight-through estimate), so a gradient-based attack has a slope to follow.
+    :func:`condgen.testing.check_density` then correctly reports a different gradient.
 
     Args:
         dims: d, the dimension of an image; ``event_shape`` is ``(d,)``.
-        annuli: Inner and outer radius of each part, K pairs.
-        log_weight: Logarithm of each part's weight in each class, shape ``(C, K)``, float64.
-        edge_width: Scale over which an edge fades in the backward pass. Default: edges have no slope.
+        annuli: Inner and outer radius of each component, K pairs.
+        log_weight: Logarithm of each component's weight in each class, shape ``(C, K)``, float64.
+        edge_width: Scale over which an edge fades in the backward pass. Default: edges have no
+            slope.
 
     Raises:
         CondgenError: If the edge width is not positive.
 
     Examples:
         >>> ring = Annuli(2, [(0, 1), (2, 3)], torch.eye(2, dtype=torch.float64).log())
-        >>> ring.class_log_prob(torch.tensor([[0.5, 0.0], [0.0, 2.5]])).exp().mul(math.pi).round(decimals=4)
+        >>> log_prob = ring.class_log_prob(torch.tensor([[0.5, 0.0], [0.0, 2.5]]))
+        >>> log_prob.exp().mul(math.pi).round(decimals=4)
         tensor([[1.0000, 0.0000],
                 [0.0000, 0.2000]], dtype=torch.float64)
 
@@ -80,7 +84,7 @@ class Annuli(ClassConditionalDensity):
         )
 
     def class_log_prob(self, x: Tensor) -> Tensor:
-        """Nats, shape ``(N, C)``, in the module's precision: float64 unless it was moved."""
+        """Nats, shape ``(N, C)``, in the module's precision: float64 unless it was converted."""
         radius = torch.linalg.vector_norm(x.to(self.outer.dtype), dim=1, keepdim=True)
         inside = (radius >= self.inner) & (radius <= self.outer)
         exact = torch.logaddexp(
@@ -94,18 +98,23 @@ class Annuli(ClassConditionalDensity):
         return exact.detach() + (slope - slope.detach())
 
     def _mixed(self, log_inside: Tensor) -> Tensor:
-        """The mixture's log-density, shape ``(N, C)``, from the logarithm of being inside each part, shape ``(N, K)``."""
+        """Log-density of the mixture, shape ``(N, C)``.
+
+        ``log_inside`` is the logarithm of each component's indicator, shape ``(N, K)``.
+        """
         return torch.logsumexp(self.log_weight + (self.log_density + log_inside)[:, None], -1)
 
     def _faded(self, radius: Tensor, width: float) -> Tensor:
-        """Logarithm of being inside, for edges that fade: a ball has no inner edge."""
+        """Logarithm of each component's indicator with fading edges; a ball has no inner edge."""
         inner = self.inner.masked_fill(self.inner == 0, -math.inf)
         return logsigmoid((self.outer - radius) / width) + logsigmoid((radius - inner) / width)
 
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """One exact draw for each label, shape ``(N, d)``: a part, a direction, and a radius by its inverse distribution.
+        """Draw one exact sample for each label, shape ``(N, d)``.
+
+        Draws a component, a direction, and a radius by its inverse distribution function.
 
         Raises:
             CondgenError: If the temperature is not 1; a uniform distribution has none.
@@ -126,7 +135,7 @@ class Annuli(ClassConditionalDensity):
 
 
 def data_density(example: Counterexample) -> Annuli:
-    """p(x|y) of eq. (2): what the world is like.
+    """p(x|y) of eq. (2): the data distribution.
 
     >>> from condgen.theory import counterexample
     >>> data_density(counterexample(0.1, 0.01, 0.5)).event_shape
@@ -140,7 +149,7 @@ def data_density(example: Counterexample) -> Annuli:
 
 
 def model_density(example: Counterexample, edge_width: float | None = None) -> Annuli:
-    """q(x|y) of eq. (3): a near-perfect model of it. ``edge_width`` as in :class:`Annuli`."""
+    """q(x|y) of eq. (3): a near-perfect model of the data. ``edge_width`` as in :class:`Annuli`."""
     log_weight = torch.full((2, 3), -math.inf, dtype=torch.float64)
     log_weight[0, 1] = 0.0
     log_weight[1, 0], log_weight[1, 2] = (
@@ -153,10 +162,10 @@ def model_density(example: Counterexample, edge_width: float | None = None) -> A
 
 
 def move_into_ball(x: Tensor, radius: float) -> Tensor:
-    r"""The attack of Fig. 2: from the annulus (1, 1 + radius) straight towards the origin, into the unit ball.
+    r"""The attack of Fig. 2: from the annulus (1, 1 + radius) straight into the unit ball.
 
-    It ends at the distance :math:`1 - (1 + \Delta - \|x\|) / 2` from the origin: inside the ball, and less than ``radius``
-    away. Images elsewhere stay as they are.
+    An image moves toward the origin, to the distance :math:`1 - (1 + \Delta - \|x\|) / 2` from it:
+    inside the ball, over less than ``radius``. Images elsewhere do not change.
 
     Args:
         x: Images, shape ``(N, d)``.

@@ -1,4 +1,4 @@
-"""Proposition 1, line by line: its seven conditions with bounds and values, and whether they hold."""
+"""Proposition 1: its seven conditions with values and bounds, and whether each holds."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from condgen.theory.counterexample import INNER, OUTER, Counterexample, logistic
 from condgen.theory.volumes import log_add, log_one_minus_exp, log_power_gap, log_sphere_surface
 
-ROUNDING = 1e-12  # relative; the paper's lambda_2 meets one bound with equality
+ROUNDING = 1e-12  # relative tolerance; the paper's lambda_2 meets one bound with equality
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Condition:
     """One of the proposition's seven conditions.
 
     Args:
-        number: The paper's.
-        words: What is asked.
-        unit: Of value and bound.
-        value: What the counterexample has.
-        relation: ``"<="``, ``"<"``, ``">="`` or ``">"``: how the value must lie to the bound.
-        bound: What it is held against.
-        note: What has to be known to read the line.
+        number: Number in the paper.
+        words: The requirement in words.
+        unit: Unit of value and bound.
+        value: Value for the counterexample.
+        relation: ``"<="``, ``"<"``, ``">="`` or ``">"``: the required relation of value to bound.
+        bound: The bound.
+        note: Remark on value and bound.
     """
 
     number: int
@@ -43,12 +43,12 @@ class Condition:
         }[self.relation]
 
     def summary(self) -> dict[str, Any]:
-        """The line as JSON."""
+        """The condition as JSON."""
         return {**asdict(self), "holds": self.holds}
 
 
 def conditions(example: Counterexample) -> tuple[Condition, ...]:
-    """The seven lines.
+    """The seven conditions.
 
     Examples:
         >>> from condgen.theory import counterexample
@@ -69,12 +69,12 @@ def conditions(example: Counterexample) -> tuple[Condition, ...]:
 def _right_before(example: Counterexample) -> Condition:
     return Condition(
         number=1,
-        words="before: model and Bayes rule agree, both sure",
-        unit="least probability of the class",
+        words="before: model and Bayes classifier agree, both confident",
+        unit="smallest probability of the class",
         value=1.0,
         relation=">=",
         bound=1 - example.delta,
-        note="outside the unit ball only class 0 has density there, so that both are certain",
+        note="in the annulus (1, 1 + radius) only class 0 has density, so both are certain",
     )
 
 
@@ -82,36 +82,37 @@ def _prediction_changes(example: Counterexample) -> Condition:
     return Condition(
         number=2,
         words="after: the prediction changes, the true class does not",
-        unit="least log-odds, nats",
+        unit="smallest log-odds, nats",
         value=min(example.log_odds_p, -example.log_odds_q),
         relation=">",
         bound=0.0,
-        note="printed as y_q(x) != y(x'), y_q(x') = y(x'), which contradicts itself; y_q(x') != y_q(x) and y_p(x') = y_p(x)"
-        " are meant",
+        note="the paper prints y_q(x) != y(x'), y_q(x') = y(x'), a contradiction;"
+        " it means y_q(x') != y_q(x) and y_p(x') = y_p(x)",
     )
 
 
 def _sure_after(example: Counterexample) -> Condition:
     return Condition(
         number=3,
-        words="after: the model is sure and wrong, Bayes rule sure and right",
-        unit="greatest probability of the other class",
+        words="after: the model is confident and wrong, the Bayes classifier confident and right",
+        unit="largest probability of the other class",
         value=max(logistic(example.log_odds_q), logistic(-example.log_odds_p)),
         relation="<=",
         bound=example.delta,
-        note="the paper asks for < but its own lambda_2 gives p(1|x') = delta",
+        note="the paper requires <, but its own lambda_2 gives p(1|x') = delta",
     )
 
 
 def _small_change(example: Counterexample) -> Condition:
     return Condition(
         number=4,
-        words="the change is shorter than the radius",
+        words="the perturbation is shorter than the radius",
         unit="radius - mean distance",
         value=example.mean_spare_distance,
         relation=">",
         bound=0.0,
-        note=f"mean distance {example.mean_distance:.3g}; each is (|x| - 1 + radius) / 2 < radius, as |x| < 1 + radius",
+        note=f"mean distance {example.mean_distance:.3g};"
+        " each is (|x| - 1 + radius) / 2 < radius, because |x| < 1 + radius",
     )
 
 
@@ -123,24 +124,25 @@ def _undetectable(example: Counterexample) -> Condition:
         value=example.log_density_gain,
         relation=">=",
         bound=0.0,
-        note="the median over samples of q; q(x) has three values, the least of which has less than half of the samples, and an"
-        " attacked image has the greatest",
+        note="the median is over samples of q; q(x) has three values: less than half of the samples"
+        " have the smallest, and an attacked image has the largest",
     )
 
 
 def _no_ball_has_much(example: Counterexample) -> Condition:
-    r"""At most weight x min(1, volume of the ball / volume of the part), over the parts of p.
+    r"""Sum over p's components: weight x min(1, volume of ball / volume of component).
 
-    The ball round the origin holds :math:`\frac12(\lambda_1 + \lambda_2) \Delta^d`, so that no bound can be far below.
+    The ball around the origin has :math:`\frac12(\lambda_1 + \lambda_2) \Delta^d`, so no bound can
+    be far below.
     """
     return Condition(
         number=6,
-        words="no ball of that radius has much of p",
+        words="no ball of this radius has much probability under p",
         unit="log10 of the probability, at most",
         value=log_ball_probability_bound(example) / math.log(10),
         relation="<=",
         bound=example.dimension * math.log10(example.radius),
-        note="an upper bound over all balls; its own bound radius^d falls to 0 as d grows",
+        note="an upper bound over all balls; its own bound radius^d goes to 0 as d grows",
     )
 
 
@@ -162,10 +164,12 @@ def log_ball_probability_bound(example: Counterexample) -> float:
 
 
 def _total_variation(example: Counterexample) -> Condition:
-    r"""The variation :math:`\int |\nabla p(x)|\, dx`, which for a density within radius 3 is never below d / 3.
+    r"""The variation :math:`\int |\nabla p(x)|\, dx`; at least d / 3 for densities within radius 3.
 
-    By the divergence theorem, which the proof calls upon: :math:`d = \int p\, \nabla \cdot x\, dx = -\int x \cdot \nabla p\, dx
-    \le 3 \int |\nabla p|\, dx`. The proof counts the surfaces, which shrink, but not the densities, which grow.
+    By the divergence theorem, which the proof uses:
+    :math:`d = \int p\, \nabla \cdot x\, dx = -\int x \cdot \nabla p\, dx`, which is at most
+    :math:`3 \int |\nabla p|\, dx`. The proof counts the surfaces, which shrink, but not the
+    densities, which grow.
     """
     surface = math.exp(log_sphere_surface(example.dimension))
     return Condition(
@@ -175,18 +179,18 @@ def _total_variation(example: Counterexample) -> Condition:
         value=total_variation(example),
         relation="<",
         bound=example.dimension / OUTER,
-        note="no density within radius 3 is below d / 3, so this cannot hold as written; what shrinks is the surface of the"
-        f" region where model and Bayes rule differ, the unit sphere: {surface:.2g} here",
+        note="no density within radius 3 is below d / 3, so this cannot hold as written;"
+        " what shrinks is the surface of the region where model and Bayes classifier differ,"
+        f" the unit sphere: {surface:.2g} here",
     )
 
 
 def total_variation(example: Counterexample) -> float:
-    """The jumps of p(x) at the radii 1, 1 + radius, 2 and 3, times the surfaces of the spheres there."""
+    """Sum over the radii 1, 1 + radius, 2 and 3: jump of p(x) times surface of the sphere."""
     in_ball, growth = example.lambda_1 + example.lambda_2, example.log_growth
     edge_to_ball = math.exp(-growth)
-    at_edge = (1 - example.lambda_1) / -math.expm1(
-        -growth
-    )  # of the density there, in units of one over its ball
+    # the density there, in units of one over the volume of its ball
+    at_edge = (1 - example.lambda_1) / -math.expm1(-growth)
     shrink = (INNER / OUTER) ** example.dimension
     at_outer = (1 - example.lambda_2) / (1 - shrink) * (1 / OUTER + shrink / INNER)
     return (

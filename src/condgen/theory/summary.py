@@ -1,4 +1,4 @@
-"""All numbers of a counterexample under plain names: what `condgen theory --json` prints."""
+"""A counterexample as a table: the output of `condgen theory --json`."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from condgen.theory.counterexample import Counterexample, log_lambda_1_range, sm
 
 
 def summary(example: Counterexample) -> dict[str, Any]:
-    """Values, bounds and the seven conditions as JSON; logarithms beside whatever may be too small for a float.
+    """Values, bounds and the seven conditions as JSON; also logarithms if a value may underflow.
 
     Examples:
         >>> from condgen.theory import counterexample
@@ -15,7 +15,7 @@ def summary(example: Counterexample) -> dict[str, Any]:
         >>> values["dimension"], len(values["conditions"])
         (35, 7)
     """
-    asked = {"epsilon": example.epsilon, "delta": example.delta, "radius": example.radius}
+    given = {"epsilon": example.epsilon, "delta": example.delta, "radius": example.radius}
     names = (
         "lambda_1",
         "lambda_2",
@@ -36,9 +36,9 @@ def summary(example: Counterexample) -> dict[str, Any]:
         "share_as_dense_as_attack",
     )
     return {
-        **asked,
+        **given,
         "dimension": example.dimension,
-        "smallest_dimension": smallest_dimension(**asked),
+        "smallest_dimension": smallest_dimension(**given),
         "log_lambda_1_range": log_lambda_1_range(
             example.epsilon, example.delta, example.log_growth
         ),

@@ -1,4 +1,4 @@
-"""Volumes and surfaces of balls and annuli, as logarithms: in a million dimensions nothing else fits a float."""
+"""Log volumes and surfaces of balls and annuli; in high dimensions only logarithms fit a float."""
 
 import math
 
@@ -13,7 +13,7 @@ def log_ball_volume(dimension: int) -> float:
 
 
 def log_power_gap(inner: float, outer: float, dimension: int) -> float:
-    r""":math:`\log(b^d - a^d)` for :math:`0 \le a < b`: the volume of the annulus from a to b, in unit balls.
+    r""":math:`\log(b^d - a^d)` for :math:`0 \le a < b`: volume of an annulus, in unit balls.
 
     >>> log_power_gap(2, 3, 10**6) == 10**6 * math.log(3)
     True
@@ -33,7 +33,7 @@ def log_sphere_surface(dimension: int) -> float:
 
 
 def log_one_minus_exp(log_value: float) -> float:
-    r""":math:`\log(1 - e^v)` for v < 0, without loss where :math:`e^v` is close to 0 or to 1."""
+    r""":math:`\log(1 - e^v)` for v < 0, accurate also if :math:`e^v` is close to 0 or 1."""
     return math.log1p(-math.exp(log_value)) if log_value < -1 else math.log(-math.expm1(log_value))
 
 

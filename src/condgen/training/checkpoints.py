@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, the rest in TOML; a directory is complete or absent."""
+"""Checkpoints: tensors in safetensors, the rest in TOML; each directory is written atomically."""
 
 import hashlib
 import shutil
@@ -18,33 +18,28 @@ from condgen.errors import RunError
 from condgen.files import atomic_write, digest_of, tidy
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
-SNAPSHOTS = "snapshots"  # a folder of checkpoints that hold weights alone, named after their steps
-OLDER_OPTIMIZER = "optimiser.safetensors"  # held the moments alone, without a prefix
-UNREADABLE = (
-    OSError,
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    RecursionError,
-)  # what damaged bytes end in
-MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # of the names of tensors beside the weights
+SNAPSHOTS = "snapshots"  # a folder of checkpoints with weights only, named by step
+OLDER_OPTIMIZER = "optimiser.safetensors"  # Adam's moments only, without a prefix
+# errors that reading damaged bytes can raise
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # name prefixes of tensors besides the weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a directory of ``checkpoint/`` holds.
+    """The contents of one directory in ``checkpoint/``.
 
-    Training resumes from ``last``, or ``previous`` where that is damaged; ``best`` is for use.
+    Training resumes from ``last``, or from ``previous`` if ``last`` is damaged. Audits and samples
+    use ``best``.
 
     Attributes:
-        weights: Of the density, for use.
-        training: All else that training resumes from, by name: modules and optimizers.
+        weights: Weights of the density, as audits and samples use them.
+        training: Other tensors needed to resume, by name: modules and optimizers.
         epoch: Epochs done; the last one may be short.
         step: Optimizer steps taken.
-        metrics: On the validation images.
+        metrics: Metrics on the validation images.
         made_with: Seed, data, objective and settings of the training; empty in older checkpoints.
-        weights_sha256: Of the file that the weights were read from.
+        weights_sha256: SHA-256 of the file that the weights were read from.
     """
 
     weights: dict[str, Tensor]
@@ -56,7 +51,7 @@ class Checkpoint:
     weights_sha256: str = ""
 
     def save(self, path: Path) -> None:
-        """Write to the directory ``path``; what was there is replaced once all is written."""
+        """Write to the directory ``path``; an existing one is replaced atomically."""
         contents = {WEIGHTS: save(plain(self.weights)), OPTIMIZER: save(plain(self.training))}
         sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         state = {
@@ -78,17 +73,18 @@ class Checkpoint:
         """Read the directory ``path``.
 
         Args:
-            path: Of the checkpoint.
-            monitor: A metric that it must have.
+            path: Directory of the checkpoint.
+            monitor: A metric that the checkpoint must have.
 
         Raises:
-            RunError: If it is missing, or a file in it is truncated or altered.
+            RunError: If the checkpoint is missing, or a file in it is truncated or altered.
         """
         if not path.is_dir():
-            tidy(path.parent)  # a kill while it was saved has put it aside
+            tidy(path.parent)  # a kill during saving may have moved it
         if not path.is_dir():
             raise RunError(
-                f"{path} does not exist; train the run first, or again in another --run if it was lost."
+                f"{path} does not exist; train the run first, or train it again in another --run if"
+                " the checkpoint was lost."
             )
         try:
             return cls._read(path, monitor)
@@ -124,16 +120,16 @@ class Checkpoint:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    """The state of the checkpoint ``path``, as it was written.
+    """Read the state file of the checkpoint ``path``.
 
     Raises:
-        ValueError: If it was altered; or anything of :data:`UNREADABLE`.
+        ValueError: If the file was altered. Damaged bytes raise any of :data:`UNREADABLE`.
     """
     state = tomllib.loads((path / STATE).read_text())
     if unknown := set(state["sha256"]) - {WEIGHTS, OPTIMIZER, OLDER_OPTIMIZER, STATE}:
-        raise ValueError(f"{STATE}: {min(unknown)} is no file of a checkpoint")
-    noted = state["sha256"].pop(STATE, None)  # checkpoints of before have none
-    if noted is not None and noted != digest_of(state):
+        raise ValueError(f"{STATE}: {min(unknown)} is not a file of a checkpoint")
+    expected = state["sha256"].pop(STATE, None)  # older checkpoints have none
+    if expected is not None and expected != digest_of(state):
         raise ValueError(f"{STATE}: sha256 differs")
     return state
 
@@ -149,12 +145,12 @@ def _checked(path: Path, name: str, sha256: str) -> bytes:
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is no count")
+        raise ValueError(f"{value!r} is not a positive integer")
     return value
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies as safetensors needs them: on the CPU, contiguous, without shared memory."""
+    """Copies in the form safetensors needs: on the CPU, contiguous, without shared memory."""
     return {
         name: torch.empty_like(
             tensor, device="cpu", memory_format=torch.contiguous_format, requires_grad=False
@@ -164,9 +160,10 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
-    """Make ``checkpoint`` the best, if it is, then the last one; the one before is the previous.
+    """Save ``checkpoint`` as ``best`` if it is the best, then as ``last``.
 
-    In this order a kill in between leaves a state from which the same epoch is trained again.
+    The old ``last`` becomes ``previous``. In this order, a kill in between leaves a state from
+    which the same epoch is trained again.
     """
     if best:
         keep_best(checkpoint, directory)
@@ -178,22 +175,22 @@ def keep(checkpoint: Checkpoint, directory: Path, *, best: bool) -> None:
 
 
 def keep_best(checkpoint: Checkpoint, directory: Path) -> None:
-    """Make ``checkpoint`` the best one; nothing resumes from it, so only the weights are kept."""
+    """Save ``checkpoint`` as ``best``; nothing resumes from it, so only the weights are kept."""
     replace(checkpoint, training={}).save(directory / "best")
 
 
 def begun(directory: Path) -> bool:
     """Whether there is a checkpoint to resume from, damaged or not.
 
-    A kill before the first one leaves ``best`` at most.
+    A kill before the first checkpoint leaves at most ``best``.
     """
     return any((directory / name).is_dir() for name in ("last", "previous"))
 
 
 def progress_of(directory: Path) -> tuple[int, int, dict[str, Any]]:
-    """Epochs and steps done and ``made_with``, as the newest readable checkpoint says.
+    """Epochs done, steps done and ``made_with`` of the newest readable checkpoint.
 
-    Zeros and an empty table where there is none.
+    Zeros and an empty table if there is none.
     """
     for path in (directory / "last", directory / "previous"):
         try:
@@ -205,12 +202,12 @@ def progress_of(directory: Path) -> tuple[int, int, dict[str, Any]]:
 
 
 def epochs_done(directory: Path) -> int:
-    """Epochs done; 0 where there is no checkpoint to resume from."""
+    """Epochs done; 0 if there is no checkpoint to resume from."""
     return progress_of(directory)[0]
 
 
 def weights_sha256(path: Path) -> str:
-    """Of the weights in the checkpoint ``path``, as it says itself; empty if it cannot be read."""
+    """SHA-256 of the weights, read from the state file of ``path``; empty if unreadable."""
     try:
         return str(_state(path)["sha256"][WEIGHTS])
     except UNREADABLE:
@@ -218,10 +215,10 @@ def weights_sha256(path: Path) -> str:
 
 
 def newest(directory: Path) -> tuple[Checkpoint, str]:
-    """The checkpoint to resume from, and a sentence if it is not the one it should be.
+    """The checkpoint to resume from, and a warning if it is not the last one.
 
-    A damaged last one is removed: it would become the previous one when the next is written. Without a last one, the
-    process that was to write it was killed.
+    A damaged ``last`` is removed, because it would become ``previous`` at the next save. A missing
+    ``last`` means that the process was killed while it was being saved.
 
     Raises:
         RunError: If neither ``last`` nor ``previous`` can be read.
@@ -233,23 +230,26 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
             raise
         checkpoint = Checkpoint.load(directory / "previous")
         if not (directory / "last").exists():
-            words = f"Training was stopped while {directory / 'last'} was saved. Resumed from step {checkpoint.step}"
-            return checkpoint, f"{words}; what came later is trained again."
+            warning = (
+                f"Training was stopped while {directory / 'last'} was being saved. Resumed from"
+                f" step {checkpoint.step}; later steps are trained again."
+            )
+            return checkpoint, warning
         shutil.rmtree(directory / "last", ignore_errors=True)
         return checkpoint, f"{error} Resumed from step {checkpoint.step}; nothing else was lost."
 
 
 def best_metrics(directory: Path, last: Checkpoint, monitor: str) -> tuple[dict[str, float], str]:
-    """Validation metrics of the best checkpoint, and a sentence if ``last`` had to take its place."""
+    """Validation metrics of ``best``, and a warning if it was replaced by ``last``."""
     try:
         return Checkpoint.load(directory / "best", monitor).metrics, ""
     except RunError as error:
         keep_best(last, directory)
-        return last.metrics, f"{error} The one after epoch {last.epoch} takes its place."
+        return last.metrics, f"{error} The checkpoint of epoch {last.epoch} takes its place."
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:
-    """Put ``weights`` into ``module``.
+    """Load ``weights`` into ``module``.
 
     Raises:
         RunError: If they belong to another architecture; names the first tensor that differs.
@@ -259,9 +259,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path)
         theirs, ours = weights.get(name), own.get(name)
         if theirs is None or ours is None or theirs.shape != ours.shape:
             found = "is missing" if theirs is None else f"has shape {tuple(theirs.shape)}"
-            expected = "has none such" if ours is None else f"expects {tuple(ours.shape)}"
+            expected = "has no such tensor" if ours is None else f"expects {tuple(ours.shape)}"
             raise RunError(
-                f"{origin} is of another architecture: '{name}' {found}, the model of config.toml"
+                f"{origin} has another architecture: '{name}' {found}, the model of config.toml"
                 f" {expected}; use the configuration it was trained with."
             )
     module.load_state_dict(weights)

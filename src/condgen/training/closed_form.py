@@ -1,4 +1,4 @@
-"""Training in closed form: one pass over the images, then the parameters that maximize the likelihood."""
+"""Closed-form training: one pass over the images, then the maximum-likelihood parameters."""
 
 from collections.abc import Mapping
 from typing import Literal, Protocol, cast, runtime_checkable
@@ -18,7 +18,7 @@ from condgen.training.steps import TrainingStep
 
 @runtime_checkable
 class FittedInClosedForm(Protocol):
-    """A density with sufficient statistics, such as :class:`condgen.models.simple.SimpleDensity`."""
+    """A density with sufficient statistics; see :class:`condgen.models.simple.SimpleDensity`."""
 
     def observe(self, x: Tensor, label: Tensor) -> None:
         """Add images and their labels to the sufficient statistics."""
@@ -29,18 +29,18 @@ class FittedInClosedForm(Protocol):
         ...
 
     def statistics(self) -> dict[str, Tensor]:
-        """The sufficient statistics by name, to continue from."""
+        """The sufficient statistics by name, to resume from."""
         ...
 
 
 class ClosedForm(TrainingStep):
-    """Shows each batch to the density and solves for its parameters when it is validated.
+    """Adds each batch to the sufficient statistics; solves for the parameters before validation.
 
     Args:
-        classifier: Its density is a :class:`FittedInClosedForm`.
+        classifier: A classifier whose density is a :class:`FittedInClosedForm`.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If the density is not one.
 
     Examples:
         >>> from condgen.models.simple import Gaussian
@@ -54,7 +54,7 @@ class ClosedForm(TrainingStep):
         density = classifier.density
         if not isinstance(density, FittedInClosedForm):
             raise ConfigError(
-                f"objective 'closed-form' needs a model that can be fitted so, and"
+                "objective 'closed-form' needs a model with sufficient statistics, but"
                 f" {type(density).__name__} has no observe(), solve() and statistics(); set"
                 " objective=likelihood."
             )
@@ -95,7 +95,7 @@ class ClosedFormSettings(ObjectiveSettings):
     ) -> ClosedForm:
         if training.epochs > 1:
             raise ConfigError(
-                f"objective 'closed-form' needs one epoch, not {training.epochs}: more would count"
-                " the same images again; set training.epochs=1."
+                f"objective 'closed-form' needs one epoch, not {training.epochs}: a second"
+                " epoch would count the same images again; set training.epochs=1."
             )
         return ClosedForm(classifier)

@@ -15,7 +15,7 @@ from condgen.randomness import numpy_stream, stream
 
 @dataclass(frozen=True)
 class Loader:
-    """Batches of equal size; each depends on the seed, the epoch and its number alone."""
+    """Batches of equal size; each depends only on the seed, the epoch and the batch number."""
 
     data: ImageDataset
     batch_size: int
@@ -23,11 +23,11 @@ class Loader:
     seed: int
 
     def __len__(self) -> int:
-        """Batches per epoch; the images that are left over are other ones in each epoch."""
+        """Batches per epoch; the remaining images are left out, different ones in each epoch."""
         return len(self.data) // self.batch_size
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch ``number``, from batch ``first`` on."""
+        """The batches of epoch ``number``, starting with batch ``first``."""
         order = numpy_stream(self.seed, "order", number).permutation(len(self.data))
         for batch in range(first, len(self)):
             start = batch * self.batch_size
@@ -36,10 +36,10 @@ class Loader:
 
 
 def steps_per_epoch(train: ImageDataset, settings: Training) -> int:
-    """How many batches an epoch has.
+    """The number of batches in an epoch.
 
     Raises:
-        DataError: If the data cannot fill one.
+        DataError: If there are fewer training images than a batch has.
     """
     if len(train) < settings.batch_size:
         raise DataError(
@@ -50,6 +50,6 @@ def steps_per_epoch(train: ImageDataset, settings: Training) -> int:
 
 
 def steps_in_all(per_epoch: int, settings: Training) -> int:
-    """How many steps the settings ask for."""
+    """The number of steps in the whole training."""
     of_epochs = settings.epochs * per_epoch
     return of_epochs if settings.max_steps is None else min(of_epochs, settings.max_steps)

@@ -1,4 +1,4 @@
-"""The training loop: epochs, time, validation and checkpoints of any training step."""
+"""The training loop: epochs, time limit, validation and checkpoints for any training step."""
 
 import json
 import math
@@ -39,13 +39,13 @@ def fit_step(
     """Train in place and leave the best checkpoint by the step's ``monitor`` in its classifier.
 
     Args:
-        step: What to do with a batch.
-        train: Images to learn from.
-        validation: Images to choose the best checkpoint by.
-        settings: Epochs, batch size and when to stop; the step has its own from them.
-        directory: Takes ``metrics.jsonl`` and ``checkpoint/``.
+        step: The training step.
+        train: Training images.
+        validation: Images that the best checkpoint is chosen by.
+        settings: Epochs, batch size and stopping; build ``step`` with the same settings.
+        directory: Where ``metrics.jsonl`` and ``checkpoint/`` are written.
         augmentation: Applied to training images only.
-        seed: Of order, augmentation and noise. The same seed gives the same weights.
+        seed: Seed of order, augmentation and noise. The same seed gives the same weights.
         resume: Continue from the newest checkpoint in ``directory``, at any step of an epoch.
         minutes: Stop before an epoch that would exceed the limit, estimated from the previous
             epoch; at least one is trained.
@@ -55,10 +55,10 @@ def fit_step(
         The validation metrics of the best checkpoint.
 
     Raises:
-        DataError: If there are fewer images than a batch has, none to validate on, or the model
-            is not for them.
-        RunError: If ``directory`` holds checkpoints and ``resume`` is false, or they are of
-            another training.
+        DataError: If there are fewer images than a batch has, there are no validation images, or
+            the images do not fit the model.
+        RunError: If ``directory`` holds checkpoints and ``resume`` is false, or the checkpoints
+            belong to another training run.
         NonFiniteLoss: If a loss or its gradient is not finite; earlier checkpoints are kept.
     """
     per_epoch = steps_per_epoch(train, settings)
@@ -85,7 +85,8 @@ def fit_step(
 def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
     if not len(validation):
         raise DataError(
-            f"{validation.name} has no validation images to choose the best checkpoint by; keep at least one."
+            f"{validation.name} has no validation images to choose the best checkpoint by; keep at"
+            " least one."
         )
     for data in (train, validation):
         check_fits(data, step.classifier.density)
@@ -93,7 +94,7 @@ def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDatase
 
 @dataclass(frozen=True)
 class _Run:
-    """One training and its directory."""
+    """A training run and its directory."""
 
     step: TrainingStep
     loader: Loader
@@ -110,23 +111,22 @@ class _Run:
         return resuming.made_with(self.step, self.loader, self.settings)
 
     def begin(self, resume: bool) -> dict[str, float]:
-        """Restore what there is; returns the metrics of the best checkpoint so far."""
-        best = {self.step.monitor: math.inf}
-        if (
-            self.step.classifier.device.type == "cuda"
-        ):  # its peak is that of all epochs: a CUDA graph allocates in the first
-            torch.cuda.reset_peak_memory_stats(self.step.classifier.device)
+        """Restore the newest checkpoint, if any; returns the metrics of the best one so far."""
+        best, device = {self.step.monitor: math.inf}, self.step.classifier.device
+        if device.type == "cuda":  # reset once: a CUDA graph allocates in the first epoch only
+            torch.cuda.reset_peak_memory_stats(device)
         if checkpoints.begun(self.checkpoints):
             if not resume:
                 raise RunError(
-                    f"{self.directory} holds checkpoints of another training; use resume=True or another directory."
+                    f"{self.directory} holds checkpoints of another training run; use resume=True"
+                    " or another directory."
                 )
             best = resuming.restore(self.step, self.checkpoints, self.made_with)
         _truncate(self.directory / "metrics.jsonl", self.step.taken // len(self.loader))
         return best
 
     def epoch(self, epoch: int, end: int, progress: Progress) -> dict[str, float]:
-        """Train the rest of an epoch, at most to step ``end``; returns validation metrics."""
+        """Train the rest of an epoch, at most until step ``end``; returns validation metrics."""
         start, device = time.monotonic(), self.step.classifier.device
         progress.start_epoch()
         try:
@@ -149,9 +149,8 @@ class _Run:
         }
         if device.type == "cuda":
             line["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-        _append(
-            self.directory / "metrics.jsonl", line
-        )  # a line without a checkpoint is dropped later
+        # resuming drops a line without a checkpoint
+        _append(self.directory / "metrics.jsonl", line)
         return metrics
 
     def _steps(self, epoch: int, end: int, progress: Progress) -> None:
@@ -171,7 +170,7 @@ class _Run:
                 state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
 
     def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
-        """Write a checkpoint."""
+        """Write the checkpoint of an epoch."""
         state = resuming.snapshot(self.step, epoch, metrics, self.made_with)
         checkpoints.keep(state, self.checkpoints, best=best)
 
@@ -194,21 +193,21 @@ def is_due(taken: int, steps: int, times: int) -> bool:
 
 
 class TimeLeft:
-    """Whether another epoch, as long as the last one, fits into ``minutes``; the first always does."""
+    """Whether an epoch as long as the last one fits into ``minutes``; the first always does."""
 
     def __init__(self, minutes: float | None):
         self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.began: float | None = None
 
     def for_another(self) -> bool:
-        """Asked before each epoch."""
+        """Whether the next epoch may start; call it once before each epoch."""
         now, before = time.monotonic(), self.began
         self.began = now
         return before is None or now + (now - before) <= self.end
 
 
 def _truncate(path: Path, epochs: int) -> None:
-    """Keep the lines of the first ``epochs`` epochs; training writes the others again."""
+    """Keep the lines of the first ``epochs`` epochs; the other epochs are trained again."""
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     with atomic_write(path) as work:
         work.write_text("".join(f"{line}\n" for line in lines[:epochs]))

@@ -1,4 +1,4 @@
-"""Maximum likelihood, with or without a class term: the step and the settings of its objectives."""
+"""Maximum likelihood with or without a class term: the training step and its objectives."""
 
 import abc
 from collections.abc import Mapping
@@ -36,18 +36,18 @@ FIGURES = ("loss", "bits_per_dim", "accuracy")
 class MaximumLikelihood(TrainingStep):
     """Minimizes the mean of an objective over a batch.
 
-    A batch in parts gives the gradient of the whole batch, but a model that initializes itself on
-    its first batch (actnorm) sees the first part only.
+    Gradient accumulation gives the gradient of the whole batch. A model that initializes itself on
+    its first batch (actnorm) sees only the first part of it.
 
     Args:
-        classifier: Its density is trained, on the device where it is.
+        classifier: Its density is trained, on its current device.
         objective: Loss per image.
-        training: The optimizer, its schedule, accumulation and average.
+        training: Settings of the optimizer, its schedule, accumulation and average.
         steps_per_epoch: For the schedule; see :func:`condgen.training.loader.steps_per_epoch`.
 
     Raises:
-        ConfigError: If the objective is not for this density, the density has nothing to train,
-            or a batch has too few images for its parts.
+        ConfigError: If the objective does not fit the density, the density has no parameters to
+            train, or a batch has fewer images than parts.
 
     Examples:
         >>> from condgen.models.gaussian import DiagonalGaussian
@@ -82,7 +82,10 @@ class MaximumLikelihood(TrainingStep):
         self.optimizer = Optimizer(density.named_parameters(), training, steps_per_epoch)
         self.average = Average(classifier, training.average) if training.average else None
         self.description = described(objective)
-        self.advice = f"Lower training.learning_rate, now {training.learning_rate:g}, or raise training.warm_up_steps."
+        self.advice = (
+            f"Lower training.learning_rate, now {training.learning_rate:g}, or raise"
+            " training.warm_up_steps."
+        )
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -91,7 +94,7 @@ class MaximumLikelihood(TrainingStep):
 
     @property
     def in_use(self) -> GenerativeClassifier:
-        """The classifier that validation and audits use: the average where one is kept."""
+        """The classifier that validation and audits use: the average, if there is one."""
         return self.classifier if self.average is None else self.average.module
 
     @property
@@ -99,11 +102,11 @@ class MaximumLikelihood(TrainingStep):
         return self.optimizer.taken
 
     def step(self, x: Tensor, label: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        if not self.classifier.training:  # the call visits every module
+        if not self.classifier.training:  # train() visits every module
             self.classifier.train()
         self.optimizer.zero_grad()
         device = self.classifier.device
-        images, labels = (all_.tensor_split(self.parts) for all_ in (x, label.to(device)))
+        images, labels = (batch.tensor_split(self.parts) for batch in (x, label.to(device)))
         with seeded(generator, device), self.classifier.density.fresh_noise(generator):
             parts = [
                 self._backward(part, part_label, len(part) / len(x))
@@ -116,7 +119,7 @@ class MaximumLikelihood(TrainingStep):
         return {**dict(zip(FIGURES, figures.unbind(), strict=True)), "gradient_norm": norm}
 
     def _backward(self, x: Tensor, label: Tensor, share: float) -> Tensor:
-        """Add a part's gradient; returns its :data:`FIGURES`, all weighted by the part's share."""
+        """Add the gradient of a part; returns its :data:`FIGURES`, weighted by its share."""
         prediction = self.classifier(x)
         losses = self._objective_now(prediction, label)
         (share * losses.mean()).backward()
@@ -129,7 +132,7 @@ class MaximumLikelihood(TrainingStep):
         return self.objective.at(self.taken / self.optimizer.steps)
 
     def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
-        """Means of loss, bits/dim under the true class and accuracy; the noise is always the same."""
+        """Means of loss, bits/dim under the true class and accuracy; the noise is fixed."""
         return evaluate(self.in_use, self.objective, data, seed)
 
     def state(self) -> dict[str, Tensor]:
@@ -148,7 +151,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Means of the objective ("loss"), bits/dim under the true class and accuracy.
 
-    The noise depends on the seed alone. Leaves the classifier in evaluation mode.
+    The noise depends only on the seed. The classifier is left in evaluation mode.
     """
     classifier.eval()
     sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=classifier.device)
@@ -167,7 +170,7 @@ def _figures(prediction: Prediction, label: Tensor, losses: Tensor) -> Tensor:
 
 
 class MaximumLikelihoodSettings(ObjectiveSettings, abc.ABC):
-    """What is minimized is the mean of :meth:`objective`; its settings are those of a subclass."""
+    """Settings of an objective: training minimizes the mean of :meth:`objective` over a batch."""
 
     @abc.abstractmethod
     def objective(self) -> Objective:
@@ -181,13 +184,13 @@ class MaximumLikelihoodSettings(ObjectiveSettings, abc.ABC):
 
 @OBJECTIVES.register("likelihood")
 class LikelihoodSettings(MaximumLikelihoodSettings):
-    """Maximum likelihood alone: the paper's Base."""
+    """Maximum likelihood without a class term: the paper's Base."""
 
     name: Literal["likelihood"] = "likelihood"
 
     @classmethod
     def from_older(cls, table: dict[str, Any]) -> dict[str, Any]:
-        """``alpha`` was written beside it, without effect."""
+        """Older tables may have ``alpha``, which had no effect."""
         return {key: value for key, value in table.items() if key != "alpha"}
 
     def objective(self) -> Likelihood:
@@ -196,7 +199,10 @@ class LikelihoodSettings(MaximumLikelihoodSettings):
 
 @OBJECTIVES.register("reweight")
 class ReweightSettings(MaximumLikelihoodSettings):
-    """Cross-entropy added with weight ``alpha``, which rises from 0 over the first ``ramp`` of training."""
+    """Maximum likelihood plus cross-entropy with weight ``alpha``.
+
+    ``alpha`` rises from 0 over the first share ``ramp`` of training.
+    """
 
     name: Literal["reweight"] = "reweight"
     alpha: NonNegative = 1.0
@@ -208,9 +214,10 @@ class ReweightSettings(MaximumLikelihoodSettings):
 
 @OBJECTIVES.register("split")
 class SplitSettings(MaximumLikelihoodSettings):
-    """Cross-entropy of the class subspace added with weight ``alpha``; needs a model with one.
+    """Maximum likelihood plus cross-entropy in the class subspace with weight ``alpha``.
 
-    ``alpha`` rises from 0 over the first ``ramp`` of training.
+    Needs a model with a class subspace. ``alpha`` rises from 0 over the first share ``ramp`` of
+    training.
     """
 
     name: Literal["split"] = "split"

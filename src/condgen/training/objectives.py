@@ -1,4 +1,4 @@
-"""Objectives: one loss per image, from a prediction and the true label."""
+"""Objectives: a loss per image from a prediction and the true label."""
 
 import dataclasses
 import math
@@ -16,9 +16,9 @@ NO_SUBSPACE = "objective 'split' needs a model with a class subspace; set model.
 
 
 class Objective(Protocol):
-    """A function of a prediction and the labels.
+    """The interface of an objective: a function of a prediction and the labels.
 
-    One with ``needs_class_subspace = True`` is refused for models without such a subspace.
+    If it has ``needs_class_subspace = True``, models without a class subspace are refused.
     """
 
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Likelihood:
-    r""":math:`-\log p(x \mid y) / D`: maximum likelihood alone, the paper's Base (Sec. 4.1)."""
+    r""":math:`-\log p(x \mid y) / D`: maximum likelihood only, the paper's Base (Sec. 4.1)."""
 
     def __call__(self, prediction: Prediction, label: Tensor) -> Tensor:
         log_prob = prediction.class_log_prob.gather(1, label[:, None]).squeeze(1)
@@ -48,7 +48,10 @@ class Reweight:
 
 @dataclass(frozen=True)
 class Split:
-    r""":math:`-\log p(x \mid y) / D - \alpha \log p(y \mid z_s)`: cross-entropy in the subspace (A.4)."""
+    r""":math:`-\log p(x \mid y) / D - \alpha \log p(y \mid z_s)`.
+
+    The cross-entropy is that of the class subspace (A.4).
+    """
 
     alpha: float = 1.0
     needs_class_subspace: ClassVar[bool] = True
@@ -65,11 +68,11 @@ class Split:
 class Ramp:
     r"""An objective whose :math:`\alpha` rises linearly from 0 over the first part of training.
 
-    Called without :meth:`at`, as in validation, it has its full :math:`\alpha`.
+    Without :meth:`at`, for example in validation, the full :math:`\alpha` is used.
 
     Args:
-        objective: Its ``alpha`` is the value at the end.
-        over: Share of training, in (0, 1].
+        objective: The objective with the final ``alpha``.
+        over: Share of training over which it rises, in (0, 1].
 
     Examples:
         >>> Ramp(Reweight(alpha=0.8), over=0.5).at(0.25)
@@ -87,7 +90,7 @@ class Ramp:
         return self.objective(prediction, label)
 
     def at(self, done: float) -> Reweight | Split:
-        """The objective when a share ``done`` of training is done."""
+        """The objective after a share ``done`` of training."""
         return dataclasses.replace(
             self.objective, alpha=self.objective.alpha * min(1.0, done / self.over)
         )
@@ -97,14 +100,14 @@ def check_objective(objective: Objective, density: ClassConditionalDensity) -> N
     """Refuse an objective that needs a class subspace for a model without one.
 
     Raises:
-        ConfigError: If it does.
+        ConfigError: If the objective needs a class subspace and the model has none.
     """
     if getattr(objective, "needs_class_subspace", False) and not density.class_subspace:
         raise ConfigError(NO_SUBSPACE)
 
 
 def described(objective: object) -> str:
-    """The objective in words; equal for objectives that are equal.
+    """The objective as text; equal objectives have equal text.
 
     >>> described(Reweight(alpha=0.5))
     'Reweight(alpha=0.5)'

@@ -1,4 +1,4 @@
-"""Adam with warm-up, decay and gradient clipping; refuses non-finite numbers."""
+"""Adam with warm-up, decay and gradient clipping; refuses a non-finite loss or gradient."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Optimizer:
-    """Adam (appendix B) after a linear warm-up of its learning rate.
+    """Adam (appendix B) with a linear warm-up of its learning rate.
 
     Args:
-        parameters: What to train, by name.
-        settings: Learning rate, warm-up, decay, clipping.
-        steps_per_epoch: How many calls of :meth:`update` make an epoch.
+        parameters: The parameters to train, by name.
+        settings: Learning rate, warm-up, decay and clipping.
+        steps_per_epoch: The number of calls of :meth:`update` per epoch.
     """
 
     def __init__(
@@ -38,20 +38,20 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         decayed = self.settings.decay.at(self.taken, self.steps_per_epoch, self.steps)
         warmed_up = min(1.0, (self.taken + 1) / max(1, self.settings.warm_up_steps))
         return self.settings.learning_rate * warmed_up * decayed
 
     def zero_grad(self) -> None:
-        """Forget the gradients; call before the first ``backward()`` of a step."""
+        """Clear the gradients; call it before the first ``backward()`` of a step."""
         self.adam.zero_grad()
 
     def update(self, loss: Tensor) -> Tensor:
-        """Take a step along the gradients that ``backward()`` left.
+        """Take a step with the gradients that ``backward()`` accumulated.
 
         Args:
-            loss: A scalar; checked, not differentiated.
+            loss: A scalar; checked, not differentiated here.
 
         Returns:
             The norm of the gradient before clipping: a scalar on the device.
@@ -60,7 +60,7 @@ class Optimizer:
             NonFiniteLoss: If the loss or the norm is not finite; the parameters are unchanged.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip_norm)
-        # the only time in a step that the device is waited for
+        # the only device sync in a step
         numbers = torch.stack([loss.detach(), norm]).tolist()
         for name, number in zip(("loss", "gradient"), numbers, strict=True):
             if not math.isfinite(number):
@@ -81,7 +81,7 @@ class Optimizer:
         }
 
     def restore(self, state: Mapping[str, Tensor], taken: int) -> None:
-        """Continue from what :meth:`state` returned after ``taken`` steps."""
+        """Continue from the :meth:`state` after ``taken`` steps."""
         self.taken = taken
         for name, parameter in self.parameters.items():
             if f"{MOMENTS[0]}.{name}" in state:

@@ -1,4 +1,4 @@
-"""The progress bar of a training, and the metrics of each epoch for its log."""
+"""The progress bar of a training run, and the metrics of each epoch for its log."""
 
 import time
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from condgen.training.steps import REPORTED_AS_MAXIMUM
 
-SMOOTHING = 0.95  # share of the old value in the running means on the bar
-REFRESH_SECONDS = 0.2  # reading the metrics waits for a GPU
+SMOOTHING = 0.95  # weight of the old value in the running means on the bar
+REFRESH_SECONDS = 0.2  # reading the metrics needs a GPU sync
 FORMATS = {"bits_per_dim": "{:.3f} bits/dim", "accuracy": "{:.1%}", "loss": "loss {:.3f}"}
 
 
@@ -20,7 +20,7 @@ class Progress:
     """A bar over training steps with running means of the metrics, and a summary of each epoch.
 
     Args:
-        steps: Of the whole training.
+        steps: Number of steps in the whole training.
         done: Steps taken before.
         quiet: Show no bar.
     """
@@ -52,14 +52,14 @@ class Progress:
         self._bar.stop()
 
     def start_epoch(self) -> None:
-        """Count metrics and images per second from here."""
+        """Reset the metrics and the images per second."""
         self._names: tuple[str, ...] = ()
         self._sums = self._maxima = torch.zeros(0)
         self._steps, self._images, self._since = 0, 0, time.monotonic()
 
     @torch.no_grad()
     def advance(self, metrics: Mapping[str, Tensor], images: int) -> None:
-        """Count a step on so many images; waits for no device except to redraw the bar."""
+        """Count a step on ``images`` images; no device sync except to redraw the bar."""
         values = torch.stack([value.detach().double() for value in metrics.values()])
         first = self._steps == 0
         self._names = tuple(metrics)
@@ -75,7 +75,7 @@ class Progress:
             self._bar.update(self._task, metrics=self._line(self._running))
 
     def summary(self) -> dict[str, float]:
-        """Means (maxima of :data:`REPORTED_AS_MAXIMUM`) over the epoch so far, and images per second."""
+        """Epoch means (maxima of :data:`REPORTED_AS_MAXIMUM`) so far, and images per second."""
         if not self._steps:
             return {}
         means, maxima = torch.stack([self._sums / self._steps, self._maxima]).tolist()
@@ -86,7 +86,7 @@ class Progress:
         return {**found, "images_per_second": round(self._rate(), 1)}
 
     def epoch_done(self, metrics: Mapping[str, float]) -> None:
-        """Show validation metrics behind the running ones."""
+        """Show validation metrics after the running ones."""
         self._validation = " · validation " + ", ".join(_words(metrics))
 
     def _rate(self) -> float:

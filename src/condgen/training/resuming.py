@@ -1,4 +1,4 @@
-"""From a training step to a checkpoint and back; refuses to resume another training."""
+"""Converts a training step to a checkpoint and back; refuses to resume another training run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,24 +22,22 @@ from condgen.training.loader import Loader, steps_in_all
 from condgen.training.objectives import Ramp
 from condgen.training.steps import TrainingStep
 
-LENGTH = ("epochs", "max_steps")  # settings of how long to train
+LENGTH = ("epochs", "max_steps")  # settings of the length of training
 
 
 def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
-    """The settings with which a training is only longer.
+    """The settings that may grow on resume: they only make the training longer.
 
-    None where what a step does depends on the length: the learning rate, the weight of a ``ramped`` objective, or
-    when snapshots are kept.
+    Empty if a step depends on the length of training: by the learning rate, by the weight of a
+    ``ramped`` objective, or by the snapshots.
     """
-    return (
-        LENGTH
-        if isinstance(settings.decay, StepDecay) and not (ramped or settings.snapshots)
-        else ()
-    )
+    if ramped or settings.snapshots or not isinstance(settings.decay, StepDecay):
+        return ()
+    return LENGTH
 
 
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
-    """What the weights after a number of steps depend on, by name; for checkpoints."""
+    """Everything that the weights after a given step depend on, by name; stored in checkpoints."""
     ramped = isinstance(getattr(step, "objective", None), Ramp)
     page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped)})
     return {
@@ -54,9 +52,9 @@ def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[st
 def snapshot(
     step: TrainingStep, epoch: int, metrics: dict[str, float], found: dict[str, Any]
 ) -> Checkpoint:
-    """The step as a checkpoint after ``epoch`` epochs, made with ``found``.
+    """The checkpoint of a step after ``epoch`` epochs, made with ``found``.
 
-    Tensors of modules that equal the weights of the same name are not kept twice.
+    Module tensors that equal the weights of the same name are stored once.
     """
     weights, training = plain(step.weights()), {}
     for module, network in step.modules.items():
@@ -68,27 +66,28 @@ def snapshot(
 
 
 def restore(step: TrainingStep, directory: Path, found: dict[str, Any]) -> dict[str, float]:
-    """Put the newest checkpoint of ``directory`` into ``step``; returns the best one's metrics.
+    """Load the newest checkpoint of ``directory`` into ``step``; returns the best one's metrics.
 
     Raises:
-        RunError: If it is damaged, of another architecture, or was not made with ``found``.
+        RunError: If the checkpoint is damaged, has another architecture, or was not made with
+            ``found``.
     """
-    state, went_back = checkpoints.newest(directory)
+    state, resumed_from = checkpoints.newest(directory)
     check_same_training(state, found, directory)
     for module, network in step.modules.items():
-        own = _under(f"{MODULE_PREFIX}{module}.", state.training)
+        own = _with_prefix(f"{MODULE_PREFIX}{module}.", state.training)
         complete = network is step.classifier.density
         names = state.weights if complete else state.weights.keys() & network.state_dict().keys()
         load_weights(network, {name: state.weights[name] for name in names} | own, directory)
-    step.restore(_under(STATE_PREFIX, state.training), state.step)
+    step.restore(_with_prefix(STATE_PREFIX, state.training), state.step)
     best, replaced = checkpoints.best_metrics(directory, state, step.monitor)
-    for warning in filter(None, (went_back, replaced)):
+    for warning in filter(None, (resumed_from, replaced)):
         Console(stderr=True).print(warning, markup=False)
     return best
 
 
 def is_finished(directory: Path, settings: Training) -> bool:
-    """Whether the checkpoints in ``directory`` have come to the end that ``settings`` name."""
+    """Whether the training in ``directory`` has reached the length that ``settings`` give."""
     epochs, steps, found = checkpoints.progress_of(directory)
     if not found:
         return epochs >= settings.epochs
@@ -99,9 +98,9 @@ def check_same_training(state: Checkpoint, now: Mapping[str, Any], directory: Pa
     """Refuse a checkpoint that was made with other settings, data, objective or seed.
 
     Raises:
-        RunError: Naming all that differs.
+        RunError: If anything differs; names each difference.
     """
-    if not state.made_with:  # an older checkpoint says only how far it came
+    if not state.made_with:  # an older checkpoint has only its epoch and step
         before = {"training.steps_per_epoch": state.step / state.epoch}
         now = {"training.steps_per_epoch": now["images"] // now["training.batch_size"]}
     else:
@@ -113,7 +112,7 @@ def check_same_training(state: Checkpoint, now: Mapping[str, Any], directory: Pa
     ]
     if changes:
         raise RunError(
-            f"{directory} holds checkpoints of another training ({', '.join(changes)});"
+            f"{directory} holds checkpoints of another training run ({', '.join(changes)});"
             " resume with the same settings, or use another directory."
         )
 
@@ -126,8 +125,8 @@ def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}.{key}", value
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names begin with ``prefix``, by the rest of their names."""
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with ``prefix``, with the prefix removed."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

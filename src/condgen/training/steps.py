@@ -1,4 +1,4 @@
-"""The training step interface: what the loop needs of a way to train."""
+"""The training step interface, which the training loop calls."""
 
 import abc
 from collections.abc import Mapping
@@ -10,9 +10,8 @@ from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.errors import TrainingError
 
-REPORTED_AS_MAXIMUM = frozenset(
-    {"gradient_norm"}
-)  # of an epoch; other metrics are reported as means
+# maximum over an epoch; other metrics are reported as means
+REPORTED_AS_MAXIMUM = frozenset({"gradient_norm"})
 
 
 class NonFiniteLoss(TrainingError):
@@ -20,18 +19,18 @@ class NonFiniteLoss(TrainingError):
 
 
 class TrainingStep(abc.ABC):
-    """Owns networks, optimizers and metrics; :func:`condgen.training.loop.fit_step` does the rest.
+    """Owns networks, optimizers and metrics; :func:`condgen.training.loop.fit_step` runs it.
 
-    A subclass implements the abstract methods. Modules beside the density, such as a critic, are
-    saved and restored when :attr:`modules` names them.
+    Implement the abstract methods in a subclass. Modules besides the density, such as a critic, are
+    saved and restored if :attr:`modules` names them.
 
     Args:
-        classifier: Its density is what training is for: audits and samples use :meth:`weights`.
+        classifier: The classifier whose density is trained. Audits and samples use :meth:`weights`.
 
     Attributes:
         monitor: The validation metric that picks the best checkpoint; lower is better.
-        advice: One sentence: what to do when a number is not finite.
-        description: Of the objective. Training resumes only under an equal description.
+        advice: One sentence: what to do if the loss or gradient is not finite.
+        description: Text that identifies the objective. Training resumes only if it is equal.
     """
 
     monitor: str = "loss"
@@ -43,13 +42,13 @@ class TrainingStep(abc.ABC):
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """All that has weights, by name; saved in checkpoints."""
+        """All modules with weights, by name; saved in checkpoints."""
         return {"density": self.classifier.density}
 
     @property
     @abc.abstractmethod
     def taken(self) -> int:
-        """How many times :meth:`step` has succeeded."""
+        """The number of successful calls of :meth:`step`."""
 
     @abc.abstractmethod
     def step(self, x: Tensor, label: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -58,7 +57,7 @@ class TrainingStep(abc.ABC):
         Args:
             x: Images in [0, 1], shape ``(N, C, H, W)``, on the CPU or on the device.
             label: Class of each image, int64, shape ``(N,)``.
-            generator: Of all that is random in the step.
+            generator: Random generator of the step.
 
         Returns:
             Scalar metrics of the batch, on the device, with the same names in every step.
@@ -69,16 +68,16 @@ class TrainingStep(abc.ABC):
 
     @abc.abstractmethod
     def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
-        """Metrics on held-out images, :attr:`monitor` among them, with the weights in use."""
+        """Metrics on held-out images, including :attr:`monitor`, with :meth:`weights`."""
 
     @abc.abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What to resume from beside :attr:`modules`: the optimizers' tensors, by name."""
+        """Tensors to resume from besides :attr:`modules`, by name: those of the optimizers."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Tensor], taken: int) -> None:
-        """Continue from :meth:`state` after ``taken`` steps; :attr:`modules` are restored before."""
+        """Continue from :meth:`state` after ``taken`` steps; the modules are already restored."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Of the density, as audits and samples use them."""
+        """Weights of the density, as audits and samples use them."""
         return dict(self.classifier.density.state_dict())

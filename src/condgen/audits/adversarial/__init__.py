@@ -1,4 +1,4 @@
-"""Table 2: attacks on the classifier alone and on classifier and detector, and an examination of the evaluation itself."""
+"""Table 2: detector-unaware and detector-aware attacks, with checks of the evaluation."""
 
 from condgen.audits.adversarial.audit import adversarial
 

@@ -1,4 +1,4 @@
-"""Attack test images with and without knowledge of the detector, image by image, and say what came of it."""
+"""The adversarial audit: detector-unaware and detector-aware attacks on test images."""
 
 import math
 import re
@@ -41,9 +41,9 @@ from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count, is_number
 
-GALLERY = 3  # images of each cell that the record itself keeps, for the eye
+GALLERY = 3  # adversarial images of each cell that the record keeps for the report
 IMAGES = ("perturbed", "quantized")
-SEEN = (
+SEEN = (  # for the perturbed image and for the quantized one
     "reached",
     "score",
     "predicted",
@@ -52,7 +52,7 @@ SEEN = (
     "flagged",
     "l2",
     "linf",
-)  # of both images of a row
+)
 COLUMNS = (
     *(
         "attack",
@@ -85,44 +85,47 @@ def adversarial(
     directory: Path | str | None = None,
     quiet: bool = False,
 ) -> Record:
-    """Table 2 and more: what every attack does to test images that are classified correctly and accepted.
+    """Attack the test images that are classified correctly and accepted (Table 2).
 
-    Each attack is made twice: on the classifier alone, and on classifier and detector (:class:`condgen.attacks.Evade`).
+    Each attack runs twice: on the classifier alone, and on classifier and detector
+    (:class:`condgen.attacks.Evade`).
 
     Args:
         classifier: The model.
         data: Test images.
-        detector: What refuses unlikely images.
+        detector: The detector of unlikely images, with a threshold.
         starting_points: Other real images, from which decision-based attacks start (Sec. 4.3).
         budget: ``"smoke"``, ``"quick"``, ``"standard"`` or ``"paper"``.
-        attacks: Your own by name, instead of the four of the budget.
-        images: Test images to draw. Default: the budget's.
-        epsilon: L2 distance within which Table 2 counts successes. Another needs no new run: all distances are kept.
-        targeted: Toward one class for each image, drawn at random, instead of any wrong class.
-        seed: Of the draw, the targets and the attacks.
-        directory: Keeps every perturbed image, in pieces, so that an audit that was killed goes on. Default: they are in the
-            record.
-        quiet: No progress bar.
+        attacks: Your own attacks by name, instead of the four of the budget.
+        images: Number of test images to draw. Default: that of the budget.
+        epsilon: L2 distance within which Table 2 counts successes. The record keeps all distances,
+            so another epsilon needs no new run.
+        targeted: Attack toward one wrong class per image, drawn at random, instead of any wrong
+            class.
+        seed: Seed of the draw, the targets and the attacks.
+        directory: Folder for all perturbed images, in shards, so that an interrupted audit can
+            resume. Default: the record holds them.
+        quiet: Show no progress bar.
 
     Raises:
-        CondgenError: If epsilon or images is no positive number, attacks have no names or are none, or no image drawn is both
-            classified correctly and accepted.
+        CondgenError: If epsilon or images is not a positive number, attacks is empty, has no names
+            or holds something else, or no image drawn is both classified correctly and accepted.
     """
     check_auditable(classifier, data, classes=2)
     check_detector(detector)
     check_count("seed", seed, 0)
     _check(epsilon, images, attacks)
-    spending = named(budget)
+    limits = named(budget)
     scene = draw(
         classifier,
         data,
         starting_points,
         detector,
-        spending.images if images is None else images,
+        limits.images if images is None else images,
         targeted,
         seed,
     )
-    attacks = spending.attacks(StartingPoints(scene.pool)) if attacks is None else attacks
+    attacks = limits.attacks(StartingPoints(scene.pool)) if attacks is None else attacks
     checks = before_attacks(scene, attacks)
     _warn(checks, quiet)
     runnable = {
@@ -132,7 +135,8 @@ def adversarial(
     }
     if not runnable:
         raise CondgenError(
-            "the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do not."
+            "the model gives no gradient, and all attacks need one; Boundary and HopSkipJump do"
+            " not."
         )
     plan = {
         **scene.plan(),
@@ -142,7 +146,7 @@ def adversarial(
     shards = Shards(None if directory is None else as_path(directory), plan)
     pieces = _attack(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
-    checks += after_attacks(scene, runnable, arrays, spending.examined, epsilon)
+    checks += after_attacks(scene, runnable, arrays, limits.examined, epsilon)
     summary = summarize(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
     summary |= {
         "budget": budget,
@@ -162,9 +166,10 @@ def adversarial(
 
 
 class AdversarialSettings(AuditSettings):
-    """``budget`` of images, steps and queries; ``attacked``: test images to draw instead of the budget's.
+    """``budget``: limits on images, steps and queries; ``attacked``: number of test images to draw.
 
-    ``epsilon``: L2 distance of Table 2 (1.5 and 33/255); ``targeted``: toward one class for each image.
+    ``epsilon``: L2 distance of Table 2 (1.5 and 33/255); ``targeted``: attack toward one class per
+    image. If ``attacked`` is not set, the budget gives the number of images.
     """
 
     budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
@@ -174,7 +179,7 @@ class AdversarialSettings(AuditSettings):
 
 
 def make(subject: Subject, settings: AdversarialSettings) -> Record:
-    """The audit of a subject."""
+    """Run the audit on a subject."""
     return adversarial(
         subject.classifier,
         subject.splits.test,
@@ -206,7 +211,8 @@ def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | N
         return
     if not isinstance(attacks, Mapping) or not attacks:
         raise CondgenError(
-            f'attacks is {attacks!r}; name them, as in {{"mine": Mine()}}, or leave them to the budget.'
+            f'attacks is {attacks!r}; name them, as in {{"mine": Mine()}}, or omit them to use'
+            " those of the budget."
         )
     for name, attack in attacks.items():
         if not isinstance(attack, Attack):
@@ -216,7 +222,7 @@ def _check(epsilon: float, images: int | None, attacks: Mapping[str, Attack] | N
 
 
 def _warn(checks: list[Check], quiet: bool) -> None:
-    """Before hours are spent: what is wrong with the model."""
+    """Print the checks of the model that fail, before the long attacks start."""
     for check in () if quiet else checks:
         if check.outcome == FAIL:
             Console(stderr=True).print(
@@ -227,20 +233,19 @@ def _warn(checks: list[Check], quiet: bool) -> None:
 def _attack(
     scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: bool
 ) -> list[Arrays]:
-    """Every attack on every goal, in pieces of at most :data:`SHARD` images."""
+    """Run every attack on every goal, in shards of at most :data:`SHARD` images."""
     pieces, parts = [], np.array_split(np.arange(len(scene.x)), math.ceil(len(scene.x) / SHARD))
-    cells = [(knows, place, name) for knows in (False, True) for place, name in enumerate(attacks)]
+    cells = [(aware, place, name) for aware in (False, True) for place, name in enumerate(attacks)]
     with _progress(quiet) as bars:
-        for knows, place, name in cells:
-            aim = "classifier and detector" if knows else "classifier"
-            task, hits = (
-                bars.add_task(f"{name} on {aim}", total=len(scene.x), success=""),
-                np.empty(0),
-            )
+        for aware, place, name in cells:
+            aim = "classifier and detector" if aware else "classifier"
+            task = bars.add_task(f"{name} on {aim}", total=len(scene.x), success="")
+            hits = np.empty(0)
             for number, part in enumerate(parts):
-                file = f"{place:02d}-{_slug(name)}-{'detector' if knows else 'classifier'}-{number:03d}"
+                goal = "detector" if aware else "classifier"
+                file = f"{place:02d}-{_slug(name)}-{goal}-{number:03d}"
                 rows = partial(
-                    _rows, scene, attacks[name], name, knows, torch.from_numpy(part), number
+                    _rows, scene, attacks[name], name, aware, torch.from_numpy(part), number
                 )
                 pieces.append(shards.get(file, rows, COLUMNS, len(part)))
                 hits = np.append(hits, pieces[-1]["reached"])
@@ -249,26 +254,26 @@ def _attack(
 
 
 def _slug(name: str) -> str:
-    """Part of a file's name; the attack's place in the list tells two of them apart."""
+    """The attack's name for a file name, which its place in the list makes unique."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:40]
 
 
 def _rows(
-    scene: Scene, attack: Attack, name: str, knows: bool, rows: Tensor, number: int
+    scene: Scene, attack: Attack, name: str, aware: bool, rows: Tensor, number: int
 ) -> Arrays:
-    """One piece: an attack on some images, a row each."""
-    x, label, goal = scene.x[rows], scene.label[rows], scene.goal(knows)[rows]
+    """One shard: the results of an attack on some images, one row per image."""
+    x, label, goal = scene.x[rows], scene.label[rows], scene.goal(aware)[rows]
     before = predict(scene.classifier, x)
     result = attack(
         scene.classifier,
         x,
         goal,
-        generator=stream(scene.seed, "adversarial", name, int(knows), number),
+        generator=stream(scene.seed, "adversarial", name, int(aware), number),
     )
     target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
     arrays = {
         "attack": np.array([name] * len(rows)),
-        "detector_aware": np.full(len(rows), knows),
+        "detector_aware": np.full(len(rows), aware),
         "index": scene.index[rows.numpy()],
         "label": label.numpy(),
         "target": target.numpy(),
@@ -279,8 +284,8 @@ def _rows(
         **_seen(scene, x, result.quantized, label, result.reached_quantized, goal, "_quantized"),
         **_spent(result),
     }
-    gone = result.reached.numpy() & ~arrays["reached"]
-    return {**arrays, "status": np.where(gone, VANISHED, arrays["status"])}
+    vanished = result.reached.numpy() & ~arrays["reached"]
+    return {**arrays, "status": np.where(vanished, VANISHED, arrays["status"])}
 
 
 def _spent(result: AttackResult) -> Arrays:
@@ -296,7 +301,10 @@ def _spent(result: AttackResult) -> Arrays:
 def _seen(
     scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str
 ) -> Arrays:
-    """Predictions and scores of each image by itself; a success that they do not confirm is not counted."""
+    """Predictions and scores of each image, in batches of one.
+
+    A success counts only if they confirm it.
+    """
     prediction = predict(scene.classifier, images, batch=1)
     shift = (images - x).flatten(1)
     return {
@@ -312,14 +320,14 @@ def _seen(
 
 
 def _for_record(scene: Scene, arrays: Arrays, keep_all: bool) -> Arrays:
-    """The nearest successes of each attack as a gallery, and all images only where nothing else keeps them."""
+    """The arrays and a gallery of each attack's nearest successes; all images if ``keep_all``."""
     cells = dict.fromkeys(
         zip(arrays["attack"].tolist(), arrays["detector_aware"].tolist(), strict=True)
     )
     shown = [np.empty(0, np.int64)]
-    for name, knows in cells:
+    for name, aware in cells:
         hit = np.flatnonzero(
-            (arrays["attack"] == name) & (arrays["detector_aware"] == knows) & arrays["reached"]
+            (arrays["attack"] == name) & (arrays["detector_aware"] == aware) & arrays["reached"]
         )
         shown.append(hit[np.argsort(arrays["l2"][hit])][:GALLERY])
     rows = np.concatenate(shown)

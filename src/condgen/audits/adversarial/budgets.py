@@ -1,4 +1,4 @@
-"""How much an adversarial audit may spend."""
+"""Budgets of an adversarial audit: images, steps and queries."""
 
 from dataclasses import dataclass, replace
 
@@ -15,14 +15,14 @@ from condgen.errors import ConfigError, suggest
 
 @dataclass(frozen=True)
 class Budget:
-    """Images, gradients and queries of an audit.
+    """The number of images, gradients and queries of an audit.
 
     Args:
-        images: Test images to draw.
-        searches, steps: Of Carlini-Wagner.
+        images: Number of test images to draw.
+        searches, steps: Searches of Carlini-Wagner, and the steps of each.
         walk: Steps of each walk of Brendel-Bethge.
-        queries: Per image, of the decision-based attacks.
-        examined: Images on which the evaluation examines itself with twice the steps.
+        queries: Queries per image of the decision-based attacks.
+        examined: Number of images attacked again with twice the steps, to check convergence.
     """
 
     images: int
@@ -33,7 +33,7 @@ class Budget:
     examined: int
 
     def attacks(self, starting_points: StartingPoints) -> dict[str, Attack]:
-        """The attacks of an audit by name; gradient-based ones first."""
+        """The attacks of the audit by name, gradient-based ones first."""
         return {
             "Carlini-Wagner": CarliniWagner(searches=self.searches, steps=self.steps),
             "Brendel-Bethge": BrendelBethge(
@@ -53,10 +53,10 @@ BUDGETS = {
 
 
 def named(budget: str) -> Budget:
-    """The budget of that name.
+    """Return the budget of that name.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If no budget has that name.
     """
     if budget not in BUDGETS:
         raise ConfigError(f"budget '{budget}' is not known; {suggest(budget, BUDGETS)}")

@@ -1,4 +1,4 @@
-"""What an adversarial audit works on: a classifier, its detector, and images that it gets right and accepts."""
+"""The input of an adversarial audit: a classifier, a detector, images and attack goals."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from condgen.detectors import Detector, flagged, score
 from condgen.errors import CondgenError
 from condgen.randomness import numpy_stream
 
-POOL = 200  # real images that decision-based attacks may start from
+POOL = 200  # real images drawn as candidate starting points of decision-based attacks
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Scene:
     """The images under attack and their goals.
 
     Args:
-        classifier, detector: What is attacked.
+        classifier, detector: The model under attack.
         x, label: Images that are classified correctly and accepted.
-        index: Their places in the data set.
-        target: Wrong classes to aim at, or ``None``.
-        pool: Other such images, to start from.
-        drawn, correct, accepted: How many images were drawn, classified correctly, and accepted.
-        seed: Of everything random.
+        index: Their indices in the data set.
+        target: The wrong classes to attack toward; ``None`` for untargeted attacks.
+        pool: Other images that are classified correctly and accepted, to start from.
+        drawn, correct, accepted: Numbers of images drawn, classified correctly, and accepted.
+        seed: Seed of everything random.
     """
 
     classifier: GenerativeClassifier
@@ -49,7 +49,7 @@ class Scene:
     seed: int
 
     def goal(self, detector_aware: bool) -> Goal:
-        """One goal per image, detector-aware or not."""
+        """The goal of each image, detector-aware or not."""
         goal: Goal = (
             Misclassify(self.label) if self.target is None else Target(self.target, self.label)
         )
@@ -57,18 +57,23 @@ class Scene:
 
     @property
     def gradients(self) -> tuple[Tensor, ...] | None:
-        """Of the class margin and of the detector's margin at the images, ``None`` where the model has none."""
-        return self._slopes and self._slopes[0]
+        """Gradients of the class margin and of the detector's margin at the images.
+
+        ``None`` if the model has no gradient.
+        """
+        return self._gradients and self._gradients[0]
 
     @property
     def broken(self) -> Tensor:
-        """Which images have a gradient with a part that is not finite, shape ``(n,)``."""
+        """The images whose gradient has a non-finite entry, bool of shape ``(n,)``."""
         return (
-            torch.zeros(len(self.x), dtype=torch.bool) if self._slopes is None else self._slopes[1]
+            torch.zeros(len(self.x), dtype=torch.bool)
+            if self._gradients is None
+            else self._gradients[1]
         )
 
     @cached_property
-    def _slopes(self) -> tuple[tuple[Tensor, ...], Tensor] | None:
+    def _gradients(self) -> tuple[tuple[Tensor, ...], Tensor] | None:
         found, broken = [], []
         with torch.inference_mode(False), frozen(self.classifier):
             for part in torch.arange(len(self.x)).split(SHARD):
@@ -84,11 +89,14 @@ class Scene:
         return tuple(map(torch.cat, zip(*found, strict=True))), torch.cat(broken)
 
     def plan(self) -> dict[str, Any]:
-        """All that results depend on besides the attacks: images, model, detector and what both say; JSON."""
-        said = predict(self.classifier, torch.cat([self.x, self.pool]))
+        """All that results depend on besides the attacks, as JSON.
+
+        Images, model and detector, and the predictions and scores of both.
+        """
+        prediction = predict(self.classifier, torch.cat([self.x, self.pool]))
         return {
             "images": fingerprint([self.x, self.label, self.pool, self.target]),
-            "answers": fingerprint([said.class_log_prob, score(self.detector, said)]),
+            "answers": fingerprint([prediction.class_log_prob, score(self.detector, prediction)]),
             "classifier": fingerprint([self.classifier, self.classifier.density.settings]),
             "class prior": self.classifier.class_prior,
             "bounds": list(self.classifier.density.bounds),
@@ -111,12 +119,13 @@ def draw(
     """Draw images at random and keep those that are classified correctly and accepted.
 
     Raises:
-        CondgenError: If none is, or ``starting_points`` is no data set.
+        CondgenError: If no image is, or ``starting_points`` is not a data set.
     """
     if not isinstance(starting_points, ImageDataset):
         raise CondgenError(
-            f"starting_points is a {type(starting_points).__name__} and has to be an ImageDataset of images that are not attacked, such as"
-            " ImageDataset(images, labels) or open_dataset(...).validation."
+            f"starting_points is a {type(starting_points).__name__}, expected an ImageDataset of"
+            " images that are not attacked, such as ImageDataset(images, labels) or"
+            " open_dataset(...).validation."
         )
     index = numpy_stream(seed, "adversarial images").permutation(len(data))[:images]
     x, label = data.batch(index)
@@ -124,8 +133,9 @@ def draw(
     usable = correct & accepted
     if not usable.any():
         raise CondgenError(
-            f"of {len(x)} test images {int(correct.sum())} are correct and {int(accepted.sum())} accepted, none both: nothing"
-            f" to attack. Raise the detector's threshold, now {float(detector.threshold):g}, or train longer."
+            f"no image to attack: of {len(x)} test images, {int(correct.sum())} are classified"
+            f" correctly, {int(accepted.sum())} are accepted, and none is both. Raise the"
+            f" detector's threshold, now {float(detector.threshold):g}, or train longer."
         )
     held, held_label = starting_points.batch(
         numpy_stream(seed, "adversarial starts").permutation(len(starting_points))[:POOL]
@@ -154,6 +164,6 @@ def _correct_and_accepted(
 
 
 def _targets(label: Tensor, num_classes: int, seed: int) -> Tensor:
-    """A wrong class for each image, all equally likely."""
+    """A wrong class for each image, drawn uniformly."""
     offset = numpy_stream(seed, "adversarial targets").integers(1, num_classes, size=len(label))
     return (label + torch.from_numpy(offset)) % num_classes

@@ -1,4 +1,4 @@
-"""Results written piece by piece, so that a long audit survives being killed."""
+"""Results written shard by shard, so that an interrupted audit can resume."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from rich.console import Console
 from condgen.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
-SHARD = 25  # images in one piece of the work
+SHARD = 25  # images per shard
 
 
 class Shards:
-    """A folder of pieces that belong to one plan; pieces of another plan are neither mixed in nor touched.
+    """The folder of the shards of one plan. Shards of other plans are neither read nor changed.
 
     Args:
-        directory: Where plans have their folders; ``None`` keeps nothing on disk.
-        plan: All that the results depend on; JSON.
+        directory: The parent of the folders of all plans; ``None`` keeps nothing on disk.
+        plan: Everything that the results depend on, as JSON.
     """
 
     def __init__(self, directory: Path | str | None, plan: dict[str, Any]):
@@ -36,9 +36,10 @@ class Shards:
     def get(
         self, name: str, compute: Callable[[], Arrays], columns: Sequence[str], rows: int
     ) -> Arrays:
-        """The piece ``name``: read if an earlier run has written it, else computed and written whole.
+        """Read shard ``name`` if an earlier run wrote it; else compute it and write it atomically.
 
-        One that has not exactly these columns, each with so many rows, is made again, as one that is damaged.
+        A shard is recomputed if it is damaged, or if it does not have exactly these columns with
+        this many rows each.
         """
         if self.folder is None:
             return compute()
@@ -46,23 +47,23 @@ class Shards:
         if path.exists():
             try:
                 with path.open("rb") as file, np.load(file) as arrays:
-                    piece = dict(arrays)
-                _check(piece, columns, rows)
-                return piece
-            except Exception as error:  # on damaged bytes the reader may raise anything
+                    shard = dict(arrays)
+                _check(shard, columns, rows)
+                return shard
+            except Exception as error:  # the reader may raise anything on damaged bytes
                 Console(stderr=True).print(
-                    f"{path} is damaged ({error}); it is made again.",
+                    f"{path} is damaged ({error}); it is recomputed.",
                     markup=False,
                     style="yellow",
                     soft_wrap=True,
                 )
-        made = compute()
-        with atomic_write(path) as work, work.open("wb") as written:
-            np.savez_compressed(written, **cast(dict[str, Any], made))
-        return made
+        shard = compute()
+        with atomic_write(path) as work, work.open("wb") as output:
+            np.savez_compressed(output, **cast(dict[str, Any], shard))
+        return shard
 
 
-def _check(piece: Arrays, columns: Sequence[str], rows: int) -> None:
-    wrong = [name for name in columns if len(piece.get(name, ())) != rows]
-    if wrong or len(piece) != len(columns):
-        raise ValueError(f"its columns are incomplete: {', '.join(wrong) or 'others are there'}")
+def _check(shard: Arrays, columns: Sequence[str], rows: int) -> None:
+    wrong = [name for name in columns if len(shard.get(name, ())) != rows]
+    if wrong or len(shard) != len(columns):
+        raise ValueError(f"wrong columns: {', '.join(wrong) or 'it has more than expected'}")

@@ -1,4 +1,4 @@
-"""Another density with a constant on all its columns: nothing that compares columns may notice."""
+"""A density with a constant added to every class log-likelihood, to test invariance to it."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from condgen.density import ClassConditionalDensity
 
 
 class Shifted(ClassConditionalDensity):
-    """``density`` with ``constant`` nats added under every class."""
+    """``density`` with ``constant`` nats added to the log-likelihood of every class."""
 
     def __init__(self, density: ClassConditionalDensity, constant: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Table 2 from saved arrays: another epsilon needs no new attack."""
+"""Table 2 from saved arrays. Another epsilon needs no new attack."""
 
 from collections import Counter
 from typing import Any
@@ -14,15 +14,15 @@ Distances = dict[str, NDArray[np.float64]]
 
 
 def distances(rows: Arrays) -> Distances:
-    """L2 distance of each image's success; infinite where there is none.
+    """L2 distance of each image's success, infinite if the attack failed.
 
-    ``any``: the goal is reached; ``undetected``: and the detector accepts it; ``stored``: and both after rounding to the data's
-    levels.
+    ``any``: the goal is reached. ``undetected``: the detector also accepts the image.
+    ``quantized``: both hold after quantization to the data's levels.
     """
     hits = {
         "any": (rows["reached"], rows["l2"]),
         "undetected": (rows["reached"] & ~rows["flagged"], rows["l2"]),
-        "stored": (rows["reached_quantized"] & ~rows["flagged_quantized"], rows["l2_quantized"]),
+        "quantized": (rows["reached_quantized"] & ~rows["flagged_quantized"], rows["l2_quantized"]),
     }
     return {
         kind: np.where(hit, length, np.inf).astype(np.float64)
@@ -31,7 +31,7 @@ def distances(rows: Arrays) -> Distances:
 
 
 def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
-    """The rows of one attack on one goal, in the order of the images."""
+    """The rows of one attack, detector-aware (``knows``) or not, in the order of the images."""
     chosen = np.flatnonzero((arrays["attack"] == attack) & (arrays["detector_aware"] == knows))
     chosen = chosen[np.argsort(arrays["index"][chosen], kind="stable")]
     return {
@@ -42,22 +42,23 @@ def rows_of(arrays: Arrays, attack: str, knows: bool) -> Arrays:
 
 
 def by_attack(arrays: Arrays, knows: bool) -> dict[str, Distances]:
-    """The distances of every attack on one goal, and of the worst case: for each image the nearest of all.
+    """The distances of every attack, detector-aware (``knows``) or not, and of the worst case.
 
-    An attack that ignores the detector may go undetected, and then counts among those that know it.
+    The worst case takes each image's nearest success over all attacks. If ``knows``, it includes
+    the detector-unaware attacks that are undetected.
     """
     names = list(dict.fromkeys(arrays["attack"].tolist()))
     found = {name: distances(rows_of(arrays, name, knows)) for name in names}
     pool = list(found.values())
     if knows:
-        ignorant = [distances(rows_of(arrays, name, False)) for name in names]
-        pool += [{**each, "any": each["undetected"]} for each in ignorant]
+        unaware = [distances(rows_of(arrays, name, False)) for name in names]
+        pool += [{**each, "any": each["undetected"]} for each in unaware]
     worst = {kind: np.min([each[kind] for each in pool], axis=0) for kind in pool[0]}
     return {**found, WORST: worst}
 
 
 def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
-    """Shares for every attack and for the worst of all, on the classifier and on classifier and detector."""
+    """Success rates of every attack and of the worst case, detector-unaware and detector-aware."""
     cells = [
         {
             "attack": name,
@@ -72,11 +73,14 @@ def summarize(arrays: Arrays, epsilon: float) -> dict[str, Any]:
 
 
 def cell(found: Distances, epsilon: float) -> dict[str, Any]:
-    """One attack on one goal: shares and medians over all images with 95 % intervals; ``None`` is an image that never fell."""
+    """Success rates and median distances of one attack over all images, with 95 % intervals.
+
+    A distance is ``None`` if it is infinite: the attack failed on that image.
+    """
     hits = {
         "undetected_within": found["undetected"] <= epsilon,
         "misclassified_within": found["any"] <= epsilon,
-        "quantized_within": found["stored"] <= epsilon,
+        "quantized_within": found["quantized"] <= epsilon,
         "undetected": np.isfinite(found["undetected"]),
         "misclassified": np.isfinite(found["any"]),
     }
@@ -90,22 +94,22 @@ def cell(found: Distances, epsilon: float) -> dict[str, Any]:
 
 
 def _median(name: str, found: NDArray[np.float64]) -> dict[str, Any]:
-    """With its interval; no length is shorter than 0, and JSON has no infinity."""
+    """A median distance with its interval, not below 0; ``None`` is infinity, for JSON."""
     middle, (low, high) = intervals.median(found)
     lengths = [length if np.isfinite(length) else None for length in (middle, max(low, 0.0), high)]
     return {name: lengths[0], f"{name}_ci": lengths[1:]}
 
 
 def _spent(arrays: Arrays, name: str, knows: bool) -> dict[str, Any]:
-    """Queries and how the search ended; of an attack, not of the worst case."""
+    """Queries and statuses of an attack; empty for the worst case."""
     if name == WORST:
         return {}
     rows = rows_of(arrays, name, knows)
-    passes = {f"median_{way}": float(np.median(rows[way])) for way in ("forward", "backward")}
+    passes = {f"median_{kind}": float(np.median(rows[kind])) for kind in ("forward", "backward")}
     return {**passes, "status": dict(Counter(rows["status"].tolist()))}
 
 
 def curve(found: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Success as a function of epsilon: the distances in order, and the share of images that have fallen by each."""
-    fallen = np.sort(found[np.isfinite(found)])
-    return fallen, np.arange(1, len(fallen) + 1) / len(found)
+    """Success rate as a function of epsilon: the sorted distances, and the success rate at each."""
+    finite = np.sort(found[np.isfinite(found)])
+    return finite, np.arange(1, len(finite) + 1) / len(found)

@@ -1,4 +1,4 @@
-"""Class-conditional Glow: the paper's first family."""
+"""Class-conditional Glow, the first model family of the paper."""
 
 from condgen.models.glow.model import Glow
 

@@ -1,4 +1,4 @@
-"""Actnorm: a per-channel affine map that starts out normalizing the data."""
+"""Actnorm: a per-channel affine map, initialized to normalize the data."""
 
 from typing import cast
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from condgen.models.glow.bijections import Bijection, Map
 
-SMALLEST_STD = (
-    1e-3  # a channel that is constant in the first batch would otherwise be scaled to infinity
-)
+# lower bound: a channel that is constant in the first batch would get an infinite scale
+SMALLEST_STD = 1e-3
 
 
 class ActNorm(Bijection):
-    r""":math:`z_c = s_c\,(x_c + b_c)` per channel, with :math:`s, b` set once so that z has zero mean and unit variance.
+    r""":math:`z_c = s_c\,(x_c + b_c)` per channel, initialized to zero mean and unit variance of z.
 
-    The first batch seen in training mode sets both; that it has happened is part of the saved state. Where several processes
-    train, all take what the first of them found: one batch is enough, as it is for one process, and copies are equal to the
-    bit, which statistics summed over processes are only if all sum in the same order.
+    The first batch in training mode initializes :math:`s` and :math:`b`; the saved state contains
+    the flag ``initialized``. In distributed training all processes use the values of rank 0. Its
+    batch is enough, and a broadcast makes all copies bitwise equal. A sum of statistics over
+    processes would need a fixed order for that.
 
     Args:
         channels: Number of channels of ``(N, C, H, W)`` inputs.
@@ -39,10 +39,9 @@ class ActNorm(Bijection):
         self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
         self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
         self.register_buffer("initialized", torch.tensor(False))
-        self.settled = (
-            False  # whether the buffer has been read: on a GPU that waits for all that is under way
-        )
-        self.register_load_state_dict_post_hook(_unsettle)
+        # True once the buffer was read as True: on a GPU each read waits for all queued kernels
+        self.settled = False
+        self.register_load_state_dict_post_hook(_reset_settled)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.training and not self.settled:
@@ -52,8 +51,8 @@ class ActNorm(Bijection):
         return (x + self.shift) * self.log_scale.exp(), self._log_det(x)
 
     def precompute(self) -> Map:
-        scale, of_a_pixel = self.log_scale.exp(), self.log_scale.sum()
-        return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * of_a_pixel)
+        scale, per_pixel = self.log_scale.exp(), self.log_scale.sum()
+        return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * per_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)
@@ -73,6 +72,6 @@ class ActNorm(Bijection):
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
 
 
-def _unsettle(module: nn.Module, _: object) -> None:
-    """Loaded weights may or may not be initialized."""
+def _reset_settled(module: nn.Module, _: object) -> None:
+    """Read ``initialized`` again: loaded weights may or may not be initialized."""
     cast(ActNorm, module).settled = False

@@ -1,4 +1,4 @@
-"""Bijections: invertible maps that know the log-determinant of their Jacobian."""
+"""Bijections: invertible maps with the log-determinant of their Jacobian."""
 
 import abc
 from collections.abc import Callable, Iterable, Sequence
@@ -16,23 +16,26 @@ Map = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def channels_first(x: Tensor) -> Tensor:
-    """``(C, H, W, N)`` from ``(N, C, H, W)``, a view; whole where :func:`images_first` made ``x``, as every step here does.
+    """View ``(N, C, H, W)`` as ``(C, H, W, N)``.
 
-    With the images innermost in memory, a channel is one long run: neighbours of all pixels are copied, channels joined and
-    mixed, without a stride. Shapes stay ``(N, C, H, W)`` for all who look from outside.
+    The view is contiguous if ``x`` comes from :func:`images_first`, as in every step here. With the
+    batch dimension innermost in memory, each channel is one contiguous block. Copies of
+    neighbours, concatenation and mixing of channels then need no strided access. The public shape
+    of all tensors is ``(N, C, H, W)``.
     """
     return x.permute(1, 2, 3, 0)
 
 
 def images_first(channels: Tensor) -> Tensor:
-    """``(N, C, H, W)`` from ``(C, H, W, N)``, a view."""
+    """View ``(C, H, W, N)`` as ``(N, C, H, W)``."""
     return channels.permute(3, 0, 1, 2)
 
 
 class Bijection(nn.Module, abc.ABC):
-    r"""An invertible :math:`z = f(x)` on batches, with :math:`\log |\det \partial z / \partial x|` per example.
+    r"""An invertible :math:`z = f(x)` with :math:`\log |\det \partial z / \partial x|` per example.
 
-    A subclass writes two methods; :math:`\log p(x) = \log p(f(x)) + \log |\det \partial f / \partial x|` (A.1).
+    A subclass implements :meth:`forward` and :meth:`inverse`. Then
+    :math:`\log p(x) = \log p(f(x)) + \log |\det \partial f / \partial x|` (A.1).
     """
 
     @abc.abstractmethod
@@ -44,16 +47,21 @@ class Bijection(nn.Module, abc.ABC):
         """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
 
     def precompute(self) -> Map:
-        """:meth:`forward` with what depends on the parameters alone worked out, once for many calls that record no graph.
+        """Return :meth:`forward` with all terms that depend only on the parameters precomputed.
 
-        The log-determinant may be one number for all examples. A subclass that can save work overrides it.
+        For many calls without gradients. The log-determinant may be one number for all examples. A
+        subclass may override this to save work.
         """
         return self.forward
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """``x`` from ``z``, in one or more groups of channels ``(C, H, W, N)``, and ``forward(x)`` as a graph from there.
+        """Recompute ``x`` from ``z``, then ``forward(x)`` with gradients.
 
-        This is what a backward pass without stored activations needs; a subclass that can share work overrides it.
+        For a backward pass without stored activations. A subclass may override this to share work.
+
+        Returns:
+            ``x`` as one or more groups of channels ``(C, H, W, N)``, and the two results of
+            :meth:`forward`, whose graph starts at these groups.
         """
         with torch.no_grad():
             x = channels_first(self.inverse(z)[0])
@@ -63,12 +71,13 @@ class Bijection(nn.Module, abc.ABC):
 
 
 class Compose(Bijection):
-    """Bijections one after the other, the first given first.
+    """Composition of bijections, applied in the given order.
 
     Args:
         bijections: The steps.
-        constant_memory: Store no activations for the backward pass but recompute them from the output through the
-            inverses. Memory then does not grow with the number of steps; a second derivative is not available.
+        constant_memory: Recompute activations in the backward pass from the output through the
+            inverses, instead of storing them. Memory then does not grow with the number of steps.
+            Second derivatives are not available.
 
     Examples:
         >>> z, log_det = Compose([Squeeze(), Squeeze()])(torch.rand(5, 1, 8, 8))
@@ -83,8 +92,8 @@ class Compose(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.constant_memory and torch.is_grad_enabled():
-            found: tuple[Tensor, Tensor] = _Recomputed.apply(x, self, *self.parameters())
-            return found
+            result: tuple[Tensor, Tensor] = _Recomputed.apply(x, self, *self.parameters())
+            return result
         return one_after_the_other(self.steps, x)
 
     def precompute(self) -> Map:
@@ -99,7 +108,7 @@ class Compose(Bijection):
 
 
 def one_after_the_other(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]:
-    """All maps, and the sum of their log-determinants."""
+    """Apply all maps in order and sum their log-determinants."""
     total = x.new_zeros(len(x))
     for each in maps:
         x, log_det = each(x)
@@ -108,7 +117,7 @@ def one_after_the_other(maps: Iterable[Map], x: Tensor) -> tuple[Tensor, Tensor]
 
 
 class _Recomputed(torch.autograd.Function):
-    """The steps of a :class:`Compose`, keeping only their common output for the backward pass."""
+    """The steps of a :class:`Compose`; only the final output is saved for the backward pass."""
 
     @staticmethod
     def forward(
@@ -116,36 +125,39 @@ class _Recomputed(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         z, log_det = one_after_the_other(composed.steps, x)
         ctx.composed = composed
-        ctx.save_for_backward(z, *parameters)  # so that weights changed in between are an error
+        ctx.save_for_backward(z, *parameters)  # saved parameters: detects in-place changes
         return z, log_det
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_z: Tensor, to_log_det: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
         z, *parameters = ctx.saved_tensors
-        to_parameters = _slots([parameter for parameter in parameters if parameter.requires_grad])
+        buffers = _gradient_buffers(
+            [parameter for parameter in parameters if parameter.requires_grad]
+        )
         for step in reversed(ctx.composed.steps):
             own = [parameter for parameter in step.parameters() if parameter.requires_grad]
             with own_precision(z.device):
                 x, again, log_det = step.reconstruct(z.detach())
-                # a step's log-determinant may depend on its parameters alone, or (in Squeeze) on nothing
+                # a log-determinant may depend only on parameters, or (Squeeze) on nothing
                 outputs = [
-                    (output, to)
-                    for output, to in ((again, to_z), (log_det, to_log_det))
+                    (output, gradient)
+                    for output, gradient in ((again, grad_z), (log_det, grad_log_det))
                     if output.requires_grad
                 ]
                 graph, incoming = zip(*outputs, strict=True)
                 gradients = torch.autograd.grad(graph, [*x, *own], incoming)
-            to_z, z = (images_first(torch.cat(groups)) for groups in (gradients[: len(x)], x))
+            grad_z, z = (images_first(torch.cat(groups)) for groups in (gradients[: len(x)], x))
             for parameter, gradient in zip(own, gradients[len(x) :], strict=True):
-                to_parameters[parameter].copy_(gradient)
-        return to_z, None, *(to_parameters.get(parameter) for parameter in parameters)
+                buffers[parameter].copy_(gradient)
+        return grad_z, None, *(buffers.get(parameter) for parameter in parameters)
 
 
-def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
-    """A place for each parameter's gradient, all in one piece.
+def _gradient_buffers(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
+    """A gradient buffer for each parameter, all in one allocation.
 
-    Small ones kept between large ones that come and go would leave memory in holes, more of them the deeper the model.
+    Small gradients allocated between large temporary tensors would fragment the memory, more so in
+    deeper models.
     """
     memory = (
         parameters[0].new_zeros(sum(parameter.numel() for parameter in parameters))
@@ -160,7 +172,9 @@ def _slots(parameters: list[Tensor]) -> dict[Tensor, Tensor]:
 
 
 class Squeeze(Bijection):
-    """Trades space for channels: ``(N, C, H, W)`` to ``(N, 4 C, H / 2, W / 2)``; each 2x2 block becomes four channels.
+    """Space to channels: ``(N, C, H, W)`` to ``(N, 4 C, H / 2, W / 2)``.
+
+    Each 2x2 block becomes four channels.
 
     References:
         Dinh et al., Density estimation using Real NVP, Sec. 3.6.
@@ -190,17 +204,19 @@ class Squeeze(Bijection):
 
 
 class MultiScale(Bijection):
-    """Levels of blocks; at the end of each but the last, half of the channels leave and the rest is squeezed.
+    """Multi-scale architecture: levels of bijections with a split and a squeeze in between.
 
-    The squeeze stands at the *end* of a level (appendix B), which the doubled channels make possible. All of ``z``
-    comes back in one vector, shallow levels first, so that decoding resamples nothing.
+    After each level but the last, half of the channels are factored out and the rest is squeezed.
+    The squeeze is at the *end* of a level (appendix B), which is possible because the channels are
+    doubled. All of ``z`` is one vector, shallow levels first, so decoding is deterministic.
 
     Args:
-        levels: One bijection per level, each keeping the shape of its input.
-        event_shape: Shape ``(C, H, W)`` at the first level; ``C`` even, ``H`` and ``W`` divisible by ``2^(levels - 1)``.
+        levels: One bijection per level; each preserves the shape of its input.
+        event_shape: Shape ``(C, H, W)`` at the first level; ``C`` even, ``H`` and ``W`` divisible
+            by ``2^(levels - 1)``.
 
     Raises:
-        ConfigError: If they are not.
+        ConfigError: If ``event_shape`` does not fit.
     """
 
     def __init__(self, levels: Iterable[Bijection], event_shape: tuple[int, int, int]):
@@ -209,7 +225,8 @@ class MultiScale(Bijection):
         check_levels(event_shape, len(self.levels))
         if len(self.levels) > 1 and event_shape[0] % 2:
             raise ConfigError(
-                f"half of the channels leave a level and there are {event_shape[0]}; use {event_shape[0] + 1}."
+                f"levels split their channels in half, but there are {event_shape[0]}; use"
+                f" {event_shape[0] + 1}."
             )
         self.shapes = level_shapes(event_shape, len(self.levels))
         self.squeeze = Squeeze()
@@ -261,21 +278,21 @@ def level_shapes(event_shape: tuple[int, int, int], levels: int) -> list[tuple[i
 
 
 def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
-    """Refuse an image that cannot be halved ``levels - 1`` times.
+    """Refuse image sizes that cannot be halved ``levels - 1`` times.
 
     Raises:
-        ConfigError: Naming the levels that its size allows, and the nearest size that allows as many.
+        ConfigError: With the number of levels that fit, and the next size for ``levels`` levels.
     """
     _, height, width = event_shape
     possible = 1
     while height % (1 << possible) == 0 and width % (1 << possible) == 0:
         possible += 1
     if levels < 1:
-        raise ConfigError(f"a flow of {levels} levels maps nothing; use 1 to {possible} levels.")
+        raise ConfigError(f"a flow cannot have {levels} levels; use 1 to {possible} levels.")
     if levels > possible:
         step = 1 << (levels - 1)
         padded = "x".join(str(-(-size // step) * step) for size in (height, width))
         raise ConfigError(
-            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible} levels or images of"
-            f" {padded}."
+            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible}"
+            f" levels or images of {padded}."
         )

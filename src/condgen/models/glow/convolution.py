@@ -1,4 +1,4 @@
-"""Invertible 1x1 convolution: a learned mixing of the channels."""
+"""Invertible 1x1 convolution: a learned linear map of the channels."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,16 @@ from condgen.models.glow.bijections import Bijection, Map, channels_first, image
 
 
 class Invertible1x1Convolution(Bijection):
-    r"""Multiplies the channels at each pixel by :math:`W = P L (U + \mathrm{diag}(s))`, started at a rotation.
+    r"""Multiply the channels of each pixel by :math:`W = P L (U + \mathrm{diag}(s))`.
 
-    :math:`P` and the signs of :math:`s` stay fixed, so that :math:`W` can never become singular and
-    :math:`\log |\det| = H W \sum_c \log |s_c|` costs nothing. The inverse solves two triangular systems in float64:
-    inverting :math:`W` itself in float32 loses all digits once the scales spread.
+    :math:`W` is initialized to a random rotation. :math:`P` and the signs of :math:`s` are fixed,
+    so :math:`W` is never singular and :math:`\log |\det| = H W \sum_c \log |s_c|` is cheap. The
+    inverse solves two triangular systems in float64, because a float32 inverse of :math:`W` loses
+    all digits if the scales differ widely.
 
     Args:
         channels: Number of channels of ``(N, C, H, W)`` inputs.
-        generator: Draws the rotation.
+        generator: Random generator of the initial rotation.
 
     References:
         Kingma & Dhariwal, Glow, Sec. 3.2.
@@ -38,11 +39,11 @@ class Invertible1x1Convolution(Bijection):
         self.register_buffer("sign", scale.sign().float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return _mixed(self.weight(), x), self._log_det(x)
+        return _mix(self.weight(), x), self._log_det(x)
 
     def precompute(self) -> Map:
-        weight, of_a_pixel = self.weight(), self.log_scale.sum()
-        return lambda x: (_mixed(weight, x), x.shape[-2] * x.shape[-1] * of_a_pixel)
+        weight, per_pixel = self.weight(), self.log_scale.sum()
+        return lambda x: (_mix(weight, x), x.shape[-2] * x.shape[-1] * per_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = (triangle.double() for triangle in self._triangles())
@@ -58,7 +59,7 @@ class Invertible1x1Convolution(Bijection):
         return self.permutation @ torch.addmm(upper, lower, upper)
 
     def _triangles(self) -> tuple[Tensor, Tensor]:
-        """L less its diagonal of ones, and U with that of the scales."""
+        """L without its diagonal of ones, and U with the scales on its diagonal."""
         return self.lower.tril(-1), self.upper.triu(1) + torch.diag(
             self.sign * self.log_scale.exp()
         )
@@ -67,6 +68,6 @@ class Invertible1x1Convolution(Bijection):
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))
 
 
-def _mixed(weight: Tensor, x: Tensor) -> Tensor:
+def _mix(weight: Tensor, x: Tensor) -> Tensor:
     channels = channels_first(x)
     return images_first((weight @ channels.flatten(1)).view_as(channels))

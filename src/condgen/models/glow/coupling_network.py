@@ -1,10 +1,11 @@
-"""The network inside a coupling layer, with a CPU path made of matrix products on blocks that fit the cache.
+"""The network of a coupling layer, with a CPU path of matrix products on blocks that fit the cache.
 
-A coupling network is wide inside and thin at both ends: with 1 to 16 channels in and out and 128 between, a 3x3 convolution
-library call spends most of its time moving the wide middle through memory. Here each 3x3 convolution is a matrix product
-with the nine neighbours of a pixel on its thin side, and a block of pixels goes through all three layers before the next one
-does. Of the wide middle the second layer is kept for the backward pass of a training step; the first is computed again, and
-where only the image asks for a gradient, as in an attack on many images at once, both are.
+A coupling network has wide hidden layers and thin inputs and outputs: 1 to 16 channels, with 128
+hidden ones. A library call for a 3x3 convolution spends most of its time on memory traffic of the
+hidden layers. Here each 3x3 convolution is a matrix product with the nine neighbours of a pixel on
+its thin side, and each block of pixels passes all three layers before the next block starts. For
+the backward pass of a training step the second hidden layer is saved and the first is recomputed.
+If only the images require a gradient, as in attacks on many images, both are recomputed.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,18 +23,17 @@ from condgen.density import own_precision
 from condgen.errors import ConfigError
 from condgen.models.glow.bijections import channels_first, images_first
 
-BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that gain from the blocked path
-BLOCK_BYTES = (
-    1 << 22
-)  # of one wide layer of one block; with less, a CPU with AMX spends its time between the products
+BLOCKED_ON: tuple[str, ...] = ("cpu",)  # types of device that use the blocked path
+# size of one hidden layer of one block; on CPUs with AMX smaller blocks are dominated by overhead
+BLOCK_BYTES = 1 << 22
 SMALLEST_BLOCK = 2048  # pixels; fewer are not divided among threads
 
-GAIN = 3.0  # Glow's factor: an output that starts at zero reaches the scale of the data sooner
+GAIN = 3.0  # factor of Glow: a zero-initialized output reaches the scale of the data faster
 
 
 @contextmanager
 def path_of(device: str) -> Iterator[None]:
-    """Take, on the CPU, the path of another type of device, to count what is done there."""
+    """Use on the CPU the code path of another type of device, to count its operations."""
     global BLOCKED_ON
     usual = BLOCKED_ON
     BLOCKED_ON = usual if device in usual else ()
@@ -44,20 +44,19 @@ def path_of(device: str) -> Iterator[None]:
 
 
 class CouplingNetwork(nn.Module):
-    r"""3x3, 1x1 and 3x3 convolutions with ReLU between, times a learned gain :math:`e^{3 g}` per channel.
+    r"""3x3, 1x1 and 3x3 convolutions with ReLU, times a learned gain :math:`e^{3 g}` per channel.
 
-    The last convolution starts at zero, so that a coupling starts near the identity.
-
-    No batch normalization: it would make the inverse differ from the forward pass.
+    The last convolution is initialized to zero, so that a coupling starts near the identity. There
+    is no batch normalization, because the inverse would differ from the forward pass.
 
     Args:
         channels_in: Of the input, ``(N, channels_in, H, W)``.
         channels_out: Of the output, ``(N, channels_out, H, W)``.
-        width: Channels between.
-        precision: Of the products inside while in training mode. ``torch.bfloat16`` is faster on a CPU with AMX or AVX-512
-            BF16; output, weights and sums over blocks of pixels stay in float32, and so, nearly, does the input
-            (:func:`_in_parts`). In evaluation mode all is in the precision of the input, since rounded products are no exact
-            inverse of each other.
+        width: Hidden channels.
+        precision: Of the products in training mode. ``torch.bfloat16`` is faster on a CPU with AMX
+            or AVX-512 BF16. Output, weights and sums over blocks of pixels stay in float32; the
+            input nearly does (:func:`_split_precision`). Evaluation mode uses the precision of the
+            input, because the inverse would not be exact with rounded products.
 
     Raises:
         ConfigError: If the width is not positive.
@@ -69,7 +68,8 @@ class CouplingNetwork(nn.Module):
         super().__init__()
         if width < 1:
             raise ConfigError(
-                f"a coupling network of width {width} has no channels between; use a width of 1 or more."
+                f"a coupling network of width {width} has no hidden channels; use a width of 1 or"
+                " more."
             )
         self.precision = precision
         self.first = nn.Conv2d(channels_in, width, 3, padding=1)
@@ -87,27 +87,22 @@ class CouplingNetwork(nn.Module):
             keep = torch.is_grad_enabled() and self.middle.weight.requires_grad
             out: Tensor = _Blocked.apply(x, *parameters, precision or x.dtype, keep)
         else:
-            first = _for_parts(parameters[0], precision or x.dtype)
-            tensors = (torch.cat(_in_parts(x, precision or x.dtype), 1), first, *parameters[1:])
-            out = convolutions(
-                *(_channels_last(tensor, precision or x.dtype) for tensor in tensors)
-            ).to(x.dtype)
+            precision = precision or x.dtype
+            first = _repeat_for_split(parameters[0], precision)
+            seen = torch.cat(_split_precision(x, precision), 1)
+            tensors = (seen, first, *parameters[1:])
+            out = convolutions(*(_channels_last(tensor, precision) for tensor in tensors))
+            out = out.to(x.dtype)
         return out * (GAIN * self.log_gain).exp()
 
     def precompute(self) -> Callable[[Tensor], Tensor]:
-        """:meth:`forward` of the weights as they are, made ready for many calls that record no graph."""
+        """Return :meth:`forward` for the current weights, for many calls without gradients."""
         if self.log_gain.device.type not in BLOCKED_ON:
             return self.forward
         gain = (GAIN * self.log_gain).exp()
         w1, b1, w2, b2, w3, b3 = self._convolved
-        matrices = _matrices(
-            w1,
-            b1,
-            w2,
-            b2,
-            w3 * gain[:, None],
-            (self.precision if self.training else None) or gain.dtype,
-        )
+        precision = (self.precision if self.training else None) or gain.dtype
+        matrices = _matrices(w1, b1, w2, b2, w3 * gain[:, None], precision)
         bias = b3[:, None, None] * gain
         return lambda x: _through(x, matrices, keep=False)[0] + bias
 
@@ -121,7 +116,7 @@ class CouplingNetwork(nn.Module):
 
 
 def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
-    """What a GPU's convolutions are fastest with; biases have no such order."""
+    """Convert to the memory format of the fastest GPU convolutions; biases have none."""
     return tensor.to(
         precision, memory_format=torch.channels_last if tensor.ndim == 4 else torch.preserve_format
     )
@@ -130,15 +125,17 @@ def _channels_last(tensor: Tensor, precision: torch.dtype) -> Tensor:
 def convolutions(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor
 ) -> Tensor:
-    """The same function as three library calls: the path for other devices, and the reference in tests."""
+    """The same function as three library calls: for other devices, and as reference in tests."""
     hidden = relu(conv2d(x, w1, b1, padding=1))
     return conv2d(relu(conv2d(hidden, w2, b2)), w3, b3, padding=1)
 
 
 class _Blocked(torch.autograd.Function):
-    """Block by block of pixels; inside, thin tensors are ``(channels, H W N)`` and wide ones ``(pixels of a block, width)``.
+    """The three convolutions, one block of pixels at a time.
 
-    What the first layer sees ends in a row of ones, its weights in the bias, so that one product gives both their gradients.
+    Internally, thin tensors are ``(channels, H W N)`` and wide ones ``(pixels of a block, width)``.
+    The input of the first layer ends in a row of ones and its weights end in the bias, so that one
+    product gives the gradients of both.
     """
 
     @staticmethod
@@ -166,45 +163,50 @@ class _Blocked(torch.autograd.Function):
         seen, w1_and_b1, w2, b2, w3, *kept = ctx.saved_tensors
         w1 = w1_and_b1[:, : 9 * ctx.channels]
         columns = seen if kept else _neighbours(seen, w1.dtype, ones=1)
-        to_out = channels_first(gradient)
-        from_out = _neighbours(to_out, w1.dtype)
-        to_columns = _thin(w1.shape[1], columns.shape[1], columns)
-        trained = any(
-            ctx.needs_input_grad[1:7]
-        )  # an attack asks for the gradient of the image alone
+        grad_out = channels_first(gradient)
+        out_columns = _neighbours(grad_out, w1.dtype)
+        grad_columns = _thin(w1.shape[1], columns.shape[1], columns)
+        trained = any(ctx.needs_input_grad[1:7])  # False in attacks: only x requires a gradient
         blocks = _blocks(columns, len(w1))
 
         def fill(number: int) -> tuple[Tensor, ...]:
-            of_columns, of_out = columns[:, blocks[number]], from_out[:, blocks[number]]
+            of_columns, of_out = columns[:, blocks[number]], out_columns[:, blocks[number]]
             first = _linear_relu(of_columns.t(), w1_and_b1)
             second = kept[number] if kept else _linear_relu(first, w2, b2)
-            to_second = _where_positive(_product(of_out.t(), w3), second)
-            to_first = _where_positive(_product(to_second, w2), first)
-            _product(w1.t(), to_first.t(), out=to_columns[:, blocks[number]])
+            grad_second = _where_positive(_product(of_out.t(), w3), second)
+            grad_first = _where_positive(_product(grad_second, w2), first)
+            _product(w1.t(), grad_first.t(), out=grad_columns[:, blocks[number]])
             if not trained:
                 return ()
-            to_w2 = _product(to_second.t(), first)
-            return _product(of_columns, to_first), to_w2, to_second.sum(0), _product(of_out, second)
+            grad_w2 = _product(grad_second.t(), first)
+            return (
+                _product(of_columns, grad_first),
+                grad_w2,
+                grad_second.sum(0),
+                _product(of_out, second),
+            )
 
         with own_precision(gradient.device):
             shares = machine.parallel_map(fill, range(len(blocks)))
-        to_x = images_first(_scatter(to_columns, (ctx.channels, *to_out.shape[1:]), gradient.dtype))
-        if not trained:
-            return to_x, *[None] * 8
-        of_first, to_w2, to_b2, to_w3 = (
-            torch.stack(parts).sum(0, dtype=to_x.dtype) for parts in zip(*shares, strict=True)
+        grad_x = images_first(
+            _scatter(grad_columns, (ctx.channels, *grad_out.shape[1:]), gradient.dtype)
         )
-        to_w1, to_b1 = (
-            of_first[: len(to_columns)].t().unflatten(1, (ctx.channels, 3, 3)),
-            of_first[-1],
+        if not trained:
+            return grad_x, *[None] * 8
+        grad_w1_and_b1, grad_w2, grad_b2, grad_w3 = (
+            torch.stack(parts).sum(0, dtype=grad_x.dtype) for parts in zip(*shares, strict=True)
+        )
+        grad_w1, grad_b1 = (
+            grad_w1_and_b1[: len(grad_columns)].t().unflatten(1, (ctx.channels, 3, 3)),
+            grad_w1_and_b1[-1],
         )
         return (
-            to_x,
-            to_w1,
-            to_b1,
-            to_w2[:, :, None, None],
-            to_b2,
-            _last_weight(to_w3),
+            grad_x,
+            grad_w1,
+            grad_b1,
+            grad_w2[:, :, None, None],
+            grad_b2,
+            _last_weight(grad_w3),
             gradient.sum((0, 2, 3)),
             None,
             None,
@@ -214,17 +216,20 @@ class _Blocked(torch.autograd.Function):
 def _matrices(
     w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, precision: torch.dtype
 ) -> tuple[Tensor, ...]:
-    """What the blocks are multiplied by: the first layer with its bias, the second, its bias, and the last."""
-    first = torch.cat((_for_parts(w1.flatten(1), precision), b1[:, None]), 1)
+    """Matrices for the blocks: first layer with bias, second layer, its bias, last layer."""
+    first = torch.cat((_repeat_for_split(w1.flatten(1), precision), b1[:, None]), 1)
     return tuple(matrix.to(precision) for matrix in (first, w2.flatten(1), b2, _last_matrix(w3)))
 
 
 def _through(
     x: Tensor, matrices: tuple[Tensor, ...], keep: bool
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """The output less its bias; for a backward pass also what the first layer saw and, if kept, the second's outputs."""
+    """Output without its bias, input of the first layer and, with ``keep``, second hidden layer.
+
+    The last two are for the backward pass.
+    """
     w1_and_b1, w2, b2, w3 = matrices
-    parts = torch.cat(_in_parts(channels_first(x), w2.dtype))
+    parts = torch.cat(_split_precision(channels_first(x), w2.dtype))
     columns = _neighbours(parts, w2.dtype, ones=1)
     to_out = _thin(len(w3), columns.shape[1], columns)
 
@@ -242,12 +247,12 @@ def _through(
     )
 
 
-def _in_parts(x: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
-    """What the first layer sees: in a lower ``precision`` the input and, beside it, what rounding takes from it.
+def _split_precision(x: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
+    """Input of the first layer: ``x`` rounded to a lower ``precision``, and the rounding error.
 
-    Both meet the same weights, so that their sum counts; gradients are those of the first part alone. A coupling can predict a
-    pixel's value to a small part of a level, which rounding the values that it sees would drown. It costs more likelihood than
-    all other rounding together.
+    Both parts have the same weights, so the layer sees their sum. Only the first part has
+    gradients. A coupling can predict a pixel to a small fraction of a level, but not from rounded
+    inputs: that rounding costs more likelihood than all other rounding together.
     """
     if precision == x.dtype:
         return (x,)
@@ -255,12 +260,16 @@ def _in_parts(x: Tensor, precision: torch.dtype) -> tuple[Tensor, ...]:
     return rounded, (x - rounded).detach().to(precision)
 
 
-def _for_parts(w1: Tensor, precision: torch.dtype) -> Tensor:
+def _repeat_for_split(w1: Tensor, precision: torch.dtype) -> Tensor:
+    """First-layer weights for the parts of :func:`_split_precision`."""
     return w1 if precision == w1.dtype else torch.cat((w1, w1.detach()), 1)
 
 
 def _blocks(columns: Tensor, width: int) -> list[slice]:
-    """At least two where there is work for two threads; whatever the threads, the same."""
+    """Slices of pixels, at least two if there is work for two threads.
+
+    They do not depend on the number of threads.
+    """
     pixels = columns.shape[1]
     size = max(
         1,
@@ -270,7 +279,7 @@ def _blocks(columns: Tensor, width: int) -> list[slice]:
 
 
 def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """In bfloat16 oneDNN applies the ReLU before the product leaves the registers, at half of the time."""
+    """ReLU of a linear layer; for bfloat16 oneDNN fuses both, which takes half of the time."""
     if rows.dtype == torch.bfloat16 and _has_bfloat16():
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(
             rows.contiguous(), weight, bias, "relu", [], ""
@@ -286,7 +295,11 @@ def _linear_relu(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
 
 def _product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
-    """In bfloat16 on a CPU without units for it: the units' sums, in float32 of rounded numbers, at nearly float32's speed."""
+    """Matrix product; bfloat16 is emulated on CPUs without bfloat16 units.
+
+    The emulation accumulates products of rounded numbers in float32, like the units do, at nearly
+    the speed of float32.
+    """
     if left.dtype != torch.bfloat16 or _has_bfloat16():
         return torch.mm(left, right, out=out)
     product = (left.float() @ right.float()).bfloat16()
@@ -294,7 +307,11 @@ def _product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def _where_positive(gradient: Tensor, activation: Tensor) -> Tensor:
-    """The gradient of a ReLU, in place. A bfloat16 is positive where its bits are, and integers take a quarter of the time."""
+    """Gradient of a ReLU, in place.
+
+    A bfloat16 is positive if and only if its bits are as an integer, and int16 takes a quarter of
+    the time.
+    """
     if gradient.dtype == torch.bfloat16:
         _where_positive(gradient.view(torch.int16), activation.view(torch.int16))
         return gradient
@@ -306,16 +323,20 @@ def _where_positive(gradient: Tensor, activation: Tensor) -> Tensor:
 
 @cache
 def _has_bfloat16() -> bool:
-    """Whether oneDNN multiplies in bfloat16; on CPUs without AVX-512 its calls exist and fail, and PyTorch's own crawl."""
+    """Whether oneDNN supports bfloat16 products.
+
+    On CPUs without AVX-512 the oneDNN calls fail and the PyTorch products are very slow.
+    """
     return bool(
         torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
 
 def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
-    """``(C, H, W, N)`` to ``(9 C + ones, H W N)``: what a 3x3 convolution sees at each pixel, zeros outside, and ones.
+    """im2col of a zero-padded 3x3 convolution: ``(C, H, W, N)`` to ``(9 C + ones, H W N)``.
 
-    Images are the innermost, so that long runs are copied whatever the size of an image.
+    The last ``ones`` rows are 1. The batch dimension is innermost, so copies are of long contiguous
+    blocks for any image size.
     """
     channels, height, width, number = x.shape
     padded = x.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
@@ -331,9 +352,10 @@ def _neighbours(x: Tensor, precision: torch.dtype, ones: int = 0) -> Tensor:
 
 
 def _scatter(columns: Tensor, shape: tuple[int, ...], precision: torch.dtype) -> Tensor:
-    """The adjoint of :func:`_neighbours`, ``(C, H, W, N)`` as given by ``shape``: every pixel adds to its nine neighbours.
+    """Adjoint of :func:`_neighbours` (col2im): each pixel adds to its nine neighbours.
 
-    The nine are added in one call. Threads that share an interpreter meet at every call, however little it does.
+    Returns ``(C, H, W, N)`` as given by ``shape``. One fused call: each extra operation costs a GIL
+    hand-off.
     """
     channels, height, width, number = shape
     padded = columns.new_zeros(channels, height + 2, width + 2, number, dtype=precision)
@@ -349,15 +371,16 @@ def _scatter(columns: Tensor, shape: tuple[int, ...], precision: torch.dtype) ->
 
 
 def _thin(channels: int, pixels: int, like: Tensor) -> Tensor:
-    """Room for ``(channels, pixels)``; rows a power of 2 apart would contend for the same lines of the cache."""
+    """Empty ``(channels, pixels)`` with padded rows: a power-of-2 stride causes cache conflicts."""
     return like.new_empty_strided((channels, pixels), (pixels + 64, 1))
 
 
 def _last_matrix(weight: Tensor) -> Tensor:
-    """``(out, width, 3, 3)`` to ``(9 out, width)``, mirrored: a pixel writes to where a convolution would read from."""
+    """Flip ``(out, width, 3, 3)`` and reshape to ``(9 out, width)``, for :func:`_scatter`."""
     return weight.flip(2, 3).permute(0, 2, 3, 1).reshape(-1, weight.shape[1])
 
 
 def _last_weight(matrix: Tensor) -> Tensor:
+    """Inverse of :func:`_last_matrix`."""
     weight: Tensor = matrix.unflatten(0, (-1, 3, 3))
     return weight.permute(0, 3, 1, 2).flip(2, 3).contiguous()

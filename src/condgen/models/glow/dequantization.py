@@ -1,4 +1,4 @@
-"""From stored images to what the flow models: dequantization and noise channels, with their densities."""
+"""Dequantization and noise channels: map quantized images to inputs of the flow."""
 
 import math
 
@@ -7,21 +7,25 @@ from torch import Tensor, nn
 
 
 class Dequantization(nn.Module):
-    r"""Centerd images with as many channels of noise: :math:`v = (s + u) / L - 1/2`, :math:`w \sim U[0, 2/L]`.
+    r"""Dequantized images :math:`v = (s + u) / L - 1/2`, noise channels :math:`w \sim U[0, 2/L]`.
 
-    Here :math:`s = x (L - 1)` are the values as stored and :math:`u \sim U[0, 1)` dequantizes them. Stored values have
-    the density :math:`p(s) = p(v, w)\, L^{-D}\, (2/L)^{D}`; that factor, in nats, is :attr:`log_volume`.
+    There are as many noise channels as image channels. The quantized values are
+    :math:`s = x (L - 1)`, and :math:`u \sim U[0, 1)` dequantizes them. Their density is
+    :math:`p(s) = p(v, w)\, L^{-D}\, (2/L)^{D}`; the log of the factor, in nats, is
+    :attr:`log_volume`.
 
-    With a generator both noises are fresh. Without, both are one draw that every image shares, so that the answer depends
-    on the image alone. (The middle of the cell, u = 1/2, would be no typical noise: a model that finds the edges of the
-    cells hard says up to half a bit per dimension less there.)
+    With a generator, u and w are fresh noise. Without one, all images share one fixed sample of
+    each, so that the result depends only on the image. (The middle of the bin, u = 1/2, is not
+    typical noise: a model that fits the edges of the bins badly gives up to half a bit per
+    dimension less in the middle.)
 
     Args:
         event_shape: Shape ``(C, H, W)`` of the images.
-        pixel_levels: How many values a stored pixel can take, L.
+        pixel_levels: Number L of values of a quantized pixel.
 
     References:
-        Appendix A.3 and B: "double the number of channels with uniform(0,1) noise which we scale down to [0, 2/256]".
+        Appendix A.3 and B: "double the number of channels with uniform(0,1) noise which we scale
+        down to [0, 2/256]".
     """
 
     fixed_offset: Tensor
@@ -38,11 +42,11 @@ class Dequantization(nn.Module):
         self.register_buffer("fixed_noise", noise * 2 / pixel_levels)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """``(N, C, H, W)`` in [0, 1] to ``(N, 2 C, H, W)``."""
+        """Map images ``(N, C, H, W)`` in [0, 1] to ``(N, 2 C, H, W)``."""
         if generator is None:
             offset, noise = self.fixed_offset.to(x.dtype), self.fixed_noise.to(x.dtype).expand_as(x)
         else:
-            # drawn where the generator lives, so that a seed means the same noise on every device
+            # sampled on the device of the generator: a seed gives the same noise on every device
             first, second = (
                 torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
                 for _ in range(2)
@@ -53,6 +57,6 @@ class Dequantization(nn.Module):
         )
 
     def images(self, v: Tensor) -> Tensor:
-        """The images whose noisy version is ``v`` under the fixed offset; the noise channels are dropped."""
-        centerd, _ = v.chunk(2, dim=1)
-        return ((centerd + 0.5) * self.pixel_levels - self.fixed_offset) / (self.pixel_levels - 1)
+        """Invert :meth:`forward` with the fixed offset; the noise channels are dropped."""
+        centered, _ = v.chunk(2, dim=1)
+        return ((centered + 0.5) * self.pixel_levels - self.fixed_offset) / (self.pixel_levels - 1)

@@ -1,4 +1,4 @@
-"""Class-conditional Glow: the flow of every experiment (appendix A and B)."""
+"""Class-conditional Glow, the flow of the experiments (appendix A and B)."""
 
 import math
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
 from condgen.validation import check_labels
 
-DRAWS = 100  # of a sample whose image is not finite
+DRAWS = 100  # attempts for a sample whose image is not finite
 DECODED_AT_ONCE = 250  # images
 
 
@@ -39,26 +39,31 @@ def block(
 
 
 class Glow(ClassConditionalDensity):
-    r"""Glow with a class-conditional prior over all of its latent vector.
+    r"""Glow with a class-conditional prior over the whole latent vector.
 
-    .. math:: \log p(x \mid y) = \log p(z \mid y) + \log |\det \partial z / \partial v| + \text{const},\quad z = f(v)
+    .. math::
 
-    where v is the image, dequantized, with its channels doubled by noise (:class:`Dequantization`). One pass through f
-    serves all classes.
+        \log p(x \mid y)
+        = \log p(z \mid y) + \log |\det \partial z / \partial v| + \text{const},\quad z = f(v)
+
+    where v is the dequantized image with noise channels (:class:`Dequantization`). One pass through
+    f gives the likelihoods of all classes.
 
     Args:
-        prior: :math:`p(z \mid y)` over ``2 * C * H * W`` numbers; brings the number of classes.
+        prior: :math:`p(z \mid y)` over ``2 * C * H * W`` dimensions; sets the number of classes.
         event_shape: Shape ``(C, H, W)`` of the images.
-        pixel_levels: How many values a stored pixel can take.
+        pixel_levels: Number of values of a quantized pixel.
         levels: Number of levels of the multi-scale architecture.
         blocks: Steps per level.
         width: Hidden channels of the coupling networks.
-        precision: Of the products inside the coupling networks; all else, log-determinants included, is float32.
-        constant_memory: Recompute activations through the inverse instead of storing them; see :class:`Compose`.
-        generator: Draws the initial rotations.
+        precision: Of the products inside the coupling networks; all other operations, including
+            log-determinants, are in float32.
+        constant_memory: Recompute activations through the inverse instead of storing them; see
+            :class:`Compose`.
+        generator: Random generator of the initial rotations.
 
     Raises:
-        ConfigError: If height or width cannot be halved at the end of each level but the last.
+        ConfigError: If height or width cannot be halved after each level but the last.
 
     Examples:
         >>> from condgen.models.glow.priors import ClassMixture
@@ -85,7 +90,7 @@ class Glow(ClassConditionalDensity):
         super().__init__()
         check_levels(event_shape, levels)
         if blocks < 0:
-            raise ConfigError(f"a level of {blocks} blocks cannot be; use 0 or more.")
+            raise ConfigError(f"a level cannot have {blocks} blocks; use 0 or more.")
         generator = generator or torch.Generator().manual_seed(0)
         channels, height, columns = event_shape
         self.num_classes, self.event_shape, self.pixel_levels = (
@@ -115,19 +120,19 @@ class Glow(ClassConditionalDensity):
         self.actnorms = [step for step in self.modules() if isinstance(step, ActNorm)]
 
     def compile_for_training(self, **options: Any) -> None:
-        """Let training steps after the first, which initializes actnorm, run a compiled flow.
+        """Compile the flow for training steps after the first one, which initializes actnorm.
 
         Args:
-            options: For :func:`torch.compile`; by default the whole flow becomes one graph, or an error, and runs as a
-                CUDA graph, or with a warning without.
+            options: For :func:`torch.compile`. Default: the whole flow as one graph, or an error;
+                run as a CUDA graph, or without one and with a warning.
 
         Raises:
             ConfigError: If activations are recomputed, which cannot be compiled.
         """
         if self._recomputing:
             raise ConfigError(
-                'training.compile needs model.memory = "standard", but it is "constant"; change one of them before a'
-                " run begins."
+                'training.compile needs model.memory = "standard", but it is "constant"; change one'
+                " of them before starting a run."
             )
         self.flow.compile(**{"fullgraph": True, "mode": "reduce-overhead", **options})
 
@@ -139,7 +144,7 @@ class Glow(ClassConditionalDensity):
             )
             for depth, (channels, height, width) in enumerate(self.flow.shapes, start=1)
         ]
-        return [*shapes, ("latent vector", f"{self.prior.dims} numbers")]
+        return [*shapes, ("latent vector", f"{self.prior.dims} dimensions")]
 
     @contextmanager
     def executed_on(self, device: str) -> Iterator[None]:
@@ -148,7 +153,10 @@ class Glow(ClassConditionalDensity):
 
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        """The counter sees no backward pass inside a backward pass: recomputation is off, and counts as one more pass."""
+        """Within this context recomputation is off and counts as one more forward pass.
+
+        The counter does not see a backward pass inside a backward pass.
+        """
         recomputing = self._recomputing
         for step in recomputing:
             step.constant_memory = False
@@ -169,11 +177,16 @@ class Glow(ClassConditionalDensity):
             return log_prior + log_det[:, None], subspace
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        r"""``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats, shape ``(N,)``."""
+        r"""Map images to latent vectors.
+
+        Returns:
+            ``z``, shape ``(N, 2 * dims)``, and :math:`\log p(x \mid y) - \log p(z \mid y)` in nats,
+            shape ``(N,)``.
+        """
         noisy = self.noisy(x, self.noise_generator)
         if self.training and not self._settled:
-            z, log_det = self.flow.forward(noisy)  # actnorm looks at the batch as a whole
-        elif torch.is_grad_enabled():  # a flow that is called may be compiled
+            z, log_det = self.flow.forward(noisy)  # actnorm needs the whole batch
+        elif torch.is_grad_enabled():  # only `self.flow(...)` runs the compiled flow
             z, log_det = self.flow(noisy) if self.training else self.flow.forward(noisy)
         else:
             z, log_det = machine.map_chunks(self.flow.precompute(), noisy)
@@ -187,17 +200,19 @@ class Glow(ClassConditionalDensity):
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """One image in [0, 1] for each label, rounded to the stored levels, shape ``(N, C, H, W)``.
+        """Draw an image in [0, 1] for each label, quantized, shape ``(N, C, H, W)``.
 
-        Far in the tails of a prior the inverse of a flow may exceed what a float holds; such a z is drawn again.
+        In the tails of a prior the inverse of a flow may overflow; such a z is drawn again.
 
         Raises:
-            ConfigError: If the temperature is negative or not finite, or too high to draw images at all.
+            ConfigError: If the temperature is negative, not finite, or so high that images
+                overflow.
             ImageError: If a label is not a class of the model.
         """
         if not 0 <= temperature < math.inf:
             raise ConfigError(
-                f"a temperature of {temperature:g} draws nothing; use a number from 0 on, such as 0.8."
+                f"the temperature is {temperature:g}, expected a finite number of 0 or more, such"
+                " as 0.8."
             )
         check_labels(label, self.num_classes)
         x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
@@ -208,11 +223,11 @@ class Glow(ClassConditionalDensity):
                 x[left] = torch.cat([self.decode(part) for part in z.split(DECODED_AT_ONCE)])
             left = torch.nonzero(~torch.isfinite(x).flatten(1).all(1)).flatten().cpu()
             if not len(left):
-                return (x.clamp(*self.bounds) * (self.noisy.pixel_levels - 1)).round() / (
-                    self.noisy.pixel_levels - 1
-                )
+                most = self.noisy.pixel_levels - 1
+                return (x.clamp(*self.bounds) * most).round() / most
         raise ConfigError(
-            f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a temperature below {temperature:g}."
+            f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a"
+            f" temperature below {temperature:g}."
         )
 
     @property

@@ -13,11 +13,12 @@ REFERENCE_DIMS = 128
 
 
 class ClassParameters(nn.Module):
-    r"""A mean and a log-scale per class and dimension, whose step size does not grow with the dimensions.
+    r"""A mean and a log-scale per class and dimension, with steps that do not grow with ``dims``.
 
-    A step of Adam moves every number by the learning rate, and with it the difference of two class log-likelihoods by
-    ``dims`` times as much: at 2048 dimensions the posterior swings by hundreds of nats from one step to the next. Beyond
-    128 dimensions the parameters therefore count ``128 / dims``-fold.
+    A step of Adam changes each parameter by the learning rate, and the difference of two class
+    log-likelihoods by ``dims`` times as much. At 2048 dimensions the posterior changes by hundreds
+    of nats per step. Above 128 dimensions the parameters are therefore multiplied by
+    ``128 / dims``.
     """
 
     def __init__(self, num_classes: int, dims: int):
@@ -28,23 +29,27 @@ class ClassParameters(nn.Module):
 
     @property
     def mean(self) -> Tensor:
-        """Shape ``(C, dims)``."""
+        """Mean, shape ``(C, dims)``."""
         return self.gain * self.raw_mean
 
     @property
     def log_scale(self) -> Tensor:
-        """Shape ``(C, dims)``, nats."""
+        """Log-scale in nats, shape ``(C, dims)``."""
         return self.gain * self.raw_log_scale
 
 
 class Prior(nn.Module, abc.ABC):
-    r""":math:`p(z \mid y)` on vectors of ``dims`` numbers. A subclass writes two methods.
+    r""":math:`p(z \mid y)` on vectors of ``dims`` numbers.
+
+    A subclass implements :meth:`cluster_log_prob` and :meth:`sample_cluster`.
 
     Args:
         num_classes: C.
         dims: Length of z.
-        family: What stands around the mean of a class; a key of :data:`condgen.models.distributions.FAMILIES` (C.1).
-        label_smoothing: :math:`\epsilon`, the probability that a latent cluster is not that of the label (C.2).
+        family: Density around the mean of a class; a key of
+            :data:`condgen.models.distributions.FAMILIES` (C.1).
+        label_smoothing: :math:`\epsilon`, the probability that the latent cluster is not that of
+            the label (C.2).
     """
 
     def __init__(
@@ -55,12 +60,13 @@ class Prior(nn.Module, abc.ABC):
             raise ConfigError(f"family '{family}' is not known; {suggest(family, FAMILIES)}")
         if not 0 <= label_smoothing < 1:
             raise ConfigError(
-                f"label smoothing is a probability below 1 and not {label_smoothing:g}; use one such as 0.1."
+                f"label smoothing is {label_smoothing:g}, expected a probability below 1, such as"
+                " 0.1."
             )
         if label_smoothing > 0 and num_classes < 2:
             raise ConfigError(
-                f"label smoothing of {label_smoothing:g} needs another class and there is {num_classes}; set it to 0,"
-                " or use 2 or more classes."
+                f"label smoothing of {label_smoothing:g} needs 2 or more classes, but there is"
+                f" {num_classes}; set it to 0, or add classes."
             )
         self.num_classes = num_classes
         self.dims = dims
@@ -69,21 +75,34 @@ class Prior(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        r""":math:`\log p(z \mid k)` of every cluster and, where there is a class subspace, :math:`\log p(z_s \mid k)`."""
+        r"""Cluster log-probabilities in nats, each of shape ``(N, C)``.
+
+        Returns:
+            :math:`\log p(z \mid k)` and :math:`\log p(z_s \mid k)`; the latter is ``None`` without
+            a class subspace.
+        """
 
     @abc.abstractmethod
     def sample_cluster(
         self, cluster: Tensor, temperature: float, generator: torch.Generator
     ) -> Tensor:
-        """One ``z`` for each cluster, shape ``(N, dims)``; ``temperature`` multiplies the scales."""
+        """Draw a ``z`` for each cluster, shape ``(N, dims)``; ``temperature`` scales the noise."""
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
-        r""":math:`\log p(z \mid y)` and, where there is a class subspace, :math:`\log p(z_s \mid y)`; both ``(N, C)``, nats."""
+        r"""Class log-probabilities in nats, each of shape ``(N, C)``.
+
+        Returns:
+            :math:`\log p(z \mid y)` and :math:`\log p(z_s \mid y)`; the latter is ``None`` without
+            a class subspace.
+        """
         of_z, of_subspace = self.cluster_log_prob(z)
         return self._smoothed(of_z), None if of_subspace is None else self._smoothed(of_subspace)
 
     def sample(self, label: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """One ``z`` for each label, shape ``(N, dims)``; all is drawn where the generator lives and then moved."""
+        """Draw a ``z`` for each label, shape ``(N, dims)``.
+
+        Random numbers are drawn on the device of the generator and then moved.
+        """
         label = label.to(generator.device)
         other = (
             label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)
@@ -95,11 +114,14 @@ class Prior(nn.Module, abc.ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters live."""
+        """Device of the parameters."""
         return next(self.parameters()).device
 
     def _smoothed(self, of_cluster: Tensor) -> Tensor:
-        r""":math:`\log \sum_k p(k \mid y)\, p(z \mid k)`: :math:`1 - \epsilon` at k = y, the rest spread evenly."""
+        r""":math:`\log \sum_k p(k \mid y)\, p(z \mid k)`, shape ``(N, C)``.
+
+        :math:`p(k \mid y)` is :math:`1 - \epsilon` for k = y and uniform over the other clusters.
+        """
         if self.label_smoothing == 0:
             return of_cluster
         others = self.label_smoothing / (self.num_classes - 1)
@@ -114,18 +136,19 @@ class Prior(nn.Module, abc.ABC):
 
 
 class ClassMixture(Prior):
-    r""":math:`p(z \mid y)` with a mean and a scale per class over all of z: Base and Reweight (Sec. 4.1).
+    r""":math:`p(z \mid y)` with a mean and a scale per class: Base and Reweight (Sec. 4.1).
 
-    With ``class_dims`` only the last numbers of z, from the deepest level, depend on the class, and all others are
-    standard. Fewer numbers make the class log-likelihoods steadier while the flow still changes, which helps short
-    trainings.
+    With ``class_dims`` only the last dimensions of z, from the deepest level, depend on the class;
+    the others have mean 0 and scale 1. Fewer dimensions make the class log-likelihoods more stable
+    while the flow changes, which helps short training runs.
 
     Args:
         num_classes: C.
         dims: Length of z.
-        family: What stands around the mean of a class.
+        family: Density around the mean of a class.
         label_smoothing: As for :class:`Prior`.
-        class_dims: How many numbers of z depend on the class; all of them by default, as in the paper.
+        class_dims: Number of dimensions of z that depend on the class. Default: all, as in the
+            paper.
 
     Examples:
         >>> prior = ClassMixture(num_classes=10, dims=32)
@@ -145,14 +168,15 @@ class ClassMixture(Prior):
         self.class_dims = dims if class_dims is None else class_dims
         if not 0 < self.class_dims <= dims:
             raise ConfigError(
-                f"model.prior.class_dims is {class_dims}, but z has {dims} numbers; use 1 to {dims}."
+                f"model.prior.class_dims is {class_dims}, but z has {dims} dimensions; use 1 to"
+                f" {dims}."
             )
         self.classes = ClassParameters(num_classes, self.class_dims)
 
     def cluster_log_prob(self, z: Tensor) -> tuple[Tensor, None]:
         rest, of_class = z.split([self.dims - self.class_dims, self.class_dims], dim=1)
-        found = class_log_prob(self.family, of_class, self.classes.mean, self.classes.log_scale)
-        return found + self.family.log_prob(rest).sum(1, keepdim=True), None
+        log_p = class_log_prob(self.family, of_class, self.classes.mean, self.classes.log_scale)
+        return log_p + self.family.log_prob(rest).sum(1, keepdim=True), None
 
     def sample_cluster(
         self, cluster: Tensor, temperature: float, generator: torch.Generator
@@ -166,8 +190,9 @@ class ClassMixture(Prior):
 class SplitPrior(Prior):
     r""":math:`p(z \mid y) = \mathcal{N}(z_s; e_y, \sigma^2 I)\, p(z_n \mid z_s, y)`.
 
-    The last C numbers of z, from the deepest level, are :math:`z_s`; their log-probabilities serve as logits of the
-    cross-entropy. A network with one hidden layer reads :math:`(y, z_s)` and adds to a mean and a log-scale per class.
+    The last C dimensions of z, from the deepest level, are :math:`z_s`. Their log-probabilities are
+    the logits of the cross-entropy. :math:`z_n` has a mean and a log-scale per class, plus the
+    output of a network with one hidden layer and input :math:`(y, z_s)`.
 
     Args:
         num_classes: C.
@@ -175,10 +200,11 @@ class SplitPrior(Prior):
         scale: :math:`\sigma`, the constant scale of the class subspace.
         family: Of :math:`p(z_n \mid z_s, y)`.
         label_smoothing: As for :class:`Prior`.
-        hidden: Width of the network's hidden layer.
+        hidden: Width of the hidden layer.
 
     References:
-        Appendix A.4, with :math:`z_s` where the paper's last line prints :math:`z_n` on both sides.
+        Appendix A.4, with :math:`z_s` where the last line of the paper has :math:`z_n` on both
+        sides.
     """
 
     def __init__(
@@ -193,12 +219,14 @@ class SplitPrior(Prior):
         super().__init__(num_classes, dims, family, label_smoothing)
         if dims <= num_classes:
             raise ConfigError(
-                f"the split prior keeps a number of z for each of {num_classes} classes, but z has {dims} in all; use larger"
-                f' images (z of {num_classes + 1} or more), or model.prior = "class-mixture".'
+                f"the split prior needs more dimensions of z than the {num_classes} classes, but z"
+                f" has {dims}; use larger images (z of {num_classes + 1} or more), or"
+                ' model.prior = "class-mixture".'
             )
         if not 0 < scale < math.inf:
             raise ConfigError(
-                f"the class subspace has a positive scale and not {scale:g}; use one such as 0.3."
+                f"the scale of the class subspace is {scale:g}, expected a positive number such as"
+                " 0.3."
             )
         self.rest = dims - num_classes
         self.log_subspace_scale = math.log(scale)
@@ -231,7 +259,10 @@ class SplitPrior(Prior):
         return torch.cat([rest, subspace], dim=1)
 
     def mean_and_log_scale(self, subspace: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Of :math:`p(z_n \mid z_s, y)`, shape ``(..., dims - C)``; ``subspace`` and ``label`` broadcast."""
+        r"""Mean and log-scale of :math:`p(z_n \mid z_s, y)`, shape ``(..., dims - C)``.
+
+        ``subspace`` and ``label`` broadcast.
+        """
         hidden = torch.relu(self.of_class(label) + self.of_subspace(subspace))
         mean, log_scale = (
             self.classes.gain * part for part in self.network(hidden).chunk(2, dim=-1)

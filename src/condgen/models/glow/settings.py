@@ -1,4 +1,4 @@
-"""The settings of Glow, and how it is built from them."""
+"""Settings of Glow."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -19,7 +19,8 @@ from condgen.registry import MODELS
 class ClassMixtureSettings(Section):
     """One component per class: Base and Reweight.
 
-    ``class_dims``: how many numbers of z, from the deepest level on, depend on the class. Default: all (the paper).
+    ``class_dims``: number of dimensions of z, deepest level first, that depend on the class.
+    Default: all (the paper).
     """
 
     name: Literal["class-mixture"] = "class-mixture"
@@ -27,7 +28,7 @@ class ClassMixtureSettings(Section):
 
 
 class SplitPriorSettings(Section):
-    """The class in a subspace of its own (A.4)."""
+    """A separate subspace of z for the class (A.4)."""
 
     name: Literal["split"] = "split"
     scale: PositiveFloat = 0.3
@@ -37,8 +38,8 @@ class SplitPriorSettings(Section):
 class GlowSettings(ModelSettings):
     """Class-conditional Glow (appendix B).
 
-    ``memory = "constant"`` recomputes activations instead of storing them; ``precision = "auto"`` is what the
-    machine multiplies faster.
+    ``memory = "constant"`` recomputes activations instead of storing them. ``precision = "auto"``
+    selects the faster precision of the machine.
     """
 
     moved: ClassVar[Mapping[str, str]] = {"subspace_scale": "prior.scale"}
@@ -59,7 +60,7 @@ class GlowSettings(ModelSettings):
 
     @classmethod
     def from_older(cls, table: dict[str, Any]) -> dict[str, Any]:
-        """``prior`` was a name, with ``subspace_scale`` beside it whether it was read or not."""
+        """Convert the former format: ``prior`` as a name, with ``subspace_scale`` beside it."""
         kept = {key: value for key, value in table.items() if key != "subspace_scale"}
         if table.get("prior") == "split" and "subspace_scale" in table:
             kept["prior"] = {"name": "split", "scale": table["subspace_scale"]}
@@ -87,9 +88,9 @@ class GlowSettings(ModelSettings):
             return self.model_copy(update={"precision": "bfloat16" if fast else "float32"})
         if self.precision == "bfloat16" and device == "cuda" and not fast:
             raise ConfigError(
-                "model.precision is 'bfloat16', but the CUDA device has no tensor cores for it; start a run with"
-                " `--set model.precision=float32`, or train on another device, such as --device cpu. Audits run"
-                " anywhere."
+                "model.precision is 'bfloat16', but the CUDA device has no tensor cores for it;"
+                " start a run with `--set model.precision=float32`, or train on another device,"
+                " such as --device cpu. Audits run on any device."
             )
         return self
 

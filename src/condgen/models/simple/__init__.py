@@ -1,4 +1,4 @@
-"""Simple densities, fitted in closed form: a model that does not beat them has learned little."""
+"""Simple densities, fitted in closed form: baselines for learned models."""
 
 from condgen.models.simple.density import SimpleDensity
 from condgen.models.simple.gaussian import Gaussian

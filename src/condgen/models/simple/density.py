@@ -1,4 +1,4 @@
-"""A density fitted in closed form: it counts images, then solves for its parameters."""
+"""Densities fitted in closed form from sufficient statistics."""
 
 import abc
 
@@ -13,12 +13,13 @@ from condgen.validation import check_labels
 class SimpleDensity(ClassConditionalDensity):
     r"""A density with sufficient statistics.
 
-    A subclass implements :meth:`class_log_prob`, :meth:`observe`, :meth:`solve` and :meth:`statistics`.
+    A subclass implements :meth:`class_log_prob`, :meth:`observe`, :meth:`solve` and
+    :meth:`statistics`.
 
     Args:
         event_shape: Shape ``(C, H, W)`` of the images.
         num_classes: C; labels run from 0 to C - 1.
-        pixel_levels: Values that a stored pixel can take, L.
+        pixel_levels: Number L of values of a quantized pixel.
         per_class: Fit one density per class. With ``False`` all classes share one.
 
     Examples:
@@ -26,7 +27,7 @@ class SimpleDensity(ClassConditionalDensity):
         >>> density = IndependentPixels((1, 2, 2), num_classes=2, pixel_levels=4)
         >>> density.fit(torch.ones(6, 1, 2, 2), torch.tensor([0, 1, 0, 1, 0, 1]))
         >>> density.class_log_prob(torch.ones(1, 1, 2, 2)).exp().round(decimals=2)
-        tensor([[0.6600, 0.6600]])
+        tensor([[0.9400, 0.9400]])
     """
 
     pixel_levels: int
@@ -62,31 +63,32 @@ class SimpleDensity(ClassConditionalDensity):
 
     @abc.abstractmethod
     def statistics(self) -> dict[str, Tensor]:
-        """The sufficient statistics by name, to continue from."""
+        """Sufficient statistics by name, to resume from."""
 
     def stored(self, x: Tensor) -> Tensor:
-        """Pixel values from 0 to L - 1, shape ``(N, D)``."""
+        """Pixel values scaled to [0, L - 1], shape ``(N, D)``."""
         return (x * (self.pixel_levels - 1)).flatten(1)
 
     def of_groups(self, label: Tensor) -> list[tuple[int, Tensor]]:
-        """Each group of classes that is present, and which images belong to it."""
+        """Each group of classes in ``label`` with a mask of its images, shape ``(N,)``."""
         check_labels(label, self.num_classes)
         if not self.per_class:
             return [(0, torch.ones_like(label, dtype=torch.bool))]
         return [(y, label == y) for y in label.unique().tolist()]
 
     def of_classes(self, log_prob: Tensor) -> Tensor:
-        """Shape ``(N, groups)`` to ``(N, num_classes)``."""
+        """Expand shape ``(N, groups)`` to ``(N, num_classes)``."""
         return log_prob.expand(-1, self.num_classes)
 
     def check_counts(self, count: Tensor) -> None:
-        """Refuse groups without an image.
+        """Refuse groups without images.
 
         Raises:
-            ConfigError: If there is one.
+            ConfigError: If a group has no image.
         """
         if not bool((count > 0).all()):
             missing = torch.nonzero(count == 0).flatten().tolist()
             raise ConfigError(
-                f"classes {missing} have no training image to fit a density to; add some, or set model.per_class=false."
+                f"classes {missing} have no training images to fit a density to; add some, or set"
+                " model.per_class=false."
             )

@@ -9,17 +9,21 @@ from condgen.errors import ConfigError
 from condgen.models.simple.density import SimpleDensity
 
 MOST_NUMBERS = 2 * 10**8  # in all covariances; 8 bytes each while fitting
-OF_UNIFORM = 1 / 12  # variance of u ~ U[0, 1)
+OF_UNIFORM = 1 / 12  # variance of U[0, 1)
 
 
 class Gaussian(SimpleDensity):
     r"""A full-covariance Gaussian of dequantized pixel values, fitted by maximum likelihood.
 
     The values :math:`s + u` with :math:`u \sim U[0, 1)` have mean :math:`\mu + 1/2` and covariance
-    :math:`\Sigma = S + I / 12`, where :math:`S` is the covariance of stored values. The log-likelihood of an
-    image is the expectation over u, in closed form, a lower bound on its log-probability:
+    :math:`\Sigma = S + I / 12`, where :math:`S` is the covariance of the quantized values. The
+    log-likelihood of an image is the expectation over u in closed form, a lower bound on its
+    log-probability:
 
-    .. math:: E_u \log \mathcal{N}(s + u) = \log \mathcal{N}(s + 1/2) - \tfrac{1}{24} \mathrm{tr}\, \Sigma^{-1}
+    .. math::
+
+        E_u \log \mathcal{N}(s + u)
+        = \log \mathcal{N}(s + 1/2) - \tfrac{1}{24} \mathrm{tr}\, \Sigma^{-1}
 
     Args:
         event_shape, num_classes, pixel_levels, per_class: As for
@@ -73,7 +77,10 @@ class Gaussian(SimpleDensity):
 
     @torch.no_grad()
     def observe(self, x: Tensor, label: Tensor) -> None:
-        """Sums are of differences to the first batch's mean: little is lost when the mean is subtracted."""
+        """Add images to the statistics.
+
+        Sums are of differences to the mean of the first batch, which limits cancellation.
+        """
         value = self.stored(x).round()
         if not self.count.any():
             self.shift.copy_(value.mean(0).round())
@@ -112,7 +119,7 @@ class Gaussian(SimpleDensity):
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """Draws of the Gaussian, rounded down to a stored value and clipped to [0, 1]."""
+        """Samples of the Gaussian, rounded down to a quantized value and clipped to [0, 1]."""
         group = label.cpu() if self.per_class else torch.zeros_like(label.cpu())
         noise = torch.randn(len(label), self.dims, generator=generator).to(self.mean)
         value = torch.empty_like(noise)

@@ -9,16 +9,17 @@ from condgen.errors import ConfigError
 from condgen.models.simple.density import SimpleDensity
 
 MOST_NUMBERS = 2 * 10**8  # in all histograms
-PSEUDO_COUNTS = tuple(2.0**power for power in range(-2, 12))  # images that smoothing may add
+PSEUDO_COUNTS = tuple(2.0**power for power in range(-2, 12))  # candidates for the smoothing
 
 
 class IndependentPixels(SimpleDensity):
-    r""":math:`p(x) = \prod_d p_d(x_d)` with a histogram :math:`p_d` of the stored values of each position.
+    r""":math:`p(x) = \prod_d p_d(x_d)` with a histogram :math:`p_d` of pixel values per position.
 
-    Smoothing adds pseudo-counts that are spread like a wider histogram: for a class, that of all classes; for a
-    position, an even mix of the histogram of all positions and the uniform one. Their number maximizes the
-    leave-one-out likelihood of the training images. Between two levels the log-probability is interpolated by a
-    cubic Hermite spline, so that it has a continuous gradient in ``x``.
+    Smoothing adds pseudo-counts distributed like a broader histogram. For a class it is the
+    histogram of all classes. For a position it is the equal mixture of the histogram of all
+    positions and the uniform one. The number of pseudo-counts maximizes the leave-one-out
+    likelihood of the training images. Between two levels a cubic Hermite spline interpolates the
+    log-probability, so that its gradient in ``x`` is continuous.
 
     Args:
         event_shape, num_classes, pixel_levels, per_class: As for
@@ -71,8 +72,8 @@ class IndependentPixels(SimpleDensity):
         position = torch.arange(self.dims, device=x.device) * self.pixel_levels
         for group, members in self.of_groups(label):
             cells = (value[members] + position).flatten()
-            found = torch.bincount(cells, minlength=self.dims * self.pixel_levels)
-            self.counts[group] += found.view(self.dims, self.pixel_levels).to(self.counts)
+            counts = torch.bincount(cells, minlength=self.dims * self.pixel_levels)
+            self.counts[group] += counts.view(self.dims, self.pixel_levels).to(self.counts)
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -92,7 +93,7 @@ class IndependentPixels(SimpleDensity):
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """Independent draws for each pixel; log-probabilities are divided by the temperature."""
+        """Independent samples per pixel; the temperature divides the log-probabilities."""
         group = label if self.per_class else torch.zeros_like(label)
         table = (self.log_table.cpu() / max(temperature, 1e-6)).softmax(-1)
         value = torch.stack(
@@ -112,9 +113,10 @@ def smoothed(counts: Tensor, prior: Tensor) -> Tensor:
         Probabilities, shape ``(D, L)``.
 
     Examples:
-        >>> smoothed(torch.tensor([[40.0, 0.0], [20.0, 20.0]]), torch.tensor([0.75, 0.25])).round(decimals=2)
-        tensor([[0.9300, 0.0700],
-                [0.5400, 0.4600]])
+        >>> counts = torch.tensor([[40.0, 0.0], [20.0, 20.0]])
+        >>> smoothed(counts, torch.tensor([0.75, 0.25])).round(decimals=2)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 0.5000]])
     """
     number = counts[0].sum()
 

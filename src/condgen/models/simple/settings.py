@@ -1,4 +1,4 @@
-"""The settings of the simple densities, and how they are built from them."""
+"""Settings of the simple densities."""
 
 from typing import ClassVar, Literal
 
@@ -11,7 +11,7 @@ from condgen.registry import MODELS
 
 
 class SimpleSettings(ModelSettings):
-    """``per_class``: one density per class instead of one for all."""
+    """``per_class``: one density per class instead of one for all classes."""
 
     density: ClassVar[type[SimpleDensity]]
     per_class: bool = False

@@ -22,10 +22,10 @@ class Uniform(SimpleDensity):
         return 0 * x.flatten(1).sum(1, keepdim=True) + x.new_full((1, self.num_classes), nats)
 
     def observe(self, x: Tensor, label: Tensor) -> None:
-        """Nothing depends on the images."""
+        """Do nothing: the density does not depend on the images."""
 
     def solve(self) -> None:
-        """There are no parameters."""
+        """Do nothing: the density has no parameters."""
 
     def statistics(self) -> dict[str, Tensor]:
         return {}
@@ -33,7 +33,7 @@ class Uniform(SimpleDensity):
     def sample(
         self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
     ) -> Tensor:
-        """Uniform noise; a temperature changes nothing."""
+        """Uniform noise; the temperature has no effect."""
         most = self.pixel_levels - 1
         shape = (len(label), *self.event_shape)
         return torch.randint(0, self.pixel_levels, shape, generator=generator) / most

@@ -1,7 +1,7 @@
-"""Report sections: one file per audit, found by the audit's name; all others share a generic one.
+"""Report sections: one file per audit, found by name; other audits get a generic section.
 
-The section of ``my-audit`` is ``SECTION`` in ``condgen.reports.sections.my_audit``, or what
-:func:`register` was given.
+The section of ``my-audit`` is ``SECTION`` in ``condgen.reports.sections.my_audit``, or the one
+given to :func:`register`.
 """
 
 import importlib
@@ -16,7 +16,7 @@ _REGISTERED: dict[str, Section] = {}
 
 
 def register(section: Section) -> Section:
-    """Show the records of ``section.audit`` with this section; for audits outside of condgen."""
+    """Use this section for the records of ``section.audit``; for audits outside of condgen."""
     _REGISTERED[section.audit] = section
     return section
 

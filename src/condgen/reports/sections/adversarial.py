@@ -47,13 +47,11 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
         "Table 2: attacks",
         "Share of the n test images (all correctly classified and accepted before the attack) on"
         " which an attack succeeds within L2 distance ε. Brackets: 95 % Wilson intervals; those of"
-        " the other numbers are in table2.json. Left: attacks on the classifier alone that the"
-        " detector accepts; in parentheses, all that are misclassified, detected or not, at any"
-        " distance. Right:"
-        " detector-aware attacks, which the detector accepts: within ε, at any distance, and within"
-        " ε after quantization to the data's levels. Medians are over all images;"
-        f" {MISSING} where fewer than half succeed. Worst case: the best of all attacks on each"
-        f" image.{notes_on(summaries)}",
+        " the other numbers are in table2.json. Left: attacks on the classifier alone, undetected;"
+        " in parentheses, misclassified at any distance, detected or not. Right: detector-aware"
+        " attacks, undetected within ε, at any distance, and within ε after quantization to the"
+        f" data's levels. Medians are over all images; {MISSING} if fewer than half succeed. Worst"
+        f" case: the best of all attacks on each image.{notes_on(summaries)}",
         ("model", "attack", "ε", *detector, *PLAIN, *AWARE, "n"),
         rows,
         tuple(
@@ -65,10 +63,10 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
 
 
 def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
-    """For each attack, its cell on the classifier and its cell on classifier and detector."""
+    """For each attack, its detector-unaware cell and its detector-aware cell."""
     aware = {cell["attack"]: cell for cell in summary["cells"] if cell["detector_aware"]}
-    rest = [cell for cell in summary["cells"] if not cell["detector_aware"]]
-    return [(cell, aware[cell["attack"]]) for cell in rest]
+    unaware = [cell for cell in summary["cells"] if not cell["detector_aware"]]
+    return [(cell, aware[cell["attack"]]) for cell in unaware]
 
 
 def _cells(unaware: Summary, aware: Summary) -> tuple[str, ...]:
@@ -88,31 +86,31 @@ def _distance(median: float | None) -> str:
 
 
 def checks_table(models: Sequence[Audited]) -> Table:
-    """What the evaluation found when it checked itself."""
+    """The checks of the evaluation."""
     return checks_of(
         models,
         AUDIT,
         "Is the evaluation reliable?",
-        "Each check is for one symptom of attacks that are too weak, which would make a model look robust.",
+        "Each check tests for one symptom of weak attacks, which would make a model look robust.",
     )
 
 
 def attack_curves(model: Audited) -> Figure:
-    """Success against distance, for detector-unaware and for detector-aware attacks."""
+    """Success rate against distance, for detector-unaware and for detector-aware attacks."""
     record = model.record(AUDIT)
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
-    cells = {knows: by_attack(record.arrays, knows) for knows in (False, True)}
+    cells = {aware: by_attack(record.arrays, aware) for aware in (False, True)}
     found = np.concatenate([each["any"] for of in cells.values() for each in of.values()])
     ends = [record.summary["epsilon"], *found[np.isfinite(found) & (found > 0)]]
     ends = [0.8 * min(ends), 1.25 * max(ends)]
     titles = ("attacks on the classifier", "detector-aware attacks")
-    for axes, (knows, attacks), title in zip(panels, cells.items(), titles, strict=True):
+    for axes, (aware, attacks), title in zip(panels, cells.items(), titles, strict=True):
         for place, (name, each) in enumerate(attacks.items()):
             look: dict[str, Any] = {"color": CYCLE[place % len(CYCLE)], "linewidth": 1}
             look = {"color": "black", "linewidth": 1.8} if name == WORST else look
             _steps(axes, each["undetected"], ends, label=plain(name), **look)
-            if not knows:
+            if not aware:
                 _steps(axes, each["any"], ends, linestyle=":", **look)
         axes.axvline(record.summary["epsilon"], color=GRAY, linestyle="--", linewidth=0.8)
         axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103))
@@ -141,7 +139,7 @@ def _label_distances(axes: Any, ends: list[float]) -> None:
 
 
 def attack_gallery(model: Audited) -> Figure:
-    """Original, perturbed image and difference: the nearest success of each attack on each goal."""
+    """Original, perturbed image and difference: each attack's success at the smallest distance."""
     arrays = model.record(AUDIT).arrays
     cells = [
         (arrays["attack"][row], arrays["detector_aware"][row]) for row in arrays["gallery_row"]
@@ -162,8 +160,8 @@ def attack_gallery(model: Audited) -> Figure:
         difference = 0.5 + 0.5 * shift / max(abs(shift).max(), 1e-6)  # gray is no change
         for column, image in enumerate((original, perturbed, difference)):
             draw_image(axes, image, cell=(0.95 * column + 0.05, top, 0.9))
-        said = _gallery_words(model, arrays["gallery_row"][place])
-        axes.text(3, top + 0.45, said, va="center", fontsize=7.5)
+        text = _gallery_words(model, arrays["gallery_row"][place])
+        axes.text(3, top + 0.45, text, va="center", fontsize=7.5)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return figure
 
@@ -192,22 +190,22 @@ def words(name: str, summary: Summary) -> str:
     return (
         f"{name} classifies {summary['correct']} of {summary['drawn']} test images correctly, and"
         f" its detector ({detector.name}, threshold {detector.words}) accepts"
-        f" {summary['accepted']}. The {summary['n']} that are both were attacked (budget"
+        f" {summary['accepted']}. The {summary['n']} images that are both were attacked (budget"
         f" {summary['budget']}; goal: {goal}). Within an L2 distance of {summary['epsilon']:.3g},"
-        f" {percent(unaware['misclassified_within'], unaware['misclassified_within_ci'])} % are misclassified under"
-        " the best attack on the classifier, and"
-        f" {percent(unaware['undetected_within'], unaware['undetected_within_ci'])} % of all are also"
-        " undetected. Detector-aware attacks evade both on"
-        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % within this distance"
-        f" and on {percent(aware['undetected'], aware['undetected_ci'])} % at any."
-        f"{_left_out(summary)} {_checked(summary)}."
+        f" {percent(unaware['misclassified_within'], unaware['misclassified_within_ci'])} % are"
+        " misclassified under the best attack on the classifier, and"
+        f" {percent(unaware['undetected_within'], unaware['undetected_within_ci'])} % of all are"
+        " also undetected. Detector-aware attacks evade both on"
+        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % within this"
+        f" distance and on {percent(aware['undetected'], aware['undetected_ci'])} % at any"
+        f" distance.{_left_out(summary)} {_checked(summary)}."
     )
 
 
 def _left_out(summary: Summary) -> str:
-    """Attacks that were not made, which older records do not note."""
+    """The attacks that were not run; older records do not list them."""
     names = summary.get("left_out")
-    return f" Not run, since the model gives no gradient: {', '.join(names)}." if names else ""
+    return f" Not run because the model has no gradient: {', '.join(names)}." if names else ""
 
 
 def _checked(summary: Summary) -> str:
@@ -215,25 +213,28 @@ def _checked(summary: Summary) -> str:
     failed, not_run = (
         [c["name"] for c in summary["checks"] if c["passed"] is passed] for passed in (False, None)
     )
-    said = (
+    sentence = (
         f"Read these numbers with care: the evaluation fails these checks: {'; '.join(failed)}"
         if failed
         else "No check of the evaluation fails"
     )
-    return said + (f"; not run: {'; '.join(not_run)}" if not_run else "")
+    return sentence + (f"; not run: {'; '.join(not_run)}" if not_run else "")
 
 
 def verdict(models: Sequence[Audited]) -> str:
     """On how many images detector-aware attacks succeed, for each model."""
     summaries = summaries_of(models, AUDIT)
-    said = [_verdict(name, summary) for name, summary in summaries.items()]
-    care = [doubt for name, summary in summaries.items() for doubt in _doubts(name, summary)]
-    qualified = f" Read this with care: {'; '.join(care)}." if care else ""
-    return f"Detector-aware attacks evade the detector {'; '.join(said)}.{qualified}{first_warnings(models, AUDIT)}"
+    verdicts = [_verdict(name, summary) for name, summary in summaries.items()]
+    doubts = [doubt for name, summary in summaries.items() for doubt in _doubts(name, summary)]
+    qualified = f" Read this with care: {'; '.join(doubts)}." if doubts else ""
+    return (
+        f"Detector-aware attacks evade the detector {'; '.join(verdicts)}."
+        f"{qualified}{first_warnings(models, AUDIT)}"
+    )
 
 
 def _doubts(name: str, summary: Summary) -> list[str]:
-    """What the checks that failed put in doubt, one sentence for each kind."""
+    """One clause for each kind of doubt, with the checks that failed."""
     failed: dict[str, list[str]] = {}
     for check in (Check(**noted) for noted in summary["checks"]):
         if check.outcome == FAIL:
@@ -246,34 +247,36 @@ def _doubts(name: str, summary: Summary) -> list[str]:
 
 def _doubt(kind: str, name: str, summary: Summary) -> str:
     _, aware = _worst(summary)
-    stored = percent(aware["quantized_within"], aware["quantized_within_ci"])
+    quantized = percent(aware["quantized_within"], aware["quantized_within_ci"])
     return {
-        WEAK: f"the attacks on {name} may be too weak, so that "
+        WEAK: f"the attacks on {name} may be too weak: stronger attacks may succeed "
         + (
-            "distances may be smaller"
+            "at smaller distances"
             if aware["undetected"] == 1
-            else "more images may fall, at smaller distances"
+            else "on more images and at smaller distances"
         ),
-        LUCK: f"successes on {name} may be chance",
+        LUCK: f"successes on {name} may be due to chance",
         FEW: f"only {summary['n']} of {summary['drawn']} test images of {name} could be attacked",
-        STORAGE: f"stored as pixel values, images of {name} evade within L2 {summary['epsilon']:.3g} on {stored} %",
-    }.get(kind, f"the evaluation of {name} fails some of its own checks")
+        STORAGE: f"after quantization, {quantized} % of the images of {name} evade the detector"
+        f" within L2 {summary['epsilon']:.3g}",
+    }.get(kind, f"the evaluation of {name} fails some of its checks")
 
 
 def _verdict(name: str, summary: Summary) -> str:
-    """The share for one model, and how far its images had to be moved."""
+    """The success rate on one model, and the median distance."""
     _, aware = _worst(summary)
-    said = f"of {name} on {percent(aware['undetected'], aware['undetected_ci'])} % of {summary['n']} images"
-    middle = aware["median_l2_undetected"]
-    if middle is None:
-        return said
+    successes = percent(aware["undetected"], aware["undetected_ci"])
+    clause = f"of {name} on {successes} % of {summary['n']} images"
+    median = aware["median_l2_undetected"]
+    if median is None:
+        return clause
     bounds = aware["median_l2_undetected_ci"]
-    span = ", ".join("∞" if length is None else f"{length:.2g}" for length in bounds)
-    return f"{said} (median L2 distance {middle:.2g} [{span}])"
+    interval = ", ".join("∞" if length is None else f"{length:.2g}" for length in bounds)
+    return f"{clause} (median L2 distance {median:.2g} [{interval}])"
 
 
 def _worst(summary: Summary) -> list[Summary]:
-    """The worst case on the classifier, and on classifier and detector."""
+    """The worst case, detector-unaware and detector-aware."""
     return [cell for cell in summary["cells"] if cell["attack"] == WORST]
 
 
@@ -290,7 +293,7 @@ SECTION = Section(
         Part(
             "Perturbed images",
             figure=attack_gallery,
-            words=lambda model: f"The nearest success of each attack: {model.name}",
+            words=lambda model: f"The smallest successful change by each attack: {model.name}",
         ),
     ),
     verdict,

@@ -1,4 +1,4 @@
-"""What the sections share: numbers that may be infinite, and notes below their tables."""
+"""Helpers of the sections: cells for numbers that may be infinite, and notes below tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -9,13 +9,13 @@ from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_noted
 from condgen.reports.tables import MISSING, Summary, Table, number, percent, summaries_of
 
-INFINITE = "∞"  # JSON has no infinity; a record has null
+INFINITE = "∞"  # null in a record, since JSON has no infinity
 
 
 def bits(
     value: float | None, interval: Sequence[float | None] | None = None, digits: int = 3
 ) -> str:
-    """Bits/dim; of images with likelihood 0 the mean is infinite.
+    """Format bits/dim; the mean is infinite if an image has likelihood 0.
 
     >>> bits(1.5, (1.0, 2.0)), bits(1.5, digits=2), bits(None, (None, None))
     ('1.500 [1.000, 2.000]', '1.50', '∞')
@@ -28,7 +28,7 @@ def bits(
 
 
 def estimate(value: float | None, interval: Sequence[float | None] | None) -> str:
-    """A number with its interval, as far as there are any.
+    """Format a number with its interval; both may be missing.
 
     >>> estimate(0.5, (0.25, 0.75)), estimate(None, None)
     ('0.500 [0.250, 0.750]', '–')
@@ -37,28 +37,28 @@ def estimate(value: float | None, interval: Sequence[float | None] | None) -> st
 
 
 def share(value: float | None, interval: Sequence[float] | None) -> str:
-    """A share of images in percent; of no image there is none."""
+    """Format a share of images in percent; it is missing if there are no images."""
     return MISSING if value is None or interval is None else percent(value, interval)
 
 
 def notes_on(summaries: Mapping[str, Summary]) -> str:
-    """Sentences for the caption of a table: the class prior, and what is wrong with a likelihood or a detector."""
+    """Sentences for a table's caption: the class prior, and warnings of the records."""
     priors = {
         name: _prior(summary["class_prior"])
         for name, summary in summaries.items()
         if "class_prior" in summary
     }
-    said = [f"Class prior: {_together(priors)}."] if priors else []
-    said += [
+    sentences = [f"Class prior: {_shared_prior(priors)}."] if priors else []
+    sentences += [
         f"{name}: {warning}"
         for name, summary in summaries.items()
         for warning in warnings_of(summary)
     ]
-    return "".join(f" {sentence}" for sentence in said)
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
 def warnings_of(summary: Summary) -> list[str]:
-    """The warnings that a summary holds, on the likelihood and on the detector."""
+    """The warnings of a summary, on the likelihood and on the detector."""
     detector = summary.get("detector")
     noted = [
         summary.get("warnings"),
@@ -68,7 +68,7 @@ def warnings_of(summary: Summary) -> list[str]:
 
 
 def first_warnings(models: Sequence[Audited], audit: str) -> str:
-    """Sentences for the top of the page: warnings of the first record of each model that notes its detector."""
+    """Sentences for the top of the page: warnings of each model's first record with a detector."""
     return "".join(
         f" {model.name}: {warning}"
         for model in models
@@ -89,8 +89,8 @@ def _prior(prior: Any) -> str:
     return ", ".join(f"{each:.3g}" for each in prior)
 
 
-def _together(priors: Mapping[str, str]) -> str:
-    """Once, where all models have the same."""
+def _shared_prior(priors: Mapping[str, str]) -> str:
+    """The prior that all models share, else the prior of each."""
     found = list(dict.fromkeys(priors.values()))
     return (
         found[0]
@@ -102,7 +102,7 @@ def _together(priors: Mapping[str, str]) -> str:
 def checks_of(
     models: Sequence[Audited], audit: str, title: str, caption: str, name: str = "checks"
 ) -> Table:
-    """The checks that the records of an audit hold, failed or not."""
+    """The checks in the records of an audit, failed or not."""
     found = [
         (model, Check(**check))
         for model, summary in summaries_of(models, audit).items()

@@ -1,4 +1,4 @@
-"""Table 1: accuracy and likelihood, and the accuracy of a classifier that rejects unlikely images."""
+"""Table 1: accuracy and likelihood, and accuracy when unlikely images are rejected."""
 
 from collections.abc import Sequence
 
@@ -36,10 +36,11 @@ def classification_table(models: Sequence[Audited]) -> Table:
     return model_table(
         "table1",
         "Table 1: classification and likelihood",
-        "Brackets: 95 % intervals (Wilson for shares, Student's t for means). Bits/dim are those of log p(x), and given"
-        " class those of log p(x|y), averaged over fresh draws of the noise. As deployed: log p(x) with the one fixed draw"
-        f" that the detector and all other tables use. Best simple density: the likeliest of"
-        f" {SIMPLE}, fitted to the same training images. Accepted: by the detector.{notes_on(summaries)}",
+        "Brackets: 95 % intervals (Wilson for shares, Student's t for means). Bits/dim: of log"
+        " p(x). Given class: of log p(x|y). Both are averaged over new draws of the dequantization"
+        " noise. As deployed: of log p(x) with the fixed draw that the detector and all other"
+        f" tables use. Best simple density: the one with the highest likelihood among {SIMPLE},"
+        f" fitted to the same training images. Accepted: by the detector.{notes_on(summaries)}",
         summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
@@ -58,14 +59,14 @@ def classification_table(models: Sequence[Audited]) -> Table:
 
 
 def rejection_table(models: Sequence[Audited]) -> Table:
-    """How well the classifier does among the images that the detector accepts."""
+    """Accuracy on accepted and on rejected images, and the AUROC of errors."""
     summaries = {model.name: completed(model.record(AUDIT)) for model in models}
     return model_table(
         "rejection",
         "Does rejecting unlikely images protect the classifier?",
-        "Accuracy among the test images that the detector accepts, and among those that it rejects. AUROC of errors: of the"
-        " detector's score for misclassified images; 0.5 is guessing. Brackets: 95 % intervals (Wilson,"
-        f" DeLong).{notes_on(summaries)}",
+        "Accuracy among the test images that the detector accepts, and among those that it rejects."
+        " AUROC of errors: of the detector's score as a detector of misclassified images; 0.5 is"
+        f" guessing. Brackets: 95 % intervals (Wilson, DeLong).{notes_on(summaries)}",
         summaries,
         {
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
@@ -85,7 +86,7 @@ def rejection_table(models: Sequence[Audited]) -> Table:
 
 
 def completed(record: Record) -> Summary:
-    """The summary with the numbers on rejection, which records of before have in their arrays alone."""
+    """The summary with the numbers on rejection; for older records, computed from the arrays."""
     if "auroc_misclassified" in record.summary or any(name not in record.arrays for name in NEEDED):
         return record.summary
     return {**record.summary, **selective.summarize(record.arrays)}
@@ -94,7 +95,7 @@ def completed(record: Record) -> Summary:
 def words(name: str, summary: Summary) -> str:
     """A paragraph on Table 1."""
     detector = detector_of(summary)
-    said = (
+    text = (
         f"{name} classifies {percent(summary['accuracy'], summary['accuracy_ci'])} % of"
         f" {summary['n']} test images correctly, at"
         f" {bits(summary['bits_per_dim'], summary['bits_per_dim_ci'])} bits/dim. Its"
@@ -102,12 +103,12 @@ def words(name: str, summary: Summary) -> str:
         f" {percent(summary['accepted'], summary['accepted_ci'])} % of them."
     )
     if "subspace_accuracy" in summary:
-        said += f" The class subspace z_s alone classifies {_subspace(summary)} % correctly."
-    return said
+        text += f" The class subspace z_s alone classifies {_subspace(summary)} % correctly."
+    return text
 
 
 def risk_coverage(model: Audited) -> Figure:
-    """Errors among accepted images for every threshold, beside rejection at random and of the errors first."""
+    """Risk-coverage curve, beside those of random rejection and of rejecting the errors first."""
     record = model.record(AUDIT)
     arrays, detector = record.arrays, detector_of(record.summary)
     correct, accepted = arrays["predicted"] == arrays["label"], arrays["accepted"].astype(bool)
@@ -157,23 +158,32 @@ def protection(name: str, summary: Summary) -> str:
     of_rejected = share(summary.get("accuracy_rejected"), summary.get("accuracy_rejected_ci"))
     if area is None or span is None:
         wrong = summary.get("misclassified", "an unknown number")
-        return f"{name} misclassifies {wrong} of {summary['n']} test images: whether rejection protects it cannot be told."
+        return (
+            f"{name} misclassifies {wrong} of {summary['n']} test images, so it is unknown whether"
+            " rejection protects it."
+        )
     return (
-        f"{name} classifies {of_accepted} % of the accepted images correctly, {of_rejected} % of the rejected and"
-        f" {percent(summary['accuracy'], summary['accuracy_ci'])} % of all. For misclassified images the detector's score has"
-        f" an AUROC of {estimate(area, span)}: rejecting unlikely images {_protects(*span)}."
+        f"{name} classifies {of_accepted} % of the accepted images correctly, {of_rejected} % of"
+        f" the rejected and {percent(summary['accuracy'], summary['accuracy_ci'])} % of all. As a"
+        " detector of misclassified images, the detector's score has an AUROC of"
+        f" {estimate(area, span)}: rejecting unlikely images {_protects(*span)}."
     )
 
 
 def _protects(low: float, high: float) -> str:
-    """What the interval of the AUROC allows to say."""
+    """The conclusion that the AUROC's interval supports."""
     if low <= 0.5 <= high:
-        return "protects the classifier no better than rejecting images at random, as far as these images tell"
+        return (
+            "protects the classifier no better than rejecting images at random, within the interval"
+        )
     if high < 0.5:
-        return "makes it worse: misclassified images look likelier than others"
+        return "makes it worse: misclassified images are more likely than others"
     if low > 0.9:
-        return "protects the classifier: most misclassified images are among the unlikeliest"
-    return "protects the classifier in part: misclassified images tend to be less likely, but many are not"
+        return "protects the classifier: most misclassified images are among the least likely"
+    return (
+        "protects the classifier in part: misclassified images tend to be less likely, but many"
+        " are not"
+    )
 
 
 def simple_table(models: Sequence[Audited]) -> Table:
@@ -188,7 +198,7 @@ def simple_table(models: Sequence[Audited]) -> Table:
 
 
 def _simple(summary: Summary) -> str:
-    """The best simple density of the data set, where it was computed."""
+    """The best simple density of the data set, if it was computed."""
     found = summary.get("simple_densities")
     if not found:
         return MISSING
@@ -199,15 +209,18 @@ def _simple(summary: Summary) -> str:
 def verdict(models: Sequence[Audited]) -> str:
     """Which models are under-trained, and warnings."""
     under = [model.name for model in models if is_under_trained(model)]
-    said = ""
+    sentence = ""
     if under:
-        some = f"{', '.join(under)} {'are' if len(under) > 1 else 'is'} no better than a simple density"
-        said = f"Under-trained ({MARK}): {some}, so that conclusions about {'them' if len(under) > 1 else 'it'} are preliminary."
-    return f"{said}{first_warnings(models, AUDIT)}".strip()
+        are, them = ("are", "them") if len(under) > 1 else ("is", "it")
+        sentence = (
+            f"Under-trained ({MARK}): {', '.join(under)} {are} no better than a simple density, so"
+            f" conclusions about {them} are preliminary."
+        )
+    return f"{sentence}{first_warnings(models, AUDIT)}".strip()
 
 
 def _subspace(summary: Summary) -> str:
-    """Only a model with a class subspace has it."""
+    """The accuracy by z_s alone; only models with a class subspace have one."""
     if "subspace_accuracy" not in summary:
         return MISSING
     return percent(summary["subspace_accuracy"], summary["subspace_accuracy_ci"])

@@ -1,4 +1,4 @@
-"""The section of an audit that has none of its own: a table of the summary's numbers."""
+"""The default section of an audit: a table of the summary's numbers."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,7 +8,7 @@ from condgen.reports.audited import Audited
 from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Table, summaries_of
 
-INTERVAL = "_ci"  # after the name of a number: its 95 % interval
+INTERVAL = "_ci"  # suffix of the key of a 95 % interval
 
 
 def generic_section(audit: str) -> Section:
@@ -68,11 +68,11 @@ def _without_numbers(audit: str, model: Audited) -> str:
     if scalars(record.summary):
         return ""
     arrays = ", ".join(sorted(record.arrays)) or "nothing"
-    return f"The record of {model.name} has no single numbers; it holds {arrays}."
+    return f"The record of {model.name} has no scalars; it holds {arrays}."
 
 
 def _interval(bounds: object) -> str:
-    """An interval after its number; nothing if there is none."""
+    """The interval after a number; empty if there is none."""
     if not isinstance(bounds, (list, tuple)) or len(bounds) != 2:
         return ""
     return f" [{_text(bounds[0])}, {_text(bounds[1])}]"
@@ -89,5 +89,5 @@ def _text(value: object) -> str:
 
 
 def _file_name(audit: str) -> str:
-    """The name with only letters, digits, - and _ in it."""
+    """The name with "-" for all but letters, digits, - and _."""
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in audit)

@@ -27,7 +27,8 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
         "interpolation",
         "Paths between classes (numbers of Fig. 4)",
         "Mean bits/dim at the two ends and in the middle; share of the paths that the detector"
-        " accepts at every step. Brackets: 95 % intervals, which allow for paths that share images."
+        " accepts at every step. Brackets: 95 % intervals, which account for paths that share"
+        " images."
         f"{notes_on(summaries)}",
         summaries,
         {
@@ -44,7 +45,7 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
 
 
 def interpolation_means(model: Audited) -> Figure:
-    """Fig. 4: mean bits/dim, class posteriors and, if it is another, the detector's score."""
+    """Fig. 4: mean bits/dim, class posteriors and, if it is not bits/dim, the detector's score."""
     record = model.record(AUDIT)
     summary, detector = record.summary, detector_of(record.summary)
     rows: list[Any] = [["bits_per_dim", "posterior"]]
@@ -101,19 +102,19 @@ def _draw_path(axes: Any, record: Record, kind: str, path: int) -> None:
     own = kind == "score"
     axes.set(ylabel=plain(detector.axis.replace(", ", ",\n")) if own else "bits/dim")
     axes.set(xlim=(0, 1), xticks=[])
-    axes.yaxis.set_major_formatter("{x:.2f}")  # all of one width, so that the label fits
+    axes.yaxis.set_major_formatter("{x:.2f}")  # equal widths, so that the label fits
     if own or rejects_bits_per_dim(record):
         draw_threshold(axes, detector.threshold, f"threshold {plain(detector.words)}")
         axes.legend(loc="best", fontsize=7)
 
 
 def _has_own_panel(record: Record) -> bool:
-    """Whether the detector's scores are noted and are not bits/dim."""
+    """Whether the record has detector scores that are not bits/dim."""
     return "score" in record.arrays and not rejects_bits_per_dim(record)
 
 
 def _band(axes: Any, alpha: Any, means: Any, spans: Any) -> None:
-    """A curve with its intervals; ``None`` and infinities have no place on it."""
+    """Draw a curve with its intervals, without ``None`` and infinite values."""
     means, spans = (np.asarray(values, np.float64) for values in (means, spans))
     low, high = np.where(np.isfinite(spans), spans, np.nan).T
     axes.plot(
@@ -155,7 +156,7 @@ def words(name: str, summary: Summary) -> str:
 
 
 def _decides(fewest: float, most: float) -> str:
-    """What the interval of the accepted share allows to say."""
+    """The conclusion that the interval of the accepted share supports."""
     if fewest > 0.5:
         return "rejects almost no path" if fewest > 0.9 else "accepts most paths"
     if most < 0.5:
@@ -175,7 +176,7 @@ def verdict(models: Sequence[Audited]) -> str:
     found = {
         "the detector rejects most paths between classes": rejected,
         "the detector accepts most paths between classes at every step": accepted,
-        "whether the detector accepts most paths between classes is open": unclear,
+        "it is unknown whether the detector accepts most paths between classes": unclear,
     }
     parts = [f"for {_listed(names)}, {what}" for what, names in found.items() if names]
     contrast = " So the answer depends on the model." if rejected and accepted else ""
@@ -188,7 +189,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _example_words(model: Audited) -> str:
     some = len(model.record(AUDIT).arrays["strips"])
-    return f"Fig. 1: {model.name}" if some else f"{model.name}: no image is kept of these paths"
+    return f"Fig. 1: {model.name}" if some else f"{model.name}: the record has no images of paths"
 
 
 SECTION = Section(

@@ -1,4 +1,4 @@
-"""Fig. 3: does a wrong label make an image unlikely?"""
+"""Fig. 3: the likelihood of images under right and under wrong labels."""
 
 from collections.abc import Sequence
 
@@ -39,9 +39,8 @@ def label_likelihood_histogram(model: Audited) -> Figure:
     """Fig. 3: bits/dim under the right class and under the likeliest wrong class."""
     record = model.record(AUDIT)
     right, wrong = record.arrays["bits_per_dim_right"], record.arrays["bits_per_dim_wrong"]
-    right, wrong = (
-        values[np.isfinite(values)] for values in (right, wrong)
-    )  # an image of likelihood 0 has no place
+    # without images of likelihood 0
+    right, wrong = (values[np.isfinite(values)] for values in (right, wrong))
     both = np.concatenate([right, wrong])
     low, high = np.quantile(both, [0.002, 0.998]) if len(both) else (0, 1)
     bins = np.linspace(low, high, 40).tolist()
@@ -61,14 +60,15 @@ def words(name: str, summary: Summary) -> str:
     """A paragraph on Fig. 3."""
     gap, (least, most) = summary["gap_nats"], summary["gap_nats_ci"]
     cost = (
-        f"What a wrong label costs {name} on average is no finite number: some images have likelihood 0."
+        f"A wrong label costs {name} an infinite number of nats on average: some images have"
+        " likelihood 0."
         if gap is None or least is None
         else f"A wrong label costs {name} {gap:.1f} [{least:.1f}, {most:.1f}] nats on average."
     )
     return (
-        f"{cost} Under"
-        f" their right labels, images differ from each other by {_nats(summary['spread_nats'])} nats"
-        " (standard deviation). As a detector of wrong labels, the likelihood has an AUROC of"
+        f"{cost} Under their right labels, the log-likelihoods of images differ by"
+        f" {_nats(summary['spread_nats'])} nats (standard deviation). As a detector of wrong"
+        " labels, the likelihood has an AUROC of"
         f" {number(summary['auroc'], summary['auroc_ci'])}: {_verdict(*summary['auroc_ci'])}."
     )
 
@@ -78,7 +78,7 @@ def _nats(value: float | None) -> str:
 
 
 def _verdict(low: float, high: float) -> str:
-    """What the interval of the AUROC allows to say."""
+    """The conclusion that the AUROC's interval supports."""
     if low <= 0.5 <= high:
         return "indistinguishable from guessing, so the likelihood does not detect wrong labels"
     if high < 0.5:

@@ -1,4 +1,4 @@
-"""The report section of an audit, as a value."""
+"""The report section of an audit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Part:
     """One heading of the page, for all models that have the record.
 
     Args:
-        title: The heading.
-        table: Of all models together.
-        figure: Of one model. Its files have the function's name, then the model's.
-        words: Of one model: the figure's caption, or a paragraph.
-        overview: A figure of all models together, before those of each.
-        overview_words: Its caption.
+        title: Heading.
+        table: One table of all models.
+        figure: Figure of one model. Its files have the function's name, then the model's.
+        words: The caption of one model's figure, or a paragraph on one model.
+        overview: One figure of all models, before those of single models.
+        overview_words: Caption of the overview.
     """
 
     title: str
@@ -32,13 +32,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """All that a report shows of one audit.
+    """Everything that a report shows of one audit.
 
     Args:
-        audit: Its name.
+        audit: Name of the audit.
         parts: In the order of the page.
-        verdict: Sentences for the top of the page: does the detector work, as far as this audit
-            can tell? ``None`` if it cannot tell.
+        verdict: Sentences for the top of the page: whether the detector works, according to this
+            audit. ``None`` if the audit does not test the detector.
     """
 
     audit: str

@@ -1,4 +1,4 @@
-"""How firm the picture is: paths between classes while a model learns."""
+"""Paths between classes at several steps of training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,8 +22,8 @@ def snapshots_table(models: Sequence[Audited]) -> Table:
     return Table(
         "snapshots",
         "Paths between classes during training",
-        "Each row is the model at a step of its training, with a detector fitted at that step. Bits/dim of log p(x)."
-        " Brackets: 95 % intervals.",
+        "Each row is the model at a step of its training, with a detector fitted at that step."
+        " Bits/dim of log p(x). Brackets: 95 % intervals.",
         (
             "model",
             "step",
@@ -52,7 +52,7 @@ def _cells(summary: Summary, line: Summary) -> tuple[str, ...]:
 
 
 def paths_during_training(models: Sequence[Audited]) -> Figure:
-    """Middle - ends and the share of accepted paths against bits/dim, a row of panels for each data set."""
+    """Middle - ends and share of accepted paths against bits/dim; a row of panels per data set."""
     summaries = summaries_of(models, AUDIT)
     names = list(dict.fromkeys(str(s["data"]) for s in summaries.values()))
     figure = Figure(figsize=(7.2, 2.6 * len(names)), layout="constrained")
@@ -109,18 +109,20 @@ def _curve(axes: Any, summary: Summary, key: str, times: float, color: str, labe
 
 
 def words(name: str, summary: Summary) -> str:
-    """How the sign of middle - ends goes from the first snapshot to the last."""
+    """Whether the sign of middle - ends changes from the first snapshot to the last."""
     lines = [line for line in summary["snapshots"] if line.get("middle_minus_ends") is not None]
     if len(lines) < 2:
         return f"{name} has too few snapshots with paths between classes to tell."
     first, last = lines[0], lines[-1]
     changed = (first["middle_minus_ends"] > 0) != (last["middle_minus_ends"] > 0)
     return (
-        f"{name}: at {bits(first['bits_per_dim'])} bits/dim the middle between two classes differs from the ends by"
-        f" {estimate(first['middle_minus_ends'], first['middle_minus_ends_ci'])}, at {bits(last['bits_per_dim'])} by"
-        f" {estimate(last['middle_minus_ends'], last['middle_minus_ends_ci'])}:"
-        f" the sign {'changes' if changed else 'stays'} as the model learns. At the last step"
-        f" {share(last['accepted_at_every_step'], last['accepted_at_every_step_ci'])} % of the paths are accepted at every step."
+        f"{name}: at {bits(first['bits_per_dim'])} bits/dim, the middle between two classes differs"
+        f" from the ends by {estimate(first['middle_minus_ends'], first['middle_minus_ends_ci'])},"
+        f" at {bits(last['bits_per_dim'])} by"
+        f" {estimate(last['middle_minus_ends'], last['middle_minus_ends_ci'])}: the sign"
+        f" {'changes' if changed else 'does not change'} during training. In the last snapshot,"
+        f" {share(last['accepted_at_every_step'], last['accepted_at_every_step_ci'])} % of the"
+        " paths are accepted at every step."
     )
 
 
@@ -128,11 +130,11 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Does the picture hold during training?",
+            "Do the results hold during training?",
             table=snapshots_table,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
             overview=paths_during_training,
-            overview_words="Each point is a model at a step of its training; bars are 95 % intervals.",
+            overview_words="Each point is a model at a step of its training. Bars: 95 % intervals.",
         ),
     ),
 )
