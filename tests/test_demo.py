@@ -41,7 +41,7 @@ def test_the_demo_reports_all_presets_and_continues(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_cannot_be_trained_says_why(tmp_path: Path) -> None:
-    done = demo(tmp_path, "training.batch_size=5000")
+    done = demo(tmp_path, "training.batch_size=50000")
     assert done.exit_code == 1
     assert "4 steps failed" in done.stderr
     assert "fewer than one batch" in done.stderr

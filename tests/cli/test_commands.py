@@ -363,11 +363,15 @@ def test_a_run_is_not_resumed_with_other_settings(copied: Run) -> None:
     )
 
 
-def test_a_finished_run_can_be_given_more_epochs(copied: Run, tmp_path: Path) -> None:
-    longer = ("train", "digits-split", *SETTINGS, "--set", "training.epochs=3", "--threads", 1)
-    assert condgen(*longer, "--run", copied.path, "--resume")[0] == 0
+def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
+    growing = ("training.decay=step", "training.snapshots=0", "objective.ramp=0")
+    sets = [word for setting in growing for word in ("--set", setting)]
+    start = ("train", "digits-split", *SETTINGS, *sets, "--threads", 1)
+    longer = (*start, "--set", "training.epochs=3")
+    assert condgen(*start, "--run", tmp_path / "run")[0] == 0
+    assert condgen(*longer, "--run", tmp_path / "run", "--resume")[0] == 0
     assert condgen(*longer, "--run", tmp_path / "whole")[0] == 0
-    run, whole = Run.open(copied.path), Run.open(tmp_path / "whole")
+    run, whole = Run.open(tmp_path / "run"), Run.open(tmp_path / "whole")
     assert run.config.training.epochs == run.epochs_done == 3
     assert run.weights_sha256 == whole.weights_sha256
 
@@ -442,11 +446,12 @@ def test_an_audit_that_cannot_be_made_does_not_stop_the_others(copied: Run) -> N
     )
     assert status == 2
     assert "interpolation: only 0 of" in error
-    assert "adversarial: of 30 test images" in error
+    assert "adversarial: no image to attack: of 30 test images" in error
     assert {path.stem for path in copied.records.glob("*.json")} == {
         "classification",
         "label-likelihood",
         "samples",
+        "snapshots",
     }
     assert "accuracy" in out
     assert (

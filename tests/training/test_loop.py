@@ -113,7 +113,7 @@ def test_a_training_resumes_only_as_it_began(
 ) -> None:
     trained = train(tmp_path, epochs=1)
     with pytest.raises(
-        RunError, match=rf"another training \({named}.*\); resume with the same settings"
+        RunError, match=rf"another training run \({named}.*\); resume with the same settings"
     ):
         train(tmp_path, resume=True, **change)
     assert_same(last(tmp_path).weights, trained)
