@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,16 @@ def test_tied_and_strided_tensors_can_be_saved(tmp_path: Path) -> None:
     kept = Checkpoint.load(tmp_path / "x").weights
     assert_same(kept, plain({"a": tied, "b": tied, "c": tied.t()}))
     assert torch.equal(kept["c"], tied.t())
+
+
+def test_weights_with_former_names_of_tensors_are_read(tmp_path: Path) -> None:
+    train(tmp_path)
+    path = tmp_path / "checkpoint" / "best"
+    checkpoint = Checkpoint.load(path)
+    former = {
+        name.replace("initialized", "initialised"): tensor
+        for name, tensor in checkpoint.weights.items()
+    }
+    assert former.keys() != checkpoint.weights.keys()
+    replace(checkpoint, weights=former).save(path)
+    assert Checkpoint.load(path).weights.keys() == checkpoint.weights.keys()

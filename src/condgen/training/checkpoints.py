@@ -1,6 +1,7 @@
 """Checkpoints: tensors in safetensors, the rest in TOML; each directory is written atomically."""
 
 import hashlib
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from condgen.files import atomic_write, digest_of, tidy
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
 SNAPSHOTS = "snapshots"  # a folder of checkpoints with weights only, named by step
 OLDER_OPTIMIZER = "optimiser.safetensors"  # Adam's moments only, without a prefix
+OLDER_TENSOR, TENSOR = r"\binitialised$", "initialized"  # of actnorm
 # errors that reading damaged bytes can raise
 UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # name prefixes of tensors besides the weights
@@ -100,7 +102,7 @@ class Checkpoint:
         state = _state(path)
         older = OLDER_OPTIMIZER in state["sha256"]
         weights, training = (
-            load(_checked(path, name, state["sha256"][name]))
+            _renamed(load(_checked(path, name, state["sha256"][name])))
             for name in (WEIGHTS, OLDER_OPTIMIZER if older else OPTIMIZER)
         )
         metrics = {name: float(value) for name, value in state["metrics"].items()}
@@ -117,6 +119,11 @@ class Checkpoint:
             dict(state.get("made_with", {})),
             str(state["sha256"][WEIGHTS]),
         )
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under today's names."""
+    return {re.sub(OLDER_TENSOR, TENSOR, name): tensor for name, tensor in tensors.items()}
 
 
 def _state(path: Path) -> dict[str, Any]:
