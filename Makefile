@@ -59,14 +59,12 @@ gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a 
 	$(BIN)/condgen study gpu --device cuda --minutes $(MINUTES) --out runs/gpu
 	$(BIN)/python -m benchmarks.gpu_study runs/gpu
 
-RESULTS := mnist-reweight-small mnist-split-small bg-mnist-0-reweight-small
-
-results: setup  ## the records under results/: at most 20 minutes of training for each model, then its audits; continues after a stop
-	$(BIN)/condgen study small --jobs 1 --out runs/small
-	for preset in $(RESULTS); do \
-	  mkdir -p results/$$preset/records && \
-	  cp runs/results/runs/$$preset/config.toml runs/results/runs/$$preset/metrics.jsonl results/$$preset/ && \
-	  cp -r runs/results/runs/$$preset/records/* results/$$preset/records/ || exit 1; \
+results: setup  ## the records under results/small: twelve trainings of 25 minutes on one core, then their audits; continues after a stop
+	$(BIN)/condgen study small --jobs 2 --out runs/small
+	for run in runs/small/runs/*/; do \
+	  to=results/small/$$(basename $$run) && mkdir -p $$to/records && \
+	  cp $$run/config.toml $$run/metrics.jsonl $$to/ && \
+	  cp $$run/records/*.json $$run/records/*.npz $$to/records/ || exit 1; \
 	done
 
 clean:

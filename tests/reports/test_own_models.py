@@ -36,7 +36,7 @@ def test_the_page_has_a_section_for_each_audit_that_was_made(
         [AuditedModel("mine", [records[audit] for audit in made])], tmp_path
     ).read_text()
     assert {audit for audit, title in SECTIONS.items() if title in text} == set(made)
-    assert ("it is unknown whether the detector can" in text) == ("interpolation" not in made)
+    assert ("whether it can be trusted is unknown" in text) == ("interpolation" not in made)
     assert (
         json.loads((tmp_path / "tables" / "origins.json").read_text())[0]["weights of"]
         == "not recorded"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from condgen import AuditedModel, Run
+from condgen import AuditedModel, Run, load_preset
 from condgen.audits import Record
 from condgen.audits.audit import Audit
 from condgen.config import AuditSettings
@@ -60,7 +61,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * 8
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * 9
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
     # One image per sample, not one resampled raster.
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])
@@ -311,3 +312,36 @@ def test_images_that_are_no_squares_keep_their_shape() -> None:
     assert right - left == pytest.approx(2 * (bottom - top))
     assert 1 <= left < right <= 2
     assert 1 <= top < bottom <= 2
+
+
+def test_the_page_opens_with_question_answer_figure_and_contents(
+    records: dict[str, Record], tmp_path: Path
+) -> None:
+    text = write_report([AuditedModel("m", list(records.values()))], tmp_path).read_text()
+    places = [text.index(found) for found in ("<h1>", 'class="answer"', 'class="lead"', "<nav>")]
+    assert places == sorted(places)
+    assert places[-1] < text.index('<section id="findings">')
+    answer = text.split('<p class="answer">')[1].split("</p>")[0]
+    assert answer.endswith(".")
+    assert ("detector-aware attacks evade the detector on" in answer) == answer.startswith("No")
+    links = re.findall(r'href="#([^"]+)"', text)
+    assert len(links) > 5
+    assert all(f'id="{link}"' in text for link in links)
+    titles = re.findall(r"<h2>(.*?)</h2>", text)
+    order = [titles.index(t) for t in ("Label likelihood", "Attacks", "Paths between classes")]
+    assert order == sorted(order)  # as in the paper
+
+
+@pytest.mark.parametrize(
+    ("preset", "accuracy"), [("mnist-split", "99.3, 1.00"), ("digits-base", None)]
+)
+def test_the_numbers_of_the_paper_stand_beside_ours(
+    preset: str, accuracy: str | None, records: dict[str, Record], tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path / "run", load_preset(preset))
+    for audit in ("classification", "adversarial"):
+        records[audit].save(run.records)
+    text = write_report([run], tmp_path / "report").read_text()
+    assert ("paper: accuracy %" in text) == (accuracy is not None)
+    assert accuracy is None or f"<td>{accuracy}</td>" in text
+    assert ("1, 14" in text) == (accuracy is not None)  # Carlini-Wagner, Table 2

@@ -49,7 +49,7 @@ def test_the_page_marks_an_under_trained_model_and_no_other(
         for name, best in {"weak": 0.01, "strong": 99.0}.items()
     ]
     text = write_report(models, tmp_path / "both").read_text()
-    first = text.split("</p>")[0]
+    first = text.split('<p class="verdict">')[1].split("</p>")[0]
     assert "Under-trained (†): weak is no better than a simple density" in first
     assert f"<td>weak {MARK}</td>" in text or f">weak {MARK}<" in text
     assert f"strong {MARK}" not in text

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from condgen.errors import CondgenError, RunError
 from condgen.files import as_path, atomic_write
-from condgen.reports.audited import Audited, in_order
-from condgen.reports.detectors import detector_noted
+from condgen.reports import opening
+from condgen.reports.audited import Audited
 from condgen.reports.figures import STYLE
 from condgen.reports.layout import PagePart, PageSection, Panel
 from condgen.reports.origins import differences_table, origins_table
@@ -82,8 +82,10 @@ def write_report(
         page = _environment().get_template("page.html.j2")
         note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)
         text = page.render(
-            question=_question(selections),
-            verdict=_verdict(selections) + note,
+            question=opening.question(selections),
+            answer=opening.answer(selections),
+            lead=files.panel(*lead) if (lead := opening.lead(selections)) else None,
+            verdict=opening.verdict(selections) + note,
             parts=parts,
             written=" ".join(map(quote, sorted(files.written))),
         )
@@ -133,8 +135,8 @@ def _parts(
 ) -> Iterator[PagePart]:
     """Generate the parts of the page from top to bottom."""
     yield from extra
-    for audit in _audits(models):
-        having = [model for model in models if model.has(audit)]
+    for audit in opening.audits_of(models):
+        having = opening.having(models, audit)
         for part in section_of(audit).parts:
             table = marked(part.table(having), having) if part.table else None
             panels = [_panel(part, model) for model in having if part.figure or part.words]
@@ -165,11 +167,6 @@ def _provenance(models: Sequence[Selection]) -> Iterator[PagePart]:
             yield PageSection(table.title, table)
 
 
-def _audits(models: Sequence[Selection]) -> list[str]:
-    """The audits shown, in page order."""
-    return in_order(audit for model in models for audit in model.audits_made())
-
-
 def _panel(part: Part, model: Selection) -> Panel:
     figure = part.figure(model) if part.figure else None
     stem = getattr(part.figure, "__name__", part.title).replace("_", "-")
@@ -178,29 +175,6 @@ def _panel(part: Part, model: Selection) -> Panel:
         f"{stem}-{model.name}",
         f"{words}{NOTE}" if words and is_under_trained(model) else words,
         figure,
-    )
-
-
-def _question(models: Sequence[Selection]) -> str:
-    """The title of the page."""
-    records = [model.record(audit) for model in models for audit in model.audits_made()]
-    names = {found.name for record in records if (found := detector_noted(record.summary))}
-    if names <= {"likelihood"}:
-        return "Can the likelihood of this generative classifier be trusted as an outlier detector?"
-    return "Can the outlier detector of this generative classifier be trusted?"
-
-
-def _verdict(models: Sequence[Selection]) -> str:
-    """The first sentences: the verdict of each audit that tests the detector."""
-    verdicts = []
-    for audit in _audits(models):
-        verdict = section_of(audit).verdict
-        having = [model for model in models if model.has(audit)]
-        if verdict and (found := verdict(having)):
-            verdicts.append(found)
-    return " ".join(verdicts) or (
-        "No audit that tests the detector was run, so it is unknown whether the detector can be"
-        " trusted."
     )
 
 
@@ -220,17 +194,17 @@ class _Files:
             stem = self._unique("tables", part.table.name)
             part.table.save(self.directory / "tables", stem)
             self.written |= {f"tables/{stem}.{kind}" for kind in ("csv", "json")}
-        panels = [
-            {
-                "name": name,
-                "words": words,
-                "svg": self._figure(figure, name) if figure else "",
-                "width": REM_PER_INCH * figure.get_figwidth() if figure else 0,
-            }
-            for name, words, figure in part.panels
-            if words or figure
-        ]
+        panels = [self.panel(*panel) for panel in part.panels if any(panel[1:])]
         return {"title": part.title, "table": part.table, "panels": panels}
+
+    def panel(self, name: str, words: str, figure: Figure | None) -> dict[str, object]:
+        """Save a figure; return the template's values."""
+        return {
+            "name": name,
+            "words": words,
+            "svg": self._figure(figure, name) if figure else "",
+            "width": REM_PER_INCH * figure.get_figwidth() if figure else 0,
+        }
 
     def _unique(self, folder: str, name: str) -> str:
         """The name, with a number if it is taken."""

@@ -8,9 +8,9 @@ import importlib
 import importlib.util
 
 from condgen.reports.sections.generic import generic_section
-from condgen.reports.sections.section import Part, Section
+from condgen.reports.sections.section import Finding, Part, Section
 
-__all__ = ["Part", "Section", "register", "section_of"]
+__all__ = ["Finding", "Part", "Section", "register", "section_of"]
 
 _REGISTERED: dict[str, Section] = {}
 

@@ -1,6 +1,6 @@
 """Table 2: attacks on the classifier, and on classifier and detector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
 from condgen.reports.figures import CYCLE, GRAY, class_name, plain
 from condgen.reports.images import draw_image
+from condgen.reports.paper import attack_of
 from condgen.reports.sections.cells import checks_of, first_warnings, notes_on
-from condgen.reports.sections.section import Part, Section
+from condgen.reports.sections.section import Finding, Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
 
 AUDIT = "adversarial"
@@ -24,12 +25,15 @@ AWARE = ("detector-aware: undetected %", "(any L2)", "quantized %", "median L2 "
 
 def attacks_table(models: Sequence[Audited]) -> Table:
     """Table 2, a row for each attack on each model."""
-    return attacks_table_of(summaries_of(models, AUDIT))
-
-
-def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
-    """Table 2 from summaries by the name of the model."""
+    summaries = summaries_of(models, AUDIT)
     detector = threshold_columns(summaries.values())
+    found = {
+        (model.name, cell["attack"]): numbers
+        for model in models
+        for cell in summaries[model.name]["cells"]
+        if (numbers := attack_of(model, cell["attack"]))
+    }
+    paper = ("paper: undetected %, detector-aware",) if found else ()
     rows = tuple(
         (
             model,
@@ -37,6 +41,7 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
             f"{s['epsilon']:.3g}",
             *(cell(s) for cell in detector.values()),
             *_cells(unaware, aware),
+            *(_paper(found.get((model, unaware["attack"]))) for _ in paper),
             str(s["n"]),
         )
         for model, s in summaries.items()
@@ -52,7 +57,7 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
         " attacks, undetected within ε, at any distance, and within ε after quantization to the"
         f" data's levels. Medians are over all images; {MISSING} if fewer than half succeed. Worst"
         f" case: the best of all attacks on each image.{notes_on(summaries)}",
-        ("model", "attack", "ε", *detector, *PLAIN, *AWARE, "n"),
+        ("model", "attack", "ε", *detector, *PLAIN, *AWARE, *paper, "n"),
         rows,
         tuple(
             {"model": model, "epsilon": s["epsilon"], **cell}
@@ -60,6 +65,11 @@ def attacks_table_of(summaries: Mapping[str, Summary]) -> Table:
             for cell in s["cells"]
         ),
     )
+
+
+def _paper(numbers: tuple[int, int] | None) -> str:
+    """The paper's cells for attacks on the classifier and for detector-aware attacks."""
+    return f"{numbers[0]}, {numbers[1]}" if numbers else MISSING
 
 
 def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
@@ -275,6 +285,19 @@ def _verdict(name: str, summary: Summary) -> str:
     return f"{clause} (median L2 distance {median:.2g} [{interval}])"
 
 
+def answer(models: Sequence[Audited]) -> Finding:
+    """The share of images on which the best detector-aware attack evades the detector."""
+    cells = [_worst(summary)[1] for summary in summaries_of(models, AUDIT).values()]
+    shares = [100 * cell["undetected"] for cell in cells]
+    low, high = f"{min(shares):.0f}", f"{max(shares):.0f}"
+    span = high if low == high else f"{low} to {high}"
+    evaded = [cell["undetected_ci"] for cell in cells]
+    trusted = False if any(fewest > 0.5 for fewest, _ in evaded) else None
+    if all(most < 0.5 for _, most in evaded):
+        trusted = True
+    return Finding(trusted, f"detector-aware attacks evade the detector on {span} % of the images")
+
+
 def _worst(summary: Summary) -> list[Summary]:
     """The worst case, detector-unaware and detector-aware."""
     return [cell for cell in summary["cells"] if cell["attack"] == WORST]
@@ -297,4 +320,5 @@ SECTION = Section(
         ),
     ),
     verdict,
+    answer,
 )

@@ -10,6 +10,7 @@ from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, threshold_columns
 from condgen.reports.figures import BLUE, GRAY, RED, plain
+from condgen.reports.paper import classification_of
 from condgen.reports.sections.cells import (
     bits,
     checks_of,
@@ -32,7 +33,9 @@ NEEDED = ("predicted", "label", "accepted", "bits_per_dim_deployed")  # arrays o
 
 def classification_table(models: Sequence[Audited]) -> Table:
     """Table 1."""
-    summaries = {model.name: completed(model.record(AUDIT)) for model in models}
+    summaries = {model.name: _with_paper(model) for model in models}
+    known = any("paper" in summary for summary in summaries.values())
+    paper = {"paper: accuracy %, bits/dim": _paper} if known else {}
     return model_table(
         "table1",
         "Table 1: classification and likelihood",
@@ -46,6 +49,7 @@ def classification_table(models: Sequence[Audited]) -> Table:
             "accuracy %": lambda s: percent(s["accuracy"], s["accuracy_ci"]),
             "accuracy by z_s alone %": _subspace,
             "bits/dim": lambda s: bits(s["bits_per_dim"], s["bits_per_dim_ci"]),
+            **paper,
             "best simple density": _simple,
             "given class": lambda s: bits(s["bits_per_dim_given_class"]),
             "as deployed": lambda s: bits(
@@ -195,6 +199,22 @@ def simple_table(models: Sequence[Audited]) -> Table:
         f"Simple densities: {SIMPLE}. Each is fitted to the same training images in seconds.",
         "simple-densities",
     )
+
+
+def _with_paper(model: Audited) -> Summary:
+    """The summary, with the paper's numbers for the same data set and objective."""
+    summary, numbers = completed(model.record(AUDIT)), classification_of(model)
+    if numbers is None:
+        return summary
+    accuracy, bits_per_dim = numbers
+    return {**summary, "paper": {"accuracy_percent": accuracy, "bits_per_dim": bits_per_dim}}
+
+
+def _paper(summary: Summary) -> str:
+    numbers = summary.get("paper")
+    if not numbers:
+        return MISSING
+    return f"{numbers['accuracy_percent']:.1f}, {numbers['bits_per_dim']:.2f}"
 
 
 def _simple(summary: Summary) -> str:

@@ -1,6 +1,7 @@
 """Figs. 1 and 4: paths between images of different classes."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from condgen.audits import intervals
 from condgen.audits.records import Record
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
-from condgen.reports.figures import BLUE, ORANGE, class_name, draw_threshold, plain
+from condgen.reports.figures import BLUE, CYCLE, GRAY, ORANGE, class_name, draw_threshold, plain
 from condgen.reports.images import draw_image
 from condgen.reports.sections.cells import bits, estimate, first_warnings, notes_on
-from condgen.reports.sections.section import Part, Section
+from condgen.reports.sections.section import Finding, Part, Section
 from condgen.reports.tables import Summary, Table, model_table, percent, summaries_of
 
 AUDIT = "interpolation"
@@ -183,6 +184,37 @@ def verdict(models: Sequence[Audited]) -> str:
     return f"Ambiguous images: {'; '.join(parts)}.{contrast}{first_warnings(models, AUDIT)}"
 
 
+def answer(models: Sequence[Audited]) -> Finding:
+    """For how many models the detector accepts most paths between classes."""
+    summaries = summaries_of(models, AUDIT)
+    spans = [summary["accepted_at_every_step_ci"] for summary in summaries.values()]
+    accepted, rejected = sum(low > 0.5 for low, _ in spans), sum(high < 0.5 for _, high in spans)
+    of_all, paths = f"of {len(spans)} models", "most paths between classes"
+    if accepted:
+        return Finding(False, f"for {accepted} {of_all}, the detector accepts {paths}")
+    trusted = True if rejected == len(spans) else None
+    return Finding(trusted, f"for {rejected} {of_all}, the detector rejects {paths}")
+
+
+def paths_of_all_models(models: Sequence[Audited]) -> Figure:
+    """Mean bits/dim along the paths of each model, less those at the ends."""
+    figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    axes = figure.subplots()
+    summaries = summaries_of(models, AUDIT)
+    for color, (name, summary) in zip(cycle(CYCLE), summaries.items(), strict=False):
+        if summary["bits_per_dim_ends"] is None:
+            continue
+        above = np.asarray(summary["bits_per_dim"], np.float64) - summary["bits_per_dim_ends"]
+        label = f"{plain(name)}: {100 * summary['accepted_at_every_step']:.0f} % accepted"
+        axes.plot(summary["alpha"], above, color=color, label=label)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
+    axes.set(xlabel="interpolation α between two images", xlim=(0, 1))
+    axes.set_ylabel("bits/dim above the ends")
+    axes.margins(y=0.2)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
@@ -208,4 +240,9 @@ SECTION = Section(
         ),
     ),
     verdict,
+    answer,
+    paths_of_all_models,
+    "Mean bits/dim along straight lines between images of two classes, less those of their ends."
+    " The middle is no real image, so a curve should rise. Accepted: paths that the detector"
+    " accepts at every step.",
 )

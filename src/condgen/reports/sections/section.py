@@ -31,6 +31,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What an audit says to the question of the page.
+
+    Args:
+        trusted: Whether the detector can be trusted, according to this audit; ``None`` if open.
+        clause: A clause of the answer, such as "the detector accepts most paths between classes".
+    """
+
+    trusted: bool | None
+    clause: str
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything that a report shows of one audit.
 
@@ -39,11 +52,17 @@ class Section:
         parts: In the order of the page.
         verdict: Sentences for the top of the page: whether the detector works, according to this
             audit. ``None`` if the audit does not test the detector.
+        answer: What the audit says to the question, in a clause.
+        lead: One figure of all models for the top of the page.
+        lead_words: Caption of that figure.
     """
 
     audit: str
     parts: tuple[Part, ...]
     verdict: Callable[[Sequence[Audited]], str] | None = None
+    answer: Callable[[Sequence[Audited]], Finding | None] | None = None
+    lead: Callable[[Sequence[Audited]], Figure] | None = None
+    lead_words: str = ""
 
     def tables(self, models: Sequence[Audited]) -> list[Table]:
         """The tables of models that all have the record."""
