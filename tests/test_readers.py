@@ -41,8 +41,14 @@ values = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def records() -> dict[str, Record]:
-    return made_with(LikelihoodThreshold(5.0), attacked=False)
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
+    """Records, after a first report has imported all modules.
+
+    Hypothesis draws constants of imported modules, so that a later import changes what it draws.
+    """
+    made = made_with(LikelihoodThreshold(5.0), attacked=False)
+    write_report([AuditedModel("m", list(made.values()))], tmp_path_factory.mktemp("first"))
+    return made
 
 
 def places(table: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -104,20 +110,24 @@ def test_nested_and_huge_json_is_a_damaged_record(text: str, tmp_path: Path) -> 
 
 
 @settings(FUZZ, max_examples=25)
-@given(data=st.data())
+@given(
+    number=st.integers(0, 10),
+    choice=st.integers(0, 10**6),
+    value=values,
+    origin=st.fixed_dictionaries(
+        dict.fromkeys(("weights", "versions", "epoch", "settings"), values)
+    ),
+)
 def test_a_report_of_records_with_wrong_types(
-    data: st.DataObject, records: dict[str, Record], tmp_path: Path
+    number: int,
+    choice: int,
+    value: Any,
+    origin: dict[str, Any],
+    records: dict[str, Record],
+    tmp_path: Path,
 ) -> None:
-    record = records[data.draw(st.sampled_from(sorted(records)))]
-    summary = altered(
-        json.loads(json.dumps(record.summary)), data.draw(st.integers(0, 10**6)), data.draw(values)
-    )
-    origin = {
-        "weights": data.draw(values),
-        "versions": data.draw(values),
-        "epoch": data.draw(values),
-        "settings": data.draw(values),
-    }
+    record = list(records.values())[number % len(records)]
+    summary = altered(record.summary, choice, value)
     try:
         write_report(
             [AuditedModel("m", [Record(record.audit, summary, record.arrays, origin)])],

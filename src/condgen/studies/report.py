@@ -74,10 +74,10 @@ def _studied(planned: PlannedRun) -> StudiedRun:
 
 
 def sections(plan: Plan) -> Iterator[PageSection]:
-    """The plan, then the sections that the study's page asks for."""
+    """The plan unless all is done, then the sections that the study's page asks for."""
     page, numbers = plan.study.page, Numbers(plan)
-    overview = plan_table(plan)
-    yield PageSection(page.title, overview)
+    if any(step.state != "done" for run in plan.runs for step in run.steps):
+        yield PageSection(f"{page.title}: plan", plan_table(plan))
     for place, table in enumerate(page.table, 1):
         yield PageSection(table.title, sweep_table(numbers, table, f"sweep-{place}"))
     if page.compare:

@@ -222,8 +222,7 @@ def _simple(summary: Summary) -> str:
     found = summary.get("simple_densities")
     if not found:
         return MISSING
-    name, value = min(found.items(), key=lambda item: item[1])
-    return f"{value:.3f} ({name})"
+    return f"{min(found.values()):.3f}"
 
 
 def verdict(models: Sequence[Audited]) -> str:
