@@ -58,7 +58,10 @@ def write_study_report(plan: Plan, directory: Path) -> Path:
     """Write the page of a study from all existing records; see :func:`condgen.write_report`."""
     page = plan.study.page
     return write_report(
-        models_of(plan), directory, counterexample=page.counterexample, extra=list(sections(plan))
+        models_of(plan),
+        directory,
+        counterexample=page.counterexample,
+        extra=list(sections(plan)),
     )
 
 
@@ -74,10 +77,9 @@ def _studied(planned: PlannedRun) -> StudiedRun:
 
 
 def sections(plan: Plan) -> Iterator[PageSection]:
-    """The plan unless all is done, then the sections that the study's page asks for."""
+    """The plan, then the sections that the study's page asks for."""
     page, numbers = plan.study.page, Numbers(plan)
-    if any(step.state != "done" for run in plan.runs for step in run.steps):
-        yield PageSection(f"{page.title}: plan", plan_table(plan))
+    yield PageSection(page.title, plan_table(plan))
     for place, table in enumerate(page.table, 1):
         yield PageSection(table.title, sweep_table(numbers, table, f"sweep-{place}"))
     if page.compare:
