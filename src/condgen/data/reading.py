@@ -25,7 +25,7 @@ class ImageTable(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was left out or assumed."""
+        """Notes on omitted files and on assumptions."""
         ...
 
     def __len__(self) -> int: ...
@@ -52,7 +52,7 @@ def given_path(text: str) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at ``path``.
+    """Whether ``path`` exists.
 
     Raises:
         DataError: If that cannot be determined.

@@ -8,16 +8,13 @@ from condgen.reports.layout import Panel
 from condgen.reports.sections import section_of
 from condgen.reports.selection import Selection
 
-# the paper's order: Table 1, Fig. 3, Table 2, Figs. 1 and 4, Fig. 5
-PAPER_ORDER = ("classification", "label-likelihood", "adversarial", "interpolation", "samples")
 UNKNOWN = "No audit that tests the detector was run: whether it can be trusted is unknown."
 
 
 def audits_of(models: Sequence[Selection]) -> list[str]:
-    """The audits shown: those of the paper in its order, then all others."""
+    """The audits shown, in page order: those of the paper in its order, then all others."""
     made = in_order(audit for model in models for audit in model.audits_made())
-    first = [audit for audit in PAPER_ORDER if audit in made]
-    return [*first, *(audit for audit in made if audit not in first)]
+    return sorted(made, key=lambda audit: section_of(audit).order)
 
 
 def having(models: Sequence[Selection], audit: str) -> list[Selection]:

@@ -1,23 +1,22 @@
 """Marks for models that are no better than a simple density."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from condgen.audits.checks import FAIL, UNDER_TRAINED, Check
+from condgen.audits.checks import UNDER_TRAINED
 from condgen.reports.audited import Audited
 from condgen.reports.tables import Table
 
-AUDIT = "classification"  # its record has the check
 MARK = "†"
 NOTE = f" {MARK} Under-trained: no better than the best simple density."
 
 
 def is_under_trained(model: Audited) -> bool:
-    """Whether the check "the model is better than simple densities" was run and failed."""
-    checks = model.record(AUDIT).summary.get("checks", []) if model.has(AUDIT) else []
-    return any(
-        check["doubt"] == UNDER_TRAINED and Check(**check).outcome == FAIL for check in checks
-    )
+    """Whether a record holds a failed check that the model is better than simple densities."""
+    summaries = [model.record(audit).summary for audit in model.audits_made()]
+    lists = [found for summary in summaries if isinstance(found := summary.get("checks"), list)]
+    checks = [check for found in lists for check in found if isinstance(check, Mapping)]
+    return any(c.get("doubt") == UNDER_TRAINED and c.get("passed") is False for c in checks)
 
 
 def marked(table: Table, models: Sequence[Audited]) -> Table:

@@ -14,7 +14,7 @@ class SimpleDensity(ClassConditionalDensity):
     r"""A density with sufficient statistics.
 
     A subclass implements :meth:`class_log_prob`, :meth:`observe`, :meth:`solve` and
-    :meth:`statistics`.
+    :meth:`statistics`, and allocates its buffers in :meth:`allocate`.
 
     Args:
         event_shape: Shape ``(C, H, W)`` of the images.
@@ -43,6 +43,14 @@ class SimpleDensity(ClassConditionalDensity):
         self.event_shape = tuple(event_shape)
         self.num_classes, self.pixel_levels, self.per_class = num_classes, pixel_levels, per_class
         self.groups = num_classes if per_class else 1
+        self.allocate()
+
+    def allocate(self) -> None:
+        """Register the buffers of :attr:`groups` densities.
+
+        Raises:
+            ConfigError: If they are too large.
+        """
 
     def fit(self, x: Tensor, label: Tensor) -> None:
         """Fit to images in [0, 1], shape ``(N, *event_shape)``, and labels, shape ``(N,)``."""

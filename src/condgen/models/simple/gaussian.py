@@ -25,10 +25,6 @@ class Gaussian(SimpleDensity):
         E_u \log \mathcal{N}(s + u)
         = \log \mathcal{N}(s + 1/2) - \tfrac{1}{24} \mathrm{tr}\, \Sigma^{-1}
 
-    Args:
-        event_shape, num_classes, pixel_levels, per_class: As for
-            :class:`condgen.models.simple.SimpleDensity`.
-
     Raises:
         ConfigError: If the covariances have more than :data:`MOST_NUMBERS` numbers.
     """
@@ -41,14 +37,7 @@ class Gaussian(SimpleDensity):
     whitening: Tensor
     offset: Tensor
 
-    def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        num_classes: int,
-        pixel_levels: int = 256,
-        per_class: bool = False,
-    ):
-        super().__init__(event_shape, num_classes, pixel_levels, per_class)
+    def allocate(self) -> None:
         if self.groups * self.dims**2 > MOST_NUMBERS:
             raise ConfigError(
                 f"{self.groups} covariance matrices of {self.dims} dimensions are too large; set"

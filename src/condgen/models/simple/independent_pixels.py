@@ -21,10 +21,6 @@ class IndependentPixels(SimpleDensity):
     likelihood of the training images. Between two levels a cubic Hermite spline interpolates the
     log-probability, so that its gradient in ``x`` is continuous.
 
-    Args:
-        event_shape, num_classes, pixel_levels, per_class: As for
-            :class:`condgen.models.simple.SimpleDensity`.
-
     Raises:
         ConfigError: If the histograms have more than :data:`MOST_NUMBERS` numbers.
     """
@@ -33,19 +29,12 @@ class IndependentPixels(SimpleDensity):
     log_table: Tensor
     slope: Tensor
 
-    def __init__(
-        self,
-        event_shape: tuple[int, ...],
-        num_classes: int,
-        pixel_levels: int = 256,
-        per_class: bool = False,
-    ):
-        super().__init__(event_shape, num_classes, pixel_levels, per_class)
-        shape = (self.groups, self.dims, pixel_levels)
+    def allocate(self) -> None:
+        shape = (self.groups, self.dims, self.pixel_levels)
         if math.prod(shape) > MOST_NUMBERS:
             raise ConfigError(
-                f"{self.groups * self.dims} histograms of {pixel_levels} levels are too large; set"
-                " model.per_class=false or use smaller images, such as data.size=32."
+                f"{self.groups * self.dims} histograms of {self.pixel_levels} levels are too large;"
+                " set model.per_class=false or use smaller images, such as data.size=32."
             )
         self.register_buffer("counts", torch.zeros(shape, dtype=torch.int32), persistent=False)
         self.register_buffer("log_table", torch.zeros(shape))

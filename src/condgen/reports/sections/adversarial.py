@@ -321,4 +321,5 @@ SECTION = Section(
     ),
     verdict,
     answer,
+    order=3,
 )

@@ -262,4 +262,5 @@ SECTION = Section(
         ),
     ),
     verdict,
+    order=1,
 )

@@ -245,4 +245,5 @@ SECTION = Section(
     "Mean bits/dim along straight lines between images of two classes, less those of their ends."
     " The middle is no real image, so a curve should rise. Accepted: paths that the detector"
     " accepts at every step.",
+    order=4,
 )

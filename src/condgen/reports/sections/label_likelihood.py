@@ -100,4 +100,5 @@ SECTION = Section(
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),
     ),
+    order=2,
 )

@@ -25,4 +25,5 @@ SECTION = Section(
             words=lambda model: f"Fig. 5: {model.name}",
         ),
     ),
+    order=5,
 )

@@ -50,6 +50,7 @@ class Section:
     Args:
         audit: Name of the audit.
         parts: In the order of the page.
+        order: Position on the page; the paper's audits have 1 to 5, in its order.
         verdict: Sentences for the top of the page: whether the detector works, according to this
             audit. ``None`` if the audit does not test the detector.
         answer: What the audit says to the question, in a clause.
@@ -63,6 +64,7 @@ class Section:
     answer: Callable[[Sequence[Audited]], Finding | None] | None = None
     lead: Callable[[Sequence[Audited]], Figure] | None = None
     lead_words: str = ""
+    order: int = 100
 
     def tables(self, models: Sequence[Audited]) -> list[Table]:
         """The tables of models that all have the record."""
