@@ -68,7 +68,7 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
         )
         for axes in (left, right):
             axes.set_title(plain(data))
-            axes.set_xlabel("bits/dim (training proceeds to the right)")
+            axes.set_xlabel("bits/dim (better to the right)")
             axes.invert_xaxis()
             if simple:
                 best = min(simple, key=lambda name: simple[name])
