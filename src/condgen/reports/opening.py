@@ -42,8 +42,8 @@ def answer(models: Sequence[Selection]) -> str:
         return UNKNOWN
     against = [finding.clause for finding in found if finding.trusted is False]
     if against:
-        return f"No: {' and '.join(against)}."
-    words = " and ".join(finding.clause for finding in found)
+        return f"No: {', and '.join(against)}."
+    words = ", and ".join(finding.clause for finding in found)
     trusted = all(finding.trusted for finding in found)
     return f"{'Yes, within these audits' if trusted else 'Not clear'}: {words}."
 

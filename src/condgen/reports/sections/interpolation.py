@@ -191,9 +191,9 @@ def answer(models: Sequence[Audited]) -> Finding:
     accepted, rejected = sum(low > 0.5 for low, _ in spans), sum(high < 0.5 for _, high in spans)
     of_all, paths = f"of {len(spans)} models", "most paths between classes"
     if accepted:
-        return Finding(False, f"for {accepted} {of_all}, the detector accepts {paths}")
+        return Finding(False, f"for {accepted} {of_all} the detector accepts {paths}")
     trusted = True if rejected == len(spans) else None
-    return Finding(trusted, f"for {rejected} {of_all}, the detector rejects {paths}")
+    return Finding(trusted, f"for {rejected} {of_all} the detector rejects {paths}")
 
 
 def paths_of_all_models(models: Sequence[Audited]) -> Figure:
