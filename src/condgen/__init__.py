@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from condgen.classifier import GenerativeClassifier, Prediction
+    from condgen.classifier import GenerativeClassifier
     from condgen.config import Config, load_preset
     from condgen.data.catalogue import open_dataset
     from condgen.data.dataset import ImageDataset, Splits
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from condgen.models.gaussian import DiagonalGaussian
     from condgen.models.glow import Glow
     from condgen.models.glow.priors import ClassMixture, SplitPrior
+    from condgen.prediction import Prediction
     from condgen.reports import write_report
     from condgen.reports.audited import AuditedModel
     from condgen.runs import Run
@@ -34,7 +35,7 @@ HOMES = {
     "Glow": "models.glow",
     "ImageDataset": "data.dataset",
     "LikelihoodThreshold": "detectors",
-    "Prediction": "classifier",
+    "Prediction": "prediction",
     "Run": "runs",
     "SplitPrior": "models.glow.priors",
     "Splits": "data.dataset",

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError
+from condgen.prediction import Prediction
 from condgen.validation import check_answer, check_count, check_images, check_model, check_tensor
 
 BATCH = 256  # largest number of images in one pass through the model
@@ -33,56 +33,6 @@ def check_classifier(classifier: object) -> None:
             else f"a {type(classifier).__name__}"
         )
         raise CondgenError(f"the classifier is {found}; give GenerativeClassifier(your model).")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Class log-likelihoods of images, and the quantities that follow by Bayes' rule."""
-
-    class_log_prob: Tensor  # (N, C), nats
-    log_prior: Tensor  # (C,), nats
-    dims: int
-    subspace_log_prob: Tensor | None = None  # log p(z_s | y), (N, C), nats; class subspace only
-    x: Tensor | None = None  # images, (N, *event_shape), for detectors that need them
-
-    @property
-    def log_joint(self) -> Tensor:
-        r""":math:`\log p(x, y) = \log p(x \mid y) + \log p(y)`, shape ``(N, C)``."""
-        return self.class_log_prob + self.log_prior
-
-    @property
-    def log_marginal(self) -> Tensor:
-        r""":math:`\log p(x) = \log \sum_y p(x, y)`, shape ``(N,)``."""
-        return self.log_joint.logsumexp(-1)
-
-    @property
-    def log_posterior(self) -> Tensor:
-        r""":math:`\log p(y \mid x)`, shape ``(N, C)``; the prior if :math:`p(x) = 0`."""
-        log_joint = self.log_joint
-        possible = log_joint.amax(-1, keepdim=True) != -math.inf
-        return torch.where(possible, log_joint, self.log_prior).log_softmax(-1)
-
-    @property
-    def label(self) -> Tensor:
-        """Most likely class, shape ``(N,)``; the first one of ties."""
-        return self.log_joint.argmax(-1)
-
-    @property
-    def bits_per_dim(self) -> Tensor:
-        r""":math:`-\log_2 p(x) / D`, shape ``(N,)``."""
-        return -self.log_marginal / (self.dims * math.log(2))
-
-    @property
-    def class_bits_per_dim(self) -> Tensor:
-        r""":math:`-\log_2 p(x \mid y) / D`, shape ``(N, C)``."""
-        return -self.class_log_prob / (self.dims * math.log(2))
-
-    def cpu(self) -> "Prediction":
-        """Copy to CPU memory, where goals, attacks and audits run."""
-        subspace, x = (
-            None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x)
-        )
-        return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace, x)
 
 
 class GenerativeClassifier(nn.Module):

@@ -18,8 +18,17 @@ from condgen.attacks import (
     Misclassify,
     StartingPoints,
     Target,
+    measurement,
 )
-from condgen.attacks import attack as base
+from condgen.attacks.result import (
+    ALREADY,
+    NO_GRADIENT,
+    NO_START,
+    NOT_REACHED,
+    REACHED,
+    VANISHED,
+    AttackResult,
+)
 from condgen.attacks.search import Search
 from condgen.classifier import Prediction
 from condgen.testing import check_attack
@@ -59,7 +68,7 @@ def test_success_is_what_the_classifier_says_of_the_images_handed_out(attack: At
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.perturbed.min() >= 0
     assert result.perturbed.max() <= 1
-    assert set(result.status) == {base.REACHED}
+    assert set(result.status) == {REACHED}
 
 
 @pytest.mark.parametrize("attack", ALL, ids=name)
@@ -146,9 +155,7 @@ def test_no_pass_takes_more_images_than_a_batch(attack: Attack) -> None:
     classifier.register_forward_pre_hook(lambda module, arguments: passes.append(len(arguments[0])))
     result = attack(classifier, x, Misclassify(label), batch=3)
     assert max(passes) == 3
-    assert [status == base.ALREADY for status in result.status] == [
-        image == 3 for image in range(7)
-    ]
+    assert [status == ALREADY for status in result.status] == [image == 3 for image in range(7)]
     assert torch.equal(result.l2 > 0, torch.arange(7) != 3)
     assert torch.allclose(result.l2, (result.perturbed - x).flatten(1).norm(dim=1))
     assert result.reached.all()
@@ -215,7 +222,7 @@ def test_an_image_that_is_wrong_already_stays_as_it_is(attack: Attack) -> None:
     already = wrong != label
     assert torch.equal(result.perturbed[already], x[already])
     assert result.l2[already].tolist() == [0.0] * int(already.sum())
-    assert [status == base.ALREADY for status in result.status] == already.tolist()
+    assert [status == ALREADY for status in result.status] == already.tolist()
 
 
 def test_one_bad_start_does_not_stop_the_batch() -> None:
@@ -223,7 +230,7 @@ def test_one_bad_start_does_not_stop_the_batch() -> None:
     only_ones = StartingPoints(classifier.density.mean[1:])
     result = Boundary(only_ones, queries=300)(classifier, x, Misclassify(label))
     assert result.reached.tolist() == [True, False, True, False]
-    assert result.status[1] == base.NO_START
+    assert result.status[1] == NO_START
     assert torch.equal(result.perturbed[1], x[1])
     assert math.isinf(result.l2[1])
 
@@ -236,7 +243,7 @@ def test_flagged_start_images_are_skipped() -> None:
     result = Boundary(
         StartingPoints(torch.cat([torch.zeros(1, 1, 1, 16), torch.ones(1, 1, 1, 16)])), queries=200
     )(classifier, x, goal)
-    assert set(result.status) == {base.NO_START}
+    assert set(result.status) == {NO_START}
 
 
 @pytest.mark.parametrize("attack", DECISION, ids=name)
@@ -253,7 +260,11 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     assert int(result.forward.sum()) == asked
     assert (
         result.forward.max()
-        <= attack.queries + len(base.STRETCHES) + len(base.STRIDES) + len(base.INWARD) + 2
+        <= attack.queries
+        + len(measurement.STRETCHES)
+        + len(measurement.STRIDES)
+        + len(measurement.INWARD)
+        + 2
     )
     assert result.backward.sum() == 0
 
@@ -332,7 +343,7 @@ def test_stored_images_lie_on_the_grid_of_the_bounds(
     bounds: tuple[float, float], step: float
 ) -> None:
     x = torch.linspace(*bounds, 1001)
-    stored = base.round_to_levels(x, 256, bounds)
+    stored = measurement.round_to_levels(x, 256, bounds)
     places = (stored - bounds[0]) / step
     assert torch.allclose(places, places.round(), atol=1e-3)
     assert ((stored - x).abs() <= 0.501 * step).all()
@@ -357,7 +368,7 @@ def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
             .sort()[0]
             .tolist()
         )
-        stored = base.round_to_levels(
+        stored = measurement.round_to_levels(
             torch.linspace(low, high, 100).clamp(low, high), 43, (low, high)
         )
         assert torch.equal(stored, stored.clamp(low, high))
@@ -399,8 +410,8 @@ class Silent(DecoupledDirectionNorm):
 def test_an_author_may_return_no_reasons() -> None:
     x, label = images(2)
     assert Silent()(two_gaussians(), x, Misclassify(label)).status == (
-        base.REACHED,
-        base.NOT_REACHED,
+        REACHED,
+        NOT_REACHED,
     )
 
 
@@ -418,7 +429,7 @@ def test_no_start_images_at_all_is_a_status() -> None:
         Boundary(StartingPoints(x[:0]), queries=50),
         HopSkipJump(StartingPoints(x[:0]), queries=50),
     ):
-        assert set(attack(two_gaussians(), x, Misclassify(label)).status) == {base.NO_START}
+        assert set(attack(two_gaussians(), x, Misclassify(label)).status) == {NO_START}
 
 
 def test_a_zero_gradient_is_named() -> None:
@@ -426,7 +437,7 @@ def test_a_zero_gradient_is_named() -> None:
         GenerativeClassifier(Broken(two_gaussians().density, "saturated posterior")),
         images(2),
     )
-    assert set(CarliniWagner()(classifier, x, Misclassify(label)).status) == {base.NO_GRADIENT}
+    assert set(CarliniWagner()(classifier, x, Misclassify(label)).status) == {NO_GRADIENT}
 
 
 def test_parameters_and_mode_are_left_as_they_were() -> None:
@@ -476,7 +487,7 @@ def test_a_success_that_is_gone_when_asked_again_is_none() -> None:
     classifier.register_forward_hook(lie)
     result = Forgetful()(classifier, x, Misclassify(label))
     assert calls > 4
-    assert set(result.status) == {base.VANISHED}
+    assert set(result.status) == {VANISHED}
     assert not result.reached.any()
     assert torch.equal(result.perturbed, x)
     assert torch.isinf(result.l2).all()
@@ -516,7 +527,7 @@ def within(classifier: GenerativeClassifier, place: torch.Tensor) -> torch.Tenso
     return place if classifier.bounds == (-1.0, 1.0) else (place + 1) / 2
 
 
-def into_the_corner(pixel_levels: int | None) -> base.AttackResult:
+def into_the_corner(pixel_levels: int | None) -> AttackResult:
     density = Corner(pixel_levels)
     classifier, goal = (
         GenerativeClassifier(density),
@@ -528,7 +539,7 @@ def into_the_corner(pixel_levels: int | None) -> base.AttackResult:
 def test_a_success_in_a_corner_is_handed_out_a_hair_further_inside() -> None:
     """The detector flags points that are further along the line."""
     result = into_the_corner(None)
-    assert set(result.status) == {base.REACHED}
+    assert set(result.status) == {REACHED}
     assert ((result.l2 > 1.25**0.5) & (result.l2 < 1.001 * 1.25**0.5)).all()
 
 

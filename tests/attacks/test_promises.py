@@ -26,9 +26,9 @@ from condgen.attacks import (
     StartingPoints,
     Target,
 )
-from condgen.attacks import attack as base
 from condgen.attacks.goals import decided, reached
 from condgen.attacks.logits import Logits
+from condgen.attacks.result import ALREADY, NOT_REACHED, REACHED
 from condgen.classifier import predict
 from condgen.detectors import flagged
 from condgen.errors import CondgenError
@@ -75,7 +75,7 @@ def test_a_score_equal_to_the_threshold_is_accepted_by_goal_and_detector(
     found = []
     for detector in (kind(0.0), kind(0.5)):
         result = attack(classifier, mean[:1], Evade(Misclassify(label), detector))
-        assert result.status == (base.REACHED,)
+        assert result.status == (REACHED,)
         assert not flagged(detector, predict(classifier, result.perturbed)).any()
         found.append(result.l2)
     torch.testing.assert_close(*found, rtol=0.05, atol=0)
@@ -183,9 +183,7 @@ def test_a_random_model_is_asked_once_and_not_until_it_gives_in(stored: bool) ->
     number = 400
     classifier, x = GenerativeClassifier(Coin(0.8)), torch.full((number, 1, 1, 16), 0.5)
     result = AnyImage()(classifier, x, Misclassify(torch.zeros(number, dtype=torch.long)))
-    met = torch.tensor(
-        [status != base.NOT_REACHED and status != base.ALREADY for status in result.status]
-    )
+    met = torch.tensor([status != NOT_REACHED and status != ALREADY for status in result.status])
     assert met.sum() > 250
     share = (result.reached_quantized if stored else result.reached)[met].double().mean()
     assert share == pytest.approx(0.2 * (0.2 if stored else 1), abs=0.07)

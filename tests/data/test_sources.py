@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from condgen.data import arrays, cache, images, sources
+from condgen.data import arrays, cache, images
+from condgen.data.building import build_splits
 from condgen.data.catalogue import open_dataset
 from condgen.data.images import Encoded, Geometry, decode
 from condgen.errors import DataError
@@ -610,4 +611,4 @@ def test_a_class_with_images_but_none_for_training_is_refused() -> None:
         part: (np.zeros((2, 1, 4, 4), np.uint8), np.array(held)) for part, held in labels.items()
     }
     with pytest.raises(DataError, match="class 'rare' has images, but none for training"):
-        sources._splits("scans", parts, ("cat", "dog", "rare", "never seen"), "", "", ())
+        build_splits("scans", parts, ("cat", "dog", "rare", "never seen"), "", "", ())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from condgen import machine
-from condgen.models.glow import coupling_network
+from condgen.models.glow import blocked, coupling_network, products
 from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
 from tests.conftest import shaken
 
@@ -19,7 +19,7 @@ SHAPES = [(1, 1, 4, 8, 8), (5, 2, 4, 6, 10), (3, 8, 16, 4, 4), (2, 1, 2, 1, 1)]
 def test_value_and_gradients_equal_plain_convolutions(
     shape: tuple[int, int, int, int, int], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", block)
     number, channels_in, channels_out, height, width = shape
     network = shaken(CouplingNetwork(channels_in, channels_out, width=7)).double()
     parameters = list(network.parameters())
@@ -38,7 +38,7 @@ def test_value_and_gradients_equal_plain_convolutions(
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coupling_network, "BLOCK_BYTES", 4 * 7 * 3 * 5 * 5)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", 4 * 7 * 3 * 5 * 5)
     network = shaken(CouplingNetwork(2, 4, width=7))
     x = torch.randn(11, 2, 5, 5, requires_grad=True)
 
@@ -132,15 +132,15 @@ def test_frozen_weights_give_what_forward_gives(
 def test_without_units_for_bfloat16_the_products_are_those_that_units_would_give(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coupling_network, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(products, "_has_bfloat16", lambda: False)
     left, right, bias = (torch.randn(*shape).bfloat16() for shape in ((50, 300), (300, 20), (20,)))
     exact = left.double() @ right.double()
     torch.testing.assert_close(
-        coupling_network._product(left, right), exact.bfloat16(), rtol=2**-7, atol=1e-3
+        products.product(left, right), exact.bfloat16(), rtol=2**-7, atol=1e-3
     )
-    one_layer = coupling_network._linear_relu(left, right.t(), bias)
+    one_layer = products.linear_relu(left, right.t(), bias)
     torch.testing.assert_close(one_layer, (exact + bias).relu().bfloat16(), rtol=2**-7, atol=1e-3)
-    near = (coupling_network._product(left, right) == exact.bfloat16()).double().mean()
+    near = (products.product(left, right) == exact.bfloat16()).double().mean()
     assert near > 0.99  # last bits of the float32 sums rarely change the rounding to bfloat16
 
 

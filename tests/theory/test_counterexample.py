@@ -16,7 +16,7 @@ from scipy.integrate import quad
 from condgen.errors import CondgenError
 from condgen.theory import Counterexample, conditions, counterexample, smallest_dimension, summary
 from condgen.theory.conditions import log_ball_probability_bound, total_variation
-from condgen.theory.counterexample import log_lambda_1_range
+from condgen.theory.construction import log_lambda_1_range
 
 ASKED = [
     (0.1, 0.01, 0.5),

@@ -1,6 +1,6 @@
 """Attacks on a classifier with a detector, and the goals of attacks."""
 
-from condgen.attacks.attack import Attack, AttackResult
+from condgen.attacks.attack import Attack
 from condgen.attacks.boundary import Boundary
 from condgen.attacks.brendel_bethge import BrendelBethge
 from condgen.attacks.carlini_wagner import CarliniWagner
@@ -8,6 +8,7 @@ from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import Evade, Goal, Misclassify, Target
 from condgen.attacks.hop_skip_jump import HopSkipJump
 from condgen.attacks.logits import Logits
+from condgen.attacks.result import AttackResult
 from condgen.attacks.search import Search
 from condgen.attacks.starting_points import StartingPoints
 

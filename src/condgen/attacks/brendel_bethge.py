@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import COUNT, NO_START, Attack, within
+from condgen.attacks.attack import COUNT, Attack, within
 from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import reached
+from condgen.attacks.result import NO_START
 from condgen.attacks.search import Search, dot, normed, spread
 from condgen.attacks.starting_points import StartingPoints, bisect
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import COUNT, NO_GRADIENT, POSITIVE, Attack, within
+from condgen.attacks.attack import COUNT, POSITIVE, Attack, within
 from condgen.attacks.goals import reached
+from condgen.attacks.result import NO_GRADIENT
 from condgen.attacks.search import Search, normed, spread
 
 

@@ -7,10 +7,10 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from condgen.classifier import Prediction
 from condgen.detectors import Detector, score
 from condgen.detectors.base import check_detector, rejected, scale_of
 from condgen.errors import CondgenError
+from condgen.prediction import Prediction
 from condgen.validation import check_labels, check_tensor, is_number
 
 

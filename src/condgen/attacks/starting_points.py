@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from condgen.attacks.attack import NO_START
+from condgen.attacks.result import NO_START
 from condgen.attacks.search import Search, spread
 from condgen.errors import CondgenError
 from condgen.validation import check_images, check_tensor, is_count

@@ -15,13 +15,14 @@ from condgen.audits.predictions import check_auditable, predictions, warnings_on
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
 from condgen.audits.thresholds import at
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.classifier import GenerativeClassifier
 from condgen.config import AuditSettings
 from condgen.config.section import Positive
 from condgen.data.dataset import ImageDataset
 from condgen.detectors import Detector, flagged, score
 from condgen.detectors.base import check_detector, summary_of
 from condgen.files import as_json
+from condgen.prediction import Prediction
 from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from condgen.audits import intervals
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.classifier import GenerativeClassifier
 from condgen.detectors import LikelihoodThreshold, flagged
 from condgen.errors import CondgenError
+from condgen.prediction import Prediction
 from condgen.randomness import stream
 from condgen.theory.annuli import data_density, model_density, move_into_ball
 from condgen.theory.counterexample import Counterexample

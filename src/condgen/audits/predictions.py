@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from condgen.classifier import (
     GenerativeClassifier,
-    Prediction,
     check_classifier,
     images_at_once,
     predict,
@@ -15,6 +14,7 @@ from condgen.classifier import (
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, DataError
+from condgen.prediction import Prediction
 
 
 def check_auditable(classifier: GenerativeClassifier, data: ImageDataset, classes: int = 1) -> None:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from condgen.data.composed import Composed
 from condgen.data.dataset import Splits
 from condgen.data.folders import tables_in
 from condgen.data.hub import hub_files
@@ -17,7 +18,7 @@ from condgen.data.reading import (
     given_path,
     is_regular,
 )
-from condgen.data.sources import EMBEDDED, Composed, Embedded, Npz, Source, Tables, keeps_its_size
+from condgen.data.sources import EMBEDDED, Embedded, Npz, Source, Tables, keeps_its_size
 from condgen.data.tables import ParquetTable
 from condgen.errors import DataError, suggest
 

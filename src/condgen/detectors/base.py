@@ -10,7 +10,6 @@ from torch import Tensor
 
 from condgen.classifier import (
     GenerativeClassifier,
-    Prediction,
     at_least_float32,
     images_at_once,
     predict,
@@ -19,6 +18,7 @@ from condgen.config import DetectorSettings, Quantile
 from condgen.data.dataset import ImageDataset, Splits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError
+from condgen.prediction import Prediction
 from condgen.registry import DETECTORS
 from condgen.validation import is_number
 

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from condgen.classifier import Prediction
 from condgen.detectors.base import BITS_PER_DIM, Detector
+from condgen.prediction import Prediction
 from condgen.registry import DETECTORS
 
 

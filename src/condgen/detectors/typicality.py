@@ -6,10 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.classifier import GenerativeClassifier
 from condgen.data.dataset import ImageDataset
 from condgen.detectors.base import Detector, over
 from condgen.errors import CondgenError
+from condgen.prediction import Prediction
 from condgen.registry import DETECTORS
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from condgen.reports.console import print_rows
 from condgen.theory import Condition, Counterexample, conditions
-from condgen.theory.counterexample import log_lambda_1_range
+from condgen.theory.construction import log_lambda_1_range
 
 if TYPE_CHECKING:
     from condgen.audits.counterexample import Confirmation

@@ -4,7 +4,8 @@ The numbers do not need torch; the densities are in :mod:`condgen.theory.annuli`
 """
 
 from condgen.theory.conditions import Condition, conditions
-from condgen.theory.counterexample import Counterexample, counterexample, smallest_dimension
+from condgen.theory.construction import counterexample, smallest_dimension
+from condgen.theory.counterexample import Counterexample
 from condgen.theory.summary import summary
 
 __all__ = [

@@ -3,7 +3,8 @@
 from typing import Any
 
 from condgen.theory.conditions import conditions
-from condgen.theory.counterexample import Counterexample, log_lambda_1_range, smallest_dimension
+from condgen.theory.construction import log_lambda_1_range, smallest_dimension
+from condgen.theory.counterexample import Counterexample
 
 
 def summary(example: Counterexample) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from condgen.classifier import GenerativeClassifier, Prediction
+from condgen.classifier import GenerativeClassifier
 from condgen.config import ObjectiveSettings, Training
 from condgen.config.section import NonNegative
 from condgen.data.dataset import ImageDataset
 from condgen.errors import ConfigError
+from condgen.prediction import Prediction
 from condgen.randomness import seeded, stream
 from condgen.registry import OBJECTIVES
 from condgen.training.average import Average

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from condgen.classifier import Prediction
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError
+from condgen.prediction import Prediction
 
 NO_SUBSPACE = "objective 'split' needs a model with a class subspace; set model.prior=split."
 

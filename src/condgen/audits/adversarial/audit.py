@@ -1,27 +1,22 @@
 """The adversarial audit: detector-unaware and detector-aware attacks on test images."""
 
-import math
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor
 
-from condgen.attacks import Attack, AttackResult, Goal, StartingPoints
-from condgen.attacks.attack import VANISHED
-from condgen.attacks.goals import reached
+from condgen.attacks import Attack, StartingPoints
+from condgen.audits.adversarial.attack_checks import after_attacks
 from condgen.audits.adversarial.budgets import named
-from condgen.audits.adversarial.examination import after_attacks, before_attacks
-from condgen.audits.adversarial.scene import Scene, draw
-from condgen.audits.adversarial.shards import SHARD, Arrays, Shards
+from condgen.audits.adversarial.gallery import for_record
+from condgen.audits.adversarial.model_checks import before_attacks
+from condgen.audits.adversarial.rows import COLUMNS
+from condgen.audits.adversarial.run_attacks import run_attacks
+from condgen.audits.adversarial.scene import draw
+from condgen.audits.adversarial.shards import Shards
 from condgen.audits.adversarial.summary import summarize
 from condgen.audits.audit import Audit
 from condgen.audits.checks import FAIL, Check
@@ -29,45 +24,16 @@ from condgen.audits.fingerprints import fingerprint
 from condgen.audits.predictions import check_auditable
 from condgen.audits.records import Record
 from condgen.audits.subject import Subject
-from condgen.classifier import GenerativeClassifier, predict
+from condgen.classifier import GenerativeClassifier
 from condgen.config import AuditSettings
 from condgen.config.section import Positive, PositiveFloat
 from condgen.data.dataset import ImageDataset
-from condgen.detectors import Detector, flagged, score
+from condgen.detectors import Detector
 from condgen.detectors.base import check_detector, summary_of
 from condgen.errors import CondgenError
 from condgen.files import as_json, as_path
-from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.validation import check_count, is_number
-
-GALLERY = 3  # adversarial images of each cell that the record keeps for the report
-IMAGES = ("perturbed", "quantized")
-SEEN = (  # for the perturbed image and for the quantized one
-    "reached",
-    "score",
-    "predicted",
-    "bits_per_dim",
-    "misclassified",
-    "flagged",
-    "l2",
-    "linf",
-)
-COLUMNS = (
-    *(
-        "attack",
-        "detector_aware",
-        "index",
-        "label",
-        "target",
-        "seed",
-        "bits_per_dim_before",
-        "score_before",
-    ),
-    *SEEN,
-    *(f"{name}_quantized" for name in SEEN),
-    *(*IMAGES, "forward", "backward", "status"),
-)
 
 
 def adversarial(
@@ -144,7 +110,7 @@ def adversarial(
         "columns": COLUMNS,
     }
     shards = Shards(None if directory is None else as_path(directory), plan)
-    pieces = _attack(scene, runnable, shards, quiet)
+    pieces = run_attacks(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     checks += after_attacks(scene, runnable, arrays, limits.examined, epsilon)
     summary = summarize(arrays, epsilon) | {"checks": [asdict(check) for check in checks]}
@@ -161,7 +127,7 @@ def adversarial(
     summary |= {"drawn": scene.drawn, "correct": scene.correct, "accepted": scene.accepted}
     summary |= {"left_out": [name for name in attacks if name not in runnable]}
     return Record(
-        "adversarial", as_json(summary), _for_record(scene, arrays, keep_all=directory is None)
+        "adversarial", as_json(summary), for_record(scene, arrays, keep_all=directory is None)
     )
 
 
@@ -228,130 +194,3 @@ def _warn(checks: list[Check], quiet: bool) -> None:
             Console(stderr=True).print(
                 f"{check.name}: {check.outcome} ({check.found}). {check.advice}", style="yellow"
             )
-
-
-def _attack(
-    scene: Scene, attacks: Mapping[str, Attack], shards: Shards, quiet: bool
-) -> list[Arrays]:
-    """Run every attack on every goal, in shards of at most :data:`SHARD` images."""
-    pieces, parts = [], np.array_split(np.arange(len(scene.x)), math.ceil(len(scene.x) / SHARD))
-    cells = [(aware, place, name) for aware in (False, True) for place, name in enumerate(attacks)]
-    with _progress(quiet) as bars:
-        for aware, place, name in cells:
-            aim = "classifier and detector" if aware else "classifier"
-            task = bars.add_task(f"{name} on {aim}", total=len(scene.x), success="")
-            hits = np.empty(0)
-            for number, part in enumerate(parts):
-                goal = "detector" if aware else "classifier"
-                file = f"{place:02d}-{_slug(name)}-{goal}-{number:03d}"
-                rows = partial(
-                    _rows, scene, attacks[name], name, aware, torch.from_numpy(part), number
-                )
-                pieces.append(shards.get(file, rows, COLUMNS, len(part)))
-                hits = np.append(hits, pieces[-1]["reached"])
-                bars.update(task, completed=len(hits), success=f"{hits.mean():.0%} succeed")
-    return pieces
-
-
-def _slug(name: str) -> str:
-    """The attack's name for a file name, which its place in the list makes unique."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:40]
-
-
-def _rows(
-    scene: Scene, attack: Attack, name: str, aware: bool, rows: Tensor, number: int
-) -> Arrays:
-    """One shard: the results of an attack on some images, one row per image."""
-    x, label, goal = scene.x[rows], scene.label[rows], scene.goal(aware)[rows]
-    before = predict(scene.classifier, x)
-    result = attack(
-        scene.classifier,
-        x,
-        goal,
-        generator=stream(scene.seed, "adversarial", name, int(aware), number),
-    )
-    target = torch.full_like(rows, -1) if scene.target is None else scene.target[rows]
-    arrays = {
-        "attack": np.array([name] * len(rows)),
-        "detector_aware": np.full(len(rows), aware),
-        "index": scene.index[rows.numpy()],
-        "label": label.numpy(),
-        "target": target.numpy(),
-        "seed": np.full(len(rows), scene.seed),
-        "bits_per_dim_before": before.bits_per_dim.numpy(),
-        "score_before": score(scene.detector, before).numpy(),
-        **_seen(scene, x, result.perturbed, label, result.reached, goal, ""),
-        **_seen(scene, x, result.quantized, label, result.reached_quantized, goal, "_quantized"),
-        **_spent(result),
-    }
-    vanished = result.reached.numpy() & ~arrays["reached"]
-    return {**arrays, "status": np.where(vanished, VANISHED, arrays["status"])}
-
-
-def _spent(result: AttackResult) -> Arrays:
-    return {
-        "perturbed": result.perturbed.numpy(),
-        "quantized": result.quantized.numpy(),
-        "forward": result.forward.numpy(),
-        "backward": result.backward.numpy(),
-        "status": np.array(result.status),
-    }
-
-
-def _seen(
-    scene: Scene, x: Tensor, images: Tensor, label: Tensor, claimed: Tensor, goal: Goal, suffix: str
-) -> Arrays:
-    """Predictions and scores of each image, in batches of one.
-
-    A success counts only if they confirm it.
-    """
-    prediction = predict(scene.classifier, images, batch=1)
-    shift = (images - x).flatten(1)
-    return {
-        f"reached{suffix}": (claimed & reached(goal.margins(prediction))).numpy(),
-        f"score{suffix}": score(scene.detector, prediction).numpy(),
-        f"predicted{suffix}": prediction.label.numpy(),
-        f"bits_per_dim{suffix}": prediction.bits_per_dim.numpy(),
-        f"misclassified{suffix}": (prediction.label != label).numpy(),
-        f"flagged{suffix}": flagged(scene.detector, prediction).numpy(),
-        f"l2{suffix}": shift.norm(dim=1).numpy(),
-        f"linf{suffix}": shift.abs().amax(1).numpy(),
-    }
-
-
-def _for_record(scene: Scene, arrays: Arrays, keep_all: bool) -> Arrays:
-    """The arrays and a gallery of each attack's nearest successes; all images if ``keep_all``."""
-    cells = dict.fromkeys(
-        zip(arrays["attack"].tolist(), arrays["detector_aware"].tolist(), strict=True)
-    )
-    shown = [np.empty(0, np.int64)]
-    for name, aware in cells:
-        hit = np.flatnonzero(
-            (arrays["attack"] == name) & (arrays["detector_aware"] == aware) & arrays["reached"]
-        )
-        shown.append(hit[np.argsort(arrays["l2"][hit])][:GALLERY])
-    rows = np.concatenate(shown)
-    place = [int(np.flatnonzero(scene.index == i)[0]) for i in arrays["index"][rows]]
-    kept = (
-        arrays if keep_all else {key: values for key, values in arrays.items() if key not in IMAGES}
-    )
-    gallery = {
-        "row": rows,
-        "original": scene.x[place].numpy(),
-        "perturbed": arrays["perturbed"][rows],
-    }
-    return {**kept, **{f"gallery_{key}": values for key, values in gallery.items()}}
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description:<44}"),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[success]}"),
-    )
-    with Progress(
-        *columns, TimeElapsedColumn(), console=Console(stderr=True), disable=quiet
-    ) as bars:
-        yield bars

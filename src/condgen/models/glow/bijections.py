@@ -20,7 +20,7 @@ def channels_first(x: Tensor) -> Tensor:
 
     The view is contiguous if ``x`` comes from :func:`images_first`, as in every step here. With the
     batch dimension innermost in memory, each channel is one contiguous block. Copies of
-    neighbours, concatenation and mixing of channels then need no strided access. The public shape
+    neighbors, concatenation and mixing of channels then need no strided access. The public shape
     of all tensors is ``(N, C, H, W)``.
     """
     return x.permute(1, 2, 3, 0)
