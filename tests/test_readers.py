@@ -109,6 +109,7 @@ def test_nested_and_huge_json_is_a_damaged_record(text: str, tmp_path: Path) -> 
         Record.load(tmp_path, "mine")
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # records are long
 @settings(FUZZ, max_examples=25)
 @given(
     number=st.integers(0, 10),

@@ -58,7 +58,7 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
     figure = Figure(figsize=(7.2, 2.6 * len(names)), layout="constrained")
     rows = figure.subplots(len(names), 2, squeeze=False)
     for (left, right), data in zip(rows, names, strict=True):
-        own = {name: s for name, s in summaries.items() if s["data"] == data}
+        own = {name: s for name, s in summaries.items() if str(s["data"]) == data}
         for color, (name, summary) in zip(CYCLE * len(own), own.items(), strict=False):
             _curve(left, summary, "middle_minus_ends", 1.0, color, name)
             _curve(right, summary, "accepted_at_every_step", 100.0, color, name)
@@ -81,7 +81,8 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
                 )
         left.set_ylabel("middle - ends, bits/dim")
         right.set(ylabel="paths accepted, %", ylim=(-3, 103))
-        left.legend(fontsize=7)
+        if left.get_legend_handles_labels()[0]:
+            left.legend(fontsize=7)
     return figure
 
 
