@@ -93,6 +93,7 @@ MODELS: Registry[Any] = Registry(
     "model",
     {
         "glow": "condgen.models.glow.settings",
+        "pixelcnn": "condgen.models.pixelcnn.settings",
         **dict.fromkeys(
             ("uniform", "independent-pixels", "gaussian"), "condgen.models.simple.settings"
         ),

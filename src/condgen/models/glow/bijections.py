@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from condgen.density import own_precision
 from condgen.errors import ConfigError
+from condgen.models.sizes import check_halving
 
 Map = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -222,7 +223,7 @@ class MultiScale(Bijection):
     def __init__(self, levels: Iterable[Bijection], event_shape: tuple[int, int, int]):
         super().__init__()
         self.levels = cast(Sequence[Bijection], nn.ModuleList(levels))
-        check_levels(event_shape, len(self.levels))
+        check_halving(event_shape, len(self.levels))
         if len(self.levels) > 1 and event_shape[0] % 2:
             raise ConfigError(
                 f"levels split their channels in half, but there are {event_shape[0]}; use"
@@ -275,24 +276,3 @@ def level_shapes(event_shape: tuple[int, int, int], levels: int) -> list[tuple[i
     """
     channels, height, width = event_shape
     return [(channels << depth, height >> depth, width >> depth) for depth in range(levels)]
-
-
-def check_levels(event_shape: tuple[int, int, int], levels: int) -> None:
-    """Refuse image sizes that cannot be halved ``levels - 1`` times.
-
-    Raises:
-        ConfigError: With the number of levels that fit, and the next size for ``levels`` levels.
-    """
-    _, height, width = event_shape
-    possible = 1
-    while height % (1 << possible) == 0 and width % (1 << possible) == 0:
-        possible += 1
-    if levels < 1:
-        raise ConfigError(f"a flow cannot have {levels} levels; use 1 to {possible} levels.")
-    if levels > possible:
-        step = 1 << (levels - 1)
-        padded = "x".join(str(-(-size // step) * step) for size in (height, width))
-        raise ConfigError(
-            f"images of {height}x{width} cannot be halved for {levels} levels; use 1 to {possible}"
-            f" levels or images of {padded}."
-        )

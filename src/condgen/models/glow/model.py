@@ -16,7 +16,6 @@ from condgen.models.glow.bijections import (
     Bijection,
     Compose,
     MultiScale,
-    check_levels,
     level_shapes,
 )
 from condgen.models.glow.convolution import Invertible1x1Convolution
@@ -24,6 +23,7 @@ from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
 from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
+from condgen.models.sizes import check_halving
 from condgen.validation import check_labels
 
 DRAWS = 100  # attempts for a sample whose image is not finite
@@ -88,7 +88,7 @@ class Glow(ClassConditionalDensity):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        check_levels(event_shape, levels)
+        check_halving(event_shape, levels)
         if blocks < 0:
             raise ConfigError(f"a level cannot have {blocks} blocks; use 0 or more.")
         generator = generator or torch.Generator().manual_seed(0)

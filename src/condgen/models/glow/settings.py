@@ -1,17 +1,16 @@
 """Settings of Glow."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from condgen import machine
-from condgen.config import Images, ModelSettings, Section
+from condgen.config import Images, Section
 from condgen.config.section import Named, Positive, PositiveFloat
-from condgen.errors import ConfigError
 from condgen.models.glow.model import Glow
 from condgen.models.glow.priors import ClassMixture, Prior, SplitPrior
+from condgen.models.precision import PrecisionSettings
 from condgen.randomness import stream
 from condgen.registry import MODELS
 
@@ -35,11 +34,10 @@ class SplitPriorSettings(Section):
 
 
 @MODELS.register("glow")
-class GlowSettings(ModelSettings):
+class GlowSettings(PrecisionSettings):
     """Class-conditional Glow (appendix B).
 
-    ``memory = "constant"`` recomputes activations instead of storing them. ``precision = "auto"``
-    selects the faster precision of the machine.
+    ``memory = "constant"`` recomputes activations instead of storing them.
     """
 
     moved: ClassVar[Mapping[str, str]] = {"subspace_scale": "prior.scale"}
@@ -48,7 +46,6 @@ class GlowSettings(ModelSettings):
     levels: Annotated[int, Field(gt=0, le=16)] = 4
     blocks: Annotated[int, Field(gt=0, le=1024)] = 12
     width: Annotated[int, Field(gt=0, le=8192)] = 128
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Literal["standard", "constant"] = "standard"
     prior: Annotated[
         ClassMixtureSettings | SplitPriorSettings, Named, Field(discriminator="name")
@@ -81,22 +78,6 @@ class GlowSettings(ModelSettings):
                 precision=torch.bfloat16 if self.precision == "bfloat16" else None,
                 generator=stream(seed, "rotations"),
             )
-
-    def on(self, device: str) -> Self:
-        fast = machine.multiplies_bfloat16(device) if self.precision != "float32" else False
-        if self.precision == "auto":
-            return self.model_copy(update={"precision": "bfloat16" if fast else "float32"})
-        if self.precision == "bfloat16" and device == "cuda" and not fast:
-            raise ConfigError(
-                "model.precision is 'bfloat16', but the CUDA device has no tensor cores for it;"
-                " start a run with `--set model.precision=float32`, or train on another device,"
-                " such as --device cpu. Audits run on any device."
-            )
-        return self
-
-    def as_begun(self, begun: Self) -> Self:
-        auto = self.precision == "auto" and isinstance(begun, GlowSettings)
-        return self.model_copy(update={"precision": begun.precision}) if auto else self
 
     @property
     def words(self) -> str:

@@ -1,0 +1,224 @@
+"""Conditional PixelCNN++: an autoregressive model of quantized pixels (appendix E)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from condgen import machine
+from condgen.density import ClassConditionalDensity, own_precision
+from condgen.errors import ConfigError
+from condgen.models.pixelcnn.convolution import Convolution
+from condgen.models.pixelcnn.mixture import Mixture
+from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
+from condgen.models.pixelcnn.streams import Network
+from condgen.models.sizes import check_halving
+from condgen.validation import check_labels
+
+EVALUATED_AT_ONCE = 32  # images, without a gradient
+DRAWN_AT_ONCE = 64  # images
+
+
+class PixelCNN(ClassConditionalDensity):
+    r"""PixelCNN++ whose logistic components are classes.
+
+    .. math::
+
+        \log p(x \mid y) = \sum_i \log p_y(x_i \mid x_1, \dots, x_{i-1})
+
+    over pixels in raster order and, within a pixel, over channels. With ``components = None`` the
+    conditional has exactly one logistic component per class, so that its mixture weights disappear
+    and one pass of the network gives the likelihoods of all classes (the paper). Otherwise it is a
+    mixture of that many components for every class, and classes differ by ``class_bias`` (the
+    reference), with one pass per class.
+
+    The likelihood is that of quantized pixels. Between levels it is a continuous relaxation, which
+    gradients use; see :mod:`condgen.models.pixelcnn.logistic`.
+
+    Args:
+        num_classes: C; labels run from 0 to C - 1.
+        event_shape: Shape ``(channels, H, W)`` of the images.
+        pixel_levels: Number of values of a pixel, 2 or more.
+        filters: Channels of each stream of the network.
+        blocks: Gated residual blocks per resolution.
+        levels: Number of resolutions.
+        dropout: Probability that an activation is dropped in training.
+        components: Components of a mixture that all classes share; ``None`` for one per class.
+        class_bias: Give each class a bias in every block.
+        smallest_log_scale: Lower bound of the log-scales.
+        precision: Of the products in training mode.
+        recompute: Recompute activations in the backward pass instead of storing them.
+
+    Raises:
+        ConfigError: If a number is out of range, an image cannot be halved after each level but
+            the last, or all classes would be equal.
+
+    References:
+        Salimans et al., PixelCNN++, 2017.
+
+    Examples:
+        >>> model = PixelCNN(10, event_shape=(1, 8, 8), filters=8, blocks=1, levels=2).eval()
+        >>> model.class_log_prob(torch.rand(3, 1, 8, 8)).shape
+        torch.Size([3, 10])
+    """
+
+    quantized_only = True
+    memory_hint = 'a smaller model.filters or model.blocks, or model.memory = "recompute"'
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        event_shape: tuple[int, int, int],
+        pixel_levels: int = 256,
+        filters: int = 160,
+        blocks: int = 5,
+        levels: int = 3,
+        dropout: float = 0.5,
+        components: int | None = None,
+        class_bias: bool = False,
+        smallest_log_scale: float = -7.0,
+        precision: torch.dtype | None = None,
+        recompute: bool = False,
+    ):
+        super().__init__()
+        check_halving(event_shape, levels)
+        if components is not None and not class_bias and num_classes > 1:
+            raise ConfigError(
+                "all classes share one mixture and have no bias, so they would be equal; set"
+                " model.class_bias=true, or leave model.components out."
+            )
+        self.num_classes, self.event_shape = num_classes, tuple(event_shape)
+        self.pixel_levels, self.class_bias = pixel_levels, class_bias
+        self.filters, self.blocks, self.levels = filters, blocks, levels
+        self.network = Network(
+            event_shape[0],
+            filters,
+            blocks,
+            levels,
+            dropout,
+            num_classes if class_bias else 0,
+            recompute,
+        )
+        self.mixture = Mixture(
+            filters,
+            event_shape[0],
+            num_classes if components is None else components,
+            components is not None,
+            pixel_levels,
+            smallest_log_scale,
+        )
+        for convolution in self.modules():
+            if isinstance(convolution, Convolution):
+                convolution.precision = precision
+
+    def parts(self) -> list[tuple[str, str]]:
+        _, height, width = self.event_shape
+        shapes = [
+            (
+                f"level {level + 1}",
+                f"two streams of {self.filters} x {height >> level} x {width >> level},"
+                f" {self.blocks} blocks down, {self.blocks + (level + 1 < self.levels)} up",
+            )
+            for level in range(self.levels)
+        ]
+        kind = "a mixture of {} for all classes" if self.mixture.weighted else "{}, one per class"
+        return [*shapes, ("logistic components", kind.format(self.mixture.components))]
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        with own_precision(x.device):
+            if torch.is_grad_enabled() or self.training:
+                return self._log_prob(x)
+            parts = x.split(EVALUATED_AT_ONCE)
+            return torch.cat(machine.parallel_map(self._log_prob, parts))
+
+    def conditionals(self, x: Tensor) -> Tensor:
+        """Parameters of the conditional distribution of each pixel and channel.
+
+        Args:
+            x: Images in [0, 1], shape ``(N, channels, H, W)``.
+
+        Returns:
+            Shape ``(N, P, channels, H, W)``. Those of a pixel and channel depend only on the ones
+            before it, in the order of rows, columns and channels.
+        """
+        x, label = 2 * x - 1, None
+        if self.class_bias:
+            x, label = self._for_each_class(x)
+        parts = self.mixture(self.network(x, label))
+        found = [parts.means(x), parts.log_scale]
+        if parts.log_weight is not None:
+            found.append(parts.log_weight[:, :, None].expand_as(parts.log_scale))
+        parameters = torch.cat(found, 1)
+        if label is None:
+            return parameters
+        each: Tensor = parameters.unflatten(0, (-1, self.num_classes))
+        return each.flatten(1, 2)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        x = 2 * x - 1
+        if not self.class_bias:
+            log_prob: Tensor = self.mixture.log_prob(self.mixture(self.network(x)), x)
+            return log_prob
+        repeated, label = self._for_each_class(x)
+        each: Tensor = self.mixture.log_prob(self.mixture(self.network(repeated, label)), repeated)
+        if not self.mixture.weighted:
+            each = each.gather(1, label[:, None])
+        return each.view(len(x), self.num_classes)
+
+    def _for_each_class(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each image once per class, with its label."""
+        label = torch.arange(self.num_classes, device=x.device).repeat(len(x))
+        return x.repeat_interleave(self.num_classes, 0), label
+
+    @torch.no_grad()
+    def sample(
+        self, label: Tensor, temperature: float = 1.0, *, generator: torch.Generator
+    ) -> Tensor:
+        """Draw an image in [0, 1] for each label, quantized, shape ``(N, channels, H, W)``.
+
+        Activations are cached, so that an image costs about as much as one evaluation.
+
+        Raises:
+            ConfigError: If the temperature is negative or not finite.
+            ImageError: If a label is not a class of the model.
+        """
+        if not 0 <= temperature < math.inf:
+            raise ConfigError(
+                f"the temperature is {temperature:g}, expected a finite number of 0 or more, such"
+                " as 0.8."
+            )
+        check_labels(label, self.num_classes)
+        first = next(self.parameters())
+        channels, height, width = self.event_shape
+        uniform = torch.rand(
+            (len(label), channels + 1, height, width),
+            generator=generator,
+            dtype=first.dtype,
+            device=generator.device,
+        ).to(first.device)
+        with own_precision(first.device):
+            parts = zip(
+                label.to(first.device).split(DRAWN_AT_ONCE),
+                uniform.split(DRAWN_AT_ONCE),
+                strict=True,
+            )
+            drawn = torch.cat([self._draw(*part, temperature) for part in parts])
+        most = self.mixture.levels - 1
+        return ((drawn + 1) / 2 * most).round() / most
+
+    def _draw(self, label: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+        """Images in [-1, 1], pixel by pixel."""
+        channels, height, width = self.event_shape
+        network = CachedNetwork(self.network, len(label), width, label if self.class_bias else None)
+        head = CachedHead(self.mixture)
+        x = uniform.new_zeros(len(label), channels, height, width)
+        for row in range(height):
+            network.start_row(x[:, :, row - 1] if row else None)
+            for column in range(width):
+                left = x[:, :, row, column - 1] if column else None
+                components = head.components(network.pixel(column, left))
+                x[:, :, row, column] = self.mixture.draw(
+                    components, label, uniform[:, :, row, column], temperature
+                )
+        return x
