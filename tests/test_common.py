@@ -22,7 +22,10 @@ from condgen.training.steps import TrainingStep
 
 IMAGES = Images(shape=[1, 8, 8], classes=10, levels=17)
 # Settings of large families.
-SMALL: dict[str, dict[str, Any]] = {"glow": {"levels": 2, "blocks": 1, "width": 8}}
+SMALL: dict[str, dict[str, Any]] = {
+    "glow": {"levels": 2, "blocks": 1, "width": 8},
+    "pixelcnn": {"levels": 2, "blocks": 1, "filters": 8},
+}
 TRAINING = Training(epochs=1, batch_size=32, learning_rate=1e-3, warm_up_steps=1)
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from condgen.density import ClassConditionalDensity
+from condgen.density import ClassConditionalDensity, round_to_levels
 from condgen.errors import CondgenError, ConfigError
 from condgen.prediction import Prediction
 from condgen.validation import check_answer, check_count, check_images, check_model, check_tensor
@@ -107,6 +107,10 @@ class GenerativeClassifier(nn.Module):
             float(f"{each:.7g}") for each in self.log_prior.double().exp().tolist()
         ]
         return "uniform" if max(prior) - min(prior) < 1e-6 else prior
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Round images to the levels of the density; continuous data is unchanged."""
+        return round_to_levels(x, self.density.pixel_levels, self.bounds)
 
     def forward(self, x: Tensor) -> Prediction:
         check_images(x, self.density, self.bounds)

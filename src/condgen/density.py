@@ -18,6 +18,20 @@ def own_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
+def round_to_levels(
+    x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
+    """Round images to ``levels`` values per pixel; ``None`` returns them unchanged.
+
+    >>> round_to_levels(torch.tensor([0.2, 0.4]), levels=3)
+    tensor([0.0000, 0.5000])
+    """
+    if levels is None:
+        return x
+    low, step = bounds[0], (bounds[1] - bounds[0]) / (levels - 1)
+    return (low + ((x - low) / step).round() * step).clamp(*bounds)
+
+
 class ClassConditionalDensity(nn.Module, abc.ABC):
     r"""A model of :math:`p(x \mid y)`; the rest of the library needs only :meth:`class_log_prob`.
 
@@ -28,6 +42,8 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
       images.
     - ``pixel_levels``: number of values of a quantized pixel; ``None`` for continuous data, which
       is never scaled.
+    - ``discrete``: whether the likelihood is a probability of quantized images. Between levels it
+      is then a relaxation that only gives gradients; attacks and paths count quantized images.
     - ``class_subspace``: whether :meth:`forward` returns a second part.
     - ``memory_hint``: settings of the model that save memory, for error messages.
 
@@ -44,6 +60,7 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
     event_shape: tuple[int, ...]
     bounds: tuple[float, float] = (0.0, 1.0)
     pixel_levels: int | None = 256
+    discrete: bool = False
     class_subspace: bool = False
     memory_hint: str = ""
     settings: ModelSettings | None = None  # if built from settings

@@ -31,6 +31,7 @@ from condgen.attacks.result import (
 )
 from condgen.attacks.search import Search
 from condgen.classifier import Prediction
+from condgen.density import round_to_levels
 from condgen.testing import check_attack
 from tests.attacks.models import Broken, Sick, distance_to_boundary, images, two_gaussians
 from tests.conftest import tiny_glow
@@ -343,7 +344,7 @@ def test_stored_images_lie_on_the_grid_of_the_bounds(
     bounds: tuple[float, float], step: float
 ) -> None:
     x = torch.linspace(*bounds, 1001)
-    stored = measurement.round_to_levels(x, 256, bounds)
+    stored = round_to_levels(x, 256, bounds)
     places = (stored - bounds[0]) / step
     assert torch.allclose(places, places.round(), atol=1e-3)
     assert ((stored - x).abs() <= 0.501 * step).all()
@@ -368,9 +369,7 @@ def test_bounds_that_float32_does_not_have_can_be_reached_and_stored(
             .sort()[0]
             .tolist()
         )
-        stored = measurement.round_to_levels(
-            torch.linspace(low, high, 100).clamp(low, high), 43, (low, high)
-        )
+        stored = round_to_levels(torch.linspace(low, high, 100).clamp(low, high), 43, (low, high))
         assert torch.equal(stored, stored.clamp(low, high))
 
 

@@ -7,8 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from condgen import ImageDataset, LikelihoodThreshold
+from condgen.attacks import (
+    Attack,
+    Boundary,
+    BrendelBethge,
+    CarliniWagner,
+    HopSkipJump,
+    Misclassify,
+    StartingPoints,
+)
+from condgen.audits import interpolation
+from condgen.classifier import GenerativeClassifier
 from condgen.errors import CondgenError
-from condgen.models.pixelcnn import PixelCNN, logistic
+from condgen.models.pixelcnn import PixelCNN, logistic, streams
 from condgen.models.pixelcnn.convolution import Convolution, Upsampling
 from condgen.randomness import stream
 from condgen.testing import check_density
@@ -44,9 +56,7 @@ def every_image(shape: tuple[int, int, int], levels: int) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("shape", "levels", "resolutions"), [((1, 2, 2), 4, 2), ((3, 1, 2), 3, 1), ((2, 2, 1), 4, 1)]
-)
+@pytest.mark.parametrize(("shape", "levels", "resolutions"), [((1, 2, 2), 4, 2), ((3, 1, 2), 3, 1)])
 def test_the_probabilities_of_all_images_sum_to_one(
     kind: str, shape: tuple[int, int, int], levels: int, resolutions: int
 ) -> None:
@@ -205,10 +215,10 @@ def test_samples_have_the_distribution_of_the_likelihood() -> None:
     model, shape = tiny((1, 1, 2), levels=1, pixel_levels=3), (1, 1, 2)
     expected = model.class_log_prob(every_image(shape, 3)).exp()
     for y in (0, 1):
-        drawn = model.sample(torch.full((20_000,), y), generator=stream(y, "samples"))
+        drawn = model.sample(torch.full((5_000,), y), generator=stream(y, "samples"))
         code = (drawn * 2).round().flatten(1).long() @ torch.tensor([3, 1])
         share = torch.bincount(code, minlength=9) / len(drawn)
-        torch.testing.assert_close(share.double(), expected[:, y], atol=0.015, rtol=0)
+        torch.testing.assert_close(share.double(), expected[:, y], atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])
@@ -342,3 +352,64 @@ def test_bad_settings_are_refused(name: str) -> None:
     settings, message = BAD[name]
     with pytest.raises(CondgenError, match=message):
         tiny(**settings)
+
+
+def test_a_network_that_sees_its_own_pixel_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny((1, 4, 4)).float()
+    x = images((1, 4, 4)).float()
+    (causality,) = [check for check in check_density(model, x) if check.name == "causality"]
+    assert causality.passed
+    monkeypatch.setattr(streams, "shift_right", lambda x: x)
+    (causality,) = [check for check in check_density(model, x) if check.name == "causality"]
+    assert causality.passed is False
+    assert "depend on their own or a later pixel" in causality.found
+
+
+def dark_and_bright() -> GenerativeClassifier:
+    """Two classes of 4x4 images that differ in brightness."""
+    model = tiny((1, 4, 4), pixel_levels=16)
+    with torch.no_grad():  # mean and log-scale of each class
+        model.mixture.output.bias.copy_(torch.tensor([-0.5, -1.0, 0.5, -1.0]))
+        model.mixture.output.gain.fill_(0.1)
+    return GenerativeClassifier(model.float())
+
+
+START = images((1, 4, 4), 60, 16).float()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        CarliniWagner(searches=2, steps=10),
+        BrendelBethge(steps=10),
+        HopSkipJump(StartingPoints(START), queries=200),
+        Boundary(StartingPoints(START), queries=200),
+    ],
+)
+def test_attacks_count_quantized_images_only(attack: Attack) -> None:
+    classifier = dark_and_bright()
+    x = images((1, 4, 4), 6, 16).float()
+    label = classifier(x).label
+    result = attack(classifier, x, Misclassify(label))
+    assert result.reached.any()
+    assert torch.equal(result.reached, result.reached_quantized)
+    perturbed = result.perturbed[result.reached]
+    torch.testing.assert_close(perturbed * 15, (perturbed * 15).round())
+    assert (classifier(perturbed).label != label[result.reached]).all()
+    assert torch.equal(perturbed, result.quantized[result.reached])
+
+
+def test_paths_of_a_discrete_model_are_of_quantized_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, seen = dark_and_bright(), []
+    whole = PixelCNN.class_log_prob
+    monkeypatch.setattr(
+        PixelCNN, "class_log_prob", lambda self, x: seen.append(x) or whole(self, x)
+    )
+    x = images((1, 4, 4), 60, 16).float()
+    data = ImageDataset(
+        (x * 15).round().byte().numpy(), classifier(x).label.numpy(), pixel_levels=16
+    )
+    interpolation(classifier, data, detector=LikelihoodThreshold(50.0), pairs=2, alphas=7)
+    assert len(seen) > 1
+    for batch in seen:
+        torch.testing.assert_close(batch * 15, (batch * 15).round())

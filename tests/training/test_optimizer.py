@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condgen.config import LinearDecay, StepDecay, Training
+from condgen.config import ExponentialDecay, LinearDecay, StepDecay, Training
 from condgen.training.optimizer import Optimizer
 from condgen.training.steps import NonFiniteLoss
 from tests.training.small import SETTINGS
@@ -52,3 +52,13 @@ def test_linear_decay_ends_at_zero_whichever_setting_ends_training() -> None:
             optimizer.taken = taken
             rates.append(optimizer.learning_rate)
         assert rates == pytest.approx([1.0, 0.5, 0.05, 0.0])
+
+
+def test_exponential_decay_is_per_step_and_the_betas_reach_adam() -> None:
+    settings = Training(
+        learning_rate=1.0, warm_up_steps=0, decay=ExponentialDecay(factor=0.9), beta2=0.9995
+    )
+    optimizer = Optimizer([("p", torch.nn.Parameter(torch.zeros(1)))], settings, steps_per_epoch=5)
+    optimizer.taken = 7
+    assert optimizer.learning_rate == pytest.approx(0.9**7)
+    assert optimizer.adam.defaults["betas"] == (0.9, 0.9995)

@@ -65,6 +65,13 @@ class Attack(abc.ABC):
         """
         return None
 
+    def passes(self) -> tuple[int, int]:
+        """Largest number of queries, and of queries with a gradient, per image.
+
+        An audit uses it to estimate its time; zeros if the attack does not say.
+        """
+        return 0, 0
+
     @final
     def __call__(
         self,

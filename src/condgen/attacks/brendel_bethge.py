@@ -53,6 +53,9 @@ class BrendelBethge(Attack):
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)
 
+    def passes(self) -> tuple[int, int]:
+        return 0, self.start_steps + 2 * (self.steps + 1)
+
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         if self.start_steps:
             DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)

@@ -55,6 +55,9 @@ class CarliniWagner(Attack):
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)
 
+    def passes(self) -> tuple[int, int]:
+        return 0, self.start_steps + 1 + self.searches * self.steps
+
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         reasons = DecoupledDirectionNorm(self.start_steps).perturb(search, index, generator)
         constant = FIRST * self._balance(search, index)

@@ -36,6 +36,9 @@ class DecoupledDirectionNorm(Attack):
     def doubled(self) -> Attack:
         return replace(self, steps=2 * self.steps)
 
+    def passes(self) -> tuple[int, int]:
+        return 0, self.steps
+
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         x = search.x[index]
         shift, radius = torch.zeros_like(x), x.new_zeros(len(x))

@@ -39,6 +39,9 @@ class HopSkipJump(Attack):
     def doubled(self) -> Attack:
         return replace(self, queries=2 * self.queries)
 
+    def passes(self) -> tuple[int, int]:
+        return self.queries, 0
+
     def perturb(self, search: Search, index: Tensor, generator: torch.Generator) -> dict[int, str]:
         left, current, reasons = self.starting_points.on_boundary(search, index, generator)
         if len(left):

@@ -59,7 +59,7 @@ def _verify(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
     for share in INWARD:
         if not len(left):
             break
-        perturbed[left] = search.best[left].lerp(search.surest[left], share)
+        perturbed[left] = search.countable(search.best[left].lerp(search.surest[left], share))
         now[left] = reached(_margins_one_by_one(search, perturbed[left], left))
         left = left[~now[left]]
     return perturbed, now
@@ -86,38 +86,20 @@ def _quantize(search: Search, met: Tensor) -> tuple[Tensor, Tensor]:
 
     Quantizing a point on the boundary may lose the goal; a point further along keeps it.
     """
-    levels, bounds, shift = (
-        search.classifier.density.pixel_levels,
-        search.bounds,
-        search.best - search.x,
-    )
+    shift = search.best - search.x
     onward = (search.clip(search.x + stretch * shift) for stretch in STRETCHES)
     inward = (search.best.lerp(search.surest, share) for share in STRIDES)
     quantized, keeps = (
-        round_to_levels(search.best, levels, bounds),
+        search.classifier.quantize(search.best),
         torch.zeros(len(shift), dtype=torch.bool),
     )
     for images in chain(onward, inward):
         left = met[~keeps[met]]
-        stored = round_to_levels(images[left], levels, bounds)
+        stored = search.classifier.quantize(images[left])
         good = search.reached(stored, left)
         quantized[left[good]], keeps[left[good]] = stored[good], True
-        if levels is None:
+        if search.classifier.density.pixel_levels is None:
             break
     kept = torch.nonzero(keeps).flatten()
     keeps[kept] = reached(_margins_one_by_one(search, quantized[kept], kept))
     return quantized, keeps
-
-
-def round_to_levels(
-    x: Tensor, levels: int | None, bounds: tuple[float, float] = (0.0, 1.0)
-) -> Tensor:
-    """Round images to ``levels`` values per pixel; ``None`` returns them unchanged.
-
-    >>> round_to_levels(torch.tensor([0.2, 0.4]), levels=3)
-    tensor([0.0000, 0.5000])
-    """
-    if levels is None:
-        return x
-    low, step = bounds[0], (bounds[1] - bounds[0]) / (levels - 1)
-    return (low + ((x - low) / step).round() * step).clamp(*bounds)

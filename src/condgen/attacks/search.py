@@ -21,6 +21,10 @@ class Search:
     Every queried image that reaches its goal closer to the original than any before is kept. So no
     attack can lose its best image, and none has to track it.
 
+    If the likelihood is that of quantized images (``density.discrete``), margins are those of the
+    quantized candidates, and only these are kept. Gradients are those of the relaxation, at the
+    candidates themselves.
+
     Args:
         classifier: In evaluation mode; its parameters are not trained here.
         x: Originals, shape ``(N, *event_shape)``.
@@ -43,7 +47,7 @@ class Search:
     ):
         self.classifier, self.x, self.goal = classifier, x, goal
         self.batch = images_at_once(classifier.density) if batch is None else batch
-        self.bounds = classifier.bounds
+        self.bounds, self.discrete = classifier.bounds, classifier.density.discrete
         self.best, self.distance = x.clone(), x.new_full((len(x),), torch.inf)
         self.surest, self.excess = x.clone(), x.new_full((len(x),), torch.inf)
         self.conditions = 0  # margins per image, known after the first query
@@ -67,6 +71,10 @@ class Search:
         """One loss for each margin."""
         return [partial(torch.select, dim=1, index=k) for k in range(self.conditions)]
 
+    def countable(self, images: Tensor) -> Tensor:
+        """Candidates as they may be kept: quantized if the density is discrete."""
+        return self.classifier.quantize(images) if self.discrete else images
+
     @torch.no_grad()
     def margins(self, perturbed: Tensor, index: Tensor) -> Tensor:
         """Margins of the goal, shape ``(n, K)``, for candidates of the images at ``index``.
@@ -75,6 +83,7 @@ class Search:
         """
         if not len(index):
             return perturbed.new_zeros(0, self.conditions)
+        perturbed = self.countable(perturbed)
         parts = zip(perturbed.split(self.batch), index.split(self.batch), strict=True)
         margins = torch.cat([self._query(images, part) for images, part in parts])
         self.conditions = margins.shape[-1]
@@ -131,7 +140,10 @@ class Search:
         for gradient in raw:
             self.broken[index[~torch.isfinite(gradient).flatten(1).all(1)]] = True
         gradients = [gradient.nan_to_num(0.0, 0.0, 0.0) for gradient in raw]
-        self._record(images.detach(), index, margins.detach())
+        if self.discrete:
+            margins = self.margins(images.detach(), index)
+        else:
+            self._record(images.detach(), index, margins.detach())
         self.backward.index_add_(0, index, torch.full_like(index, len(losses)))
         return margins.detach(), *gradients
 

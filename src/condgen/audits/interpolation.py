@@ -42,7 +42,8 @@ def interpolation(
     r"""Measure bits/dim and posteriors on paths :math:`x_\alpha = \alpha x_1 + (1 - \alpha) x_0`.
 
     The ends are test images of two different classes, drawn at random from those that are
-    classified correctly and accepted by the detector (Sec. 4.4).
+    classified correctly and accepted by the detector (Sec. 4.4). If the likelihood is that of
+    quantized images, so are the images on the path.
 
     Raises:
         CondgenError: If no two such images of different classes exist, ``pairs`` is below 2, or
@@ -61,6 +62,7 @@ def interpolation(
     ):
         (start, end), label = data.batch(np.array([i, j]))
         line = torch.lerp(start, end, alpha[:, None, None, None])
+        line = classifier.quantize(line) if classifier.density.discrete else line
         prediction = predict(classifier, line)
         check_numbers(prediction)
         bits.append(prediction.bits_per_dim.numpy())

@@ -15,13 +15,20 @@ from condgen.config.pages import (
     subject_config,
 )
 from condgen.config.section import Section
-from condgen.config.training import LinearDecay, ObjectiveSettings, StepDecay, Training
+from condgen.config.training import (
+    ExponentialDecay,
+    LinearDecay,
+    ObjectiveSettings,
+    StepDecay,
+    Training,
+)
 
 __all__ = [
     "AuditSettings",
     "Config",
     "Data",
     "DetectorSettings",
+    "ExponentialDecay",
     "Images",
     "LinearDecay",
     "ModelSettings",

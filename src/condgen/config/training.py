@@ -57,23 +57,41 @@ class LinearDecay(Section):
         return max(0.0, 1 - taken / steps)
 
 
+class ExponentialDecay(Section):
+    """Decay of the learning rate by ``factor`` in every step (PixelCNN++)."""
+
+    name: Literal["exponential"] = "exponential"
+    factor: Share = 0.999995
+
+    def at(self, taken: int, steps_per_epoch: int, steps: int) -> float:
+        """The factor of the learning rate after ``taken`` of ``steps`` steps."""
+        del steps_per_epoch, steps
+        return float(self.factor**taken)
+
+
 def _named_decay(value: Any) -> Any:
     """Add the name that older pages lack, because there was only one decay."""
     return {"name": "step", **value} if isinstance(value, dict) else named(value)
 
 
 Decay = Annotated[
-    StepDecay | LinearDecay, BeforeValidator(_named_decay), Field(discriminator="name")
+    StepDecay | LinearDecay | ExponentialDecay,
+    BeforeValidator(_named_decay),
+    Field(discriminator="name"),
 ]
+
+
+Decayed = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Training(Section):
     """Settings of the optimizer and its schedule.
 
-    ``max_steps`` ends training early. ``accumulation`` is the number of parts that a batch is
-    processed in. ``average`` is the decay of the exponential moving average of the weights, which
-    validation, audits and samples use. ``snapshots`` is how many times, at equal intervals, the
-    weights are saved for the audit "snapshots".
+    ``max_steps`` ends training early. ``beta1`` and ``beta2`` are the decays of Adam's moments.
+    ``accumulation`` is the number of parts that a batch is processed in. ``average`` is the decay
+    of the exponential moving average of the weights, which validation, audits and samples use.
+    ``snapshots`` is how many times, at equal intervals, the weights are saved for the audit
+    "snapshots".
     """
 
     epochs: Positive = 150
@@ -81,6 +99,8 @@ class Training(Section):
     batch_size: Positive = 64
     accumulation: Positive = 1
     learning_rate: PositiveFloat = 1e-3
+    beta1: Decayed = 0.9
+    beta2: Decayed = 0.999
     warm_up_steps: Count = 500
     clip_norm: PositiveFloat = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None

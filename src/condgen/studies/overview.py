@@ -6,6 +6,7 @@ from dataclasses import asdict
 from condgen.reports.tables import MISSING, Table
 from condgen.studies.plan import Plan, PlannedRun, PlannedStep
 from condgen.studies.steps import TRAINING, Step
+from condgen.training.progress import duration
 
 
 def plan_table(plan: Plan) -> Table:
@@ -64,15 +65,3 @@ def plan_words(plan: Plan, steps: Sequence[Step], jobs: int) -> str:
     time = duration(seconds / jobs)
     words = f"{len(steps)} of {total} steps to do, about {time} with {jobs} at a time"
     return words + (f", and {unknown} steps of unknown length." if unknown else ".")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that fits.
-
-    >>> [duration(0.42), duration(42), duration(200), duration(5000)]
-    ['0.4 s', '42 s', '3 min', '1 h 23 min']
-    """
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

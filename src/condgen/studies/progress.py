@@ -17,8 +17,8 @@ from rich.progress import (
 )
 
 from condgen.studies.estimates import metrics_lines
-from condgen.studies.overview import duration
 from condgen.studies.steps import Outcome, Setting, Step, note
+from condgen.training.progress import duration
 
 WORDS = {
     "done": "done in",

@@ -15,6 +15,7 @@ from condgen.validation import check_images, wrong_units
 
 RELATIVE = 1e-4  # tolerance of float32 sums over an image, against float64
 GRADIENT_STEP = 1e-7  # in float64; a longer step crosses kinks of ReLUs: a correct model fails
+CONDITIONALS = 12  # places where causality is checked, besides the last one
 RETRAIN = "Retrain with a lower learning rate."
 
 
@@ -31,6 +32,15 @@ class Flow(Protocol):
         ...
 
 
+@runtime_checkable
+class Autoregressive(Protocol):
+    """A density whose pixels are generated row by row, column by column, channel by channel."""
+
+    def conditionals(self, x: Tensor) -> Tensor:
+        """Parameters of each pixel's conditional distribution, shape ``(N, P, C, H, W)``."""
+        ...
+
+
 def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
     """Check a density on a few images for everything that the library relies on.
 
@@ -41,7 +51,8 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
     Returns:
         One :class:`Check` for shape, finite values, units, precision, independence of batch and
         random state, unchanged input, and gradient. Flows (densities with ``encode``, ``decode``
-        and a log-determinant) are also checked for the round trip and for float32 against float64.
+        and a log-determinant) are also checked for the round trip and for float32 against float64,
+        and autoregressive models (densities with ``conditionals``) for causality.
         If the shape is wrong, only the check for shape.
 
     Raises:
@@ -72,6 +83,8 @@ def check_density(density: ClassConditionalDensity, x: Tensor) -> list[Check]:
             ]
         with torch.enable_grad():
             checks.append(_gradient(density, own))
+            if isinstance(density, Autoregressive):
+                checks.append(_causality(density, own))
         if isinstance(density, Flow) and _has_log_det(density, own):
             exact = copy.deepcopy(density).double()
             with torch.no_grad():
@@ -207,6 +220,27 @@ def _gradient(density: ClassConditionalDensity, x: Tensor) -> Check:
     return Check(
         name, worst < 1e-2, f"differs from a finite difference by {worst:.1e}, relative", advice
     )
+
+
+def _causality(density: Autoregressive, x: Tensor) -> Check:
+    """No conditional may have a gradient in its own value or a later one."""
+    x = x[:1].clone().requires_grad_()
+    found = density.conditionals(x)[0]
+    channels, height, width = x.shape[1:]
+    order = torch.arange(x.numel(), device=x.device).view(height, width, channels).permute(2, 0, 1)
+    generator, seen, leaks = torch.Generator().manual_seed(0), 0, 0
+    drawn = torch.randperm(x.numel(), generator=generator)[:CONDITIONALS].tolist()
+    for place in {x.numel() - 1, *drawn}:
+        channel, row, column = torch.nonzero(order == place)[0].tolist()
+        total = found[:, channel, row, column].sum()
+        (gradient,) = torch.autograd.grad(total, x, retain_graph=True)
+        leaks += bool((gradient[0][order >= place] != 0).any())
+        seen += bool((gradient[0][order < place] != 0).any())
+    words = f"{leaks} of {CONDITIONALS + 1} conditionals depend on their own or a later pixel"
+    if not seen:
+        return Check("causality", None, "no conditional has a gradient in any pixel", RETRAIN)
+    advice = "Shift or mask the convolutions: the likelihoods do not sum to 1."
+    return Check("causality", not leaks, words, advice)
 
 
 def _has_log_det(density: Flow, x: Tensor) -> bool:

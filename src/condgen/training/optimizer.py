@@ -32,8 +32,9 @@ class Optimizer:
         self.settings = settings
         self.steps_per_epoch, self.steps = steps_per_epoch, steps_in_all(steps_per_epoch, settings)
         self.taken = 0
+        betas = (settings.beta1, settings.beta2)
         self.adam = torch.optim.Adam(
-            self.parameters.values(), lr=settings.learning_rate, fused=True
+            self.parameters.values(), lr=settings.learning_rate, betas=betas, fused=True
         )
 
     @property

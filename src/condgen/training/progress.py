@@ -100,3 +100,15 @@ class Progress:
 def _words(metrics: Mapping[str, float]) -> list[str]:
     shown = [name for name in metrics if name not in REPORTED_AS_MAXIMUM]
     return [FORMATS.get(name, f"{name} {{:.3f}}").format(metrics[name]) for name in shown]
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that fits.
+
+    >>> [duration(0.42), duration(42), duration(200), duration(5000)]
+    ['0.4 s', '42 s', '3 min', '1 h 23 min']
+    """
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

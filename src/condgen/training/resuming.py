@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from condgen.config import StepDecay, Training
+from condgen.config import LinearDecay, Training
 from condgen.errors import RunError
 from condgen.training import checkpoints
 from condgen.training.checkpoints import (
@@ -31,7 +31,7 @@ def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
     Empty if a step depends on the length of training: by the learning rate, by the weight of a
     ``ramped`` objective, or by the snapshots.
     """
-    if ramped or settings.snapshots or not isinstance(settings.decay, StepDecay):
+    if ramped or settings.snapshots or isinstance(settings.decay, LinearDecay):
         return ()
     return LENGTH
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from condgen.attacks import Attack, StartingPoints
 from condgen.audits.adversarial.attack_checks import after_attacks
 from condgen.audits.adversarial.budgets import named
+from condgen.audits.adversarial.estimate import estimated_seconds
 from condgen.audits.adversarial.gallery import for_record
 from condgen.audits.adversarial.model_checks import before_attacks
 from condgen.audits.adversarial.rows import COLUMNS
@@ -33,6 +34,7 @@ from condgen.detectors.base import check_detector, summary_of
 from condgen.errors import CondgenError
 from condgen.files import as_json, as_path
 from condgen.registry import AUDITS
+from condgen.training.progress import duration
 from condgen.validation import check_count, is_number
 
 
@@ -109,6 +111,9 @@ def adversarial(
         "attacks": {name: fingerprint(attack) for name, attack in runnable.items()},
         "columns": COLUMNS,
     }
+    if not quiet:
+        longest = duration(estimated_seconds(scene, runnable))
+        Console(stderr=True).print(f"attacks on {len(scene.x)} images: at most about {longest}")
     shards = Shards(None if directory is None else as_path(directory), plan)
     pieces = run_attacks(scene, runnable, shards, quiet)
     arrays = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}

@@ -13,6 +13,7 @@ class Shifted(ClassConditionalDensity):
         self.density, self.constant = density, constant
         self.num_classes, self.event_shape = density.num_classes, density.event_shape
         self.bounds, self.pixel_levels = density.bounds, density.pixel_levels
+        self.discrete = density.discrete
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         return self.density.class_log_prob(x) + self.constant

@@ -62,7 +62,7 @@ class PixelCNN(ClassConditionalDensity):
         torch.Size([3, 10])
     """
 
-    quantized_only = True
+    discrete = True
     memory_hint = 'a smaller model.filters or model.blocks, or model.memory = "recompute"'
 
     def __init__(
