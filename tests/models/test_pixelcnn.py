@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condgen import ImageDataset, LikelihoodThreshold
+from condgen import ImageDataset, LikelihoodThreshold, machine
 from condgen.attacks import (
     Attack,
     Boundary,
@@ -289,22 +289,47 @@ def test_dropout_drops_single_activations() -> None:
     model = tiny((1, 4, 4), dropout=0.5)
     kept: list[Tensor] = []
     block = model.network.level.down[0].vertical
-    block.second.register_forward_hook(lambda _, inputs, __: kept.append(inputs[0]))
+    block.second.register_forward_hook(lambda _, inputs, __: kept.append(inputs[0].detach()))
     model.train().class_log_prob(images((1, 4, 4), 8))
     share = (kept[0] == 0).double().mean((2, 3))
     assert ((share > 0) & (share < 1)).double().mean() > 0.9
 
 
+def gradients_of(number: int, **settings) -> list[Tensor | None]:
+    torch.manual_seed(0)
+    model, x = tiny((1, 4, 4), blocks=2, **settings).train(), images((1, 4, 4), number)
+    model.class_log_prob(x)  # the first batch initializes
+    with model.fresh_noise(stream(0, "dropout")):
+        model.class_log_prob(x).sum().backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
 def test_recomputed_activations_give_the_same_gradients() -> None:
-    gradients = []
-    for recompute in (False, True):
-        torch.manual_seed(0)
-        model = tiny((1, 8, 8), recompute=recompute, blocks=2).train()
-        torch.manual_seed(1)
-        model.class_log_prob(images((1, 8, 8))).sum().backward()
-        gradients.append([parameter.grad for parameter in model.parameters()])
-    for first, second in zip(*gradients, strict=True):
+    stored, recomputed = (gradients_of(8, recompute=recompute) for recompute in (False, True))
+    for first, second in zip(stored, recomputed, strict=True):
         assert torch.equal(first, second)
+
+
+def test_two_threads_give_the_gradients_of_one(two_threads: None) -> None:
+    together = gradients_of(40)
+    with machine.alone():
+        alone = gradients_of(40)
+    for first, second in zip(together, alone, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole() -> None:
+    torch.manual_seed(0)
+    model, x = tiny((1, 4, 4)), images((1, 4, 4), 40).requires_grad_()
+    weight = torch.rand(40, 2)
+    found = []
+    for log_prob in (model.class_log_prob(x), model._log_prob(x)):
+        model.zero_grad()
+        (of_x,) = torch.autograd.grad((weight * log_prob).sum(), x, retain_graph=True)
+        (weight * log_prob).sum().backward()
+        found.append([of_x, *(parameter.grad.clone() for parameter in model.parameters())])
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def test_bfloat16_products_leave_the_likelihood_in_float32() -> None:

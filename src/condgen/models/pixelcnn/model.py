@@ -1,6 +1,7 @@
 """Conditional PixelCNN++: an autoregressive model of quantized pixels (appendix E)."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,12 +11,14 @@ from condgen.density import ClassConditionalDensity, own_precision
 from condgen.errors import ConfigError
 from condgen.models.pixelcnn.convolution import Convolution
 from condgen.models.pixelcnn.mixture import Mixture
+from condgen.models.pixelcnn.pieces import in_pieces
 from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
 from condgen.models.pixelcnn.streams import Network
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels
 
 EVALUATED_AT_ONCE = 32  # images, without a gradient
+PIECE = 16  # images of a piece, with a gradient
 DRAWN_AT_ONCE = 64  # images
 
 
@@ -90,7 +93,7 @@ class PixelCNN(ClassConditionalDensity):
             )
         self.num_classes, self.event_shape = num_classes, tuple(event_shape)
         self.pixel_levels, self.class_bias = pixel_levels, class_bias
-        self.filters, self.blocks, self.levels = filters, blocks, levels
+        self.filters, self.blocks, self.levels, self.dropout = filters, blocks, levels, dropout
         self.network = Network(
             event_shape[0],
             filters,
@@ -108,9 +111,9 @@ class PixelCNN(ClassConditionalDensity):
             pixel_levels,
             smallest_log_scale,
         )
-        for convolution in self.modules():
-            if isinstance(convolution, Convolution):
-                convolution.precision = precision
+        self.convolutions = [each for each in self.modules() if isinstance(each, Convolution)]
+        for convolution in self.convolutions:
+            convolution.precision = precision
 
     def parts(self) -> list[tuple[str, str]]:
         _, height, width = self.event_shape
@@ -127,10 +130,30 @@ class PixelCNN(ClassConditionalDensity):
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         with own_precision(x.device):
-            if torch.is_grad_enabled() or self.training:
-                return self._log_prob(x)
-            parts = x.split(EVALUATED_AT_ONCE)
-            return torch.cat(machine.parallel_map(self._log_prob, parts))
+            if not torch.is_grad_enabled() and not self.training:
+                return torch.cat(machine.parallel_map(self._log_prob, x.split(EVALUATED_AT_ONCE)))
+            if not self._settled:  # the initialization needs the whole batch
+                return self._log_prob(x, self._seeds(1)[0])
+            seeds = self._seeds(-(-len(x) // PIECE))
+            return in_pieces(
+                lambda piece, number: self._log_prob(piece, seeds[number]),
+                x,
+                list(self.parameters()),
+                PIECE,
+            )
+
+    def _seeds(self, number: int) -> list[int] | list[None]:
+        """Seeds of dropout for some pieces of a batch; ``None`` without dropout."""
+        if not (self.training and self.dropout):
+            return [None] * number
+        generator = self.noise_generator
+        device = "cpu" if generator is None else generator.device
+        drawn = torch.randint(2**62, (number,), generator=generator, device=device)
+        return cast(list[int], drawn.tolist())
+
+    @property
+    def _settled(self) -> bool:
+        return not self.training or all(convolution.settled for convolution in self.convolutions)
 
     def conditionals(self, x: Tensor) -> Tensor:
         """Parameters of the conditional distribution of each pixel and channel.
@@ -155,13 +178,14 @@ class PixelCNN(ClassConditionalDensity):
         each: Tensor = parameters.unflatten(0, (-1, self.num_classes))
         return each.flatten(1, 2)
 
-    def _log_prob(self, x: Tensor) -> Tensor:
+    def _log_prob(self, x: Tensor, seed: int | None = None) -> Tensor:
         x = 2 * x - 1
         if not self.class_bias:
-            log_prob: Tensor = self.mixture.log_prob(self.mixture(self.network(x)), x)
+            log_prob: Tensor = self.mixture.log_prob(self.mixture(self.network(x, None, seed)), x)
             return log_prob
         repeated, label = self._for_each_class(x)
-        each: Tensor = self.mixture.log_prob(self.mixture(self.network(repeated, label)), repeated)
+        components = self.mixture(self.network(repeated, label, seed))
+        each: Tensor = self.mixture.log_prob(components, repeated)
         if not self.mixture.weighted:
             each = each.gather(1, label[:, None])
         return each.view(len(x), self.num_classes)

@@ -1,6 +1,7 @@
 """The network: a vertical stream that sees all rows above, and a horizontal one that sees left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import NamedTuple, cast
 
 import torch
@@ -35,7 +36,7 @@ def concat_elu(x: Tensor) -> Tensor:
     return elu(torch.cat([x, -x], 1))
 
 
-def drop(x: Tensor, probability: float) -> Tensor:
+def drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Dropout of single activations.
 
     On a CPU one 64-bit random number decides on four activations, which is several times as fast as
@@ -43,12 +44,12 @@ def drop(x: Tensor, probability: float) -> Tensor:
     """
     if x.device.type != "cpu":
         return dropout(x, probability)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    numbers = words.view(torch.int16)[: x.numel()]
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
     threshold = round(probability * 2**16) - 2**15
-    kept = (numbers >= threshold).to(x.dtype).mul_(1 / (1 - probability))
+    kept = (words.view(torch.int16)[: x.numel()] >= threshold).to(x.dtype)
     x = x.contiguous(memory_format=torch.channels_last)
-    return x * kept.as_strided(x.shape, x.stride())
+    return x * kept.mul_(1 / (1 - probability)).as_strided(x.shape, x.stride())
 
 
 class GatedBlock(nn.Module):
@@ -77,14 +78,20 @@ class GatedBlock(nn.Module):
         self.second = shifted(2 * filters, 2 * filters, scale=0.1)
         self.label = nn.Parameter(0.05 * torch.randn(classes, 2 * filters)) if classes else None
 
-    def forward(self, x: Tensor, skip: Tensor | None, label: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        skip: Tensor | None,
+        label: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Tensor:
         precision = self.first.products_in(x)
         hidden: Tensor = self.first(concat_elu(x.to(precision)))
         if self.skip is not None and skip is not None:
             hidden = hidden + self.skip(concat_elu(skip.to(precision)))
         hidden = concat_elu(hidden)
-        if self.training and self.dropout:
-            hidden = drop(hidden, self.dropout)
+        if self.dropout and generator is not None:
+            hidden = drop(hidden, self.dropout, generator)
         out: Tensor = self.second(hidden)
         if self.label is not None:
             out = out + self.label[label][:, :, None, None]
@@ -110,15 +117,23 @@ class Block(nn.Module):
         self.vertical = GatedBlock(filters, above, more, classes, dropout)
         self.horizontal = GatedBlock(filters, above_and_left, filters + more, classes, dropout)
 
-    def forward(self, now: Streams, skip: Streams | None, label: Tensor | None) -> Streams:
+    def forward(
+        self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
+    ) -> Streams:
         if not (self.recompute and torch.is_grad_enabled()):
-            return self._through(now, skip, label)
-        return cast(Streams, checkpoint(self._through, now, skip, label, use_reentrant=False))
+            return self._through(now, skip, label, seed)
+        out = checkpoint(
+            self._through, now, skip, label, seed, use_reentrant=False, preserve_rng_state=False
+        )
+        return cast(Streams, out)
 
-    def _through(self, now: Streams, skip: Streams | None, label: Tensor | None) -> Streams:
-        vertical = self.vertical(now.vertical, skip.vertical if skip else None, label)
+    def _through(
+        self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
+    ) -> Streams:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        vertical = self.vertical(now.vertical, skip.vertical if skip else None, label, generator)
         seen = torch.cat([vertical, skip.horizontal], 1) if skip else vertical
-        return Streams(vertical, self.horizontal(now.horizontal, seen, label))
+        return Streams(vertical, self.horizontal(now.horizontal, seen, label, generator))
 
 
 class Resize(nn.Module):
@@ -190,16 +205,19 @@ class Level(nn.Module):
             self.inner = Level(blocks, levels - 1, filters, classes, dropout, recompute)
             self.upsample = Resize(Upsampling(filters, (2, 3)), Upsampling(filters, (2, 2)))
 
-    def forward(self, now: Streams, label: Tensor | None) -> Streams:
+    def forward(self, now: Streams, label: Tensor | None, seeds: Iterator[int] | None) -> Streams:
+        def seed() -> int | None:
+            return None if seeds is None else next(seeds)
+
         earlier = [now]
         for block in self.down:
-            earlier.append(block(earlier[-1], None, label))
+            earlier.append(block(earlier[-1], None, label, seed()))
         if self.inner is None:
             now = earlier.pop()
         else:
-            now = self.upsample(self.inner(self.halve(earlier[-1]), label))
+            now = self.upsample(self.inner(self.halve(earlier[-1]), label, seeds))
         for block in self.up:
-            now = block(now, earlier.pop(), label)
+            now = block(now, earlier.pop(), label, seed())
         return now
 
 
@@ -238,14 +256,15 @@ class Network(nn.Module):
         self.first = First(channels, filters)
         self.level = Level(blocks, levels, filters, classes, dropout, recompute)
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | None = None, seed: int | None = None) -> Tensor:
         """Activations of the horizontal stream at full resolution, ``(N, filters, H, W)``.
 
         Args:
             x: Images in [-1, 1], shape ``(N, channels, H, W)``.
             label: Class of each image, shape ``(N,)``, if there are class biases.
+            seed: Seed of dropout; ``None`` for no dropout.
         """
-        now: Streams = self.level(
-            self.first(x.contiguous(memory_format=torch.channels_last)), label
-        )
+        seeds = None if seed is None else count(seed)
+        first = self.first(x.contiguous(memory_format=torch.channels_last))
+        now: Streams = self.level(first, label, seeds)
         return now.horizontal
