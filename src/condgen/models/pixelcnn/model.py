@@ -1,6 +1,8 @@
 """Conditional PixelCNN++: an autoregressive model of quantized pixels (appendix E)."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -13,11 +15,11 @@ from condgen.models.pixelcnn.convolution import Convolution
 from condgen.models.pixelcnn.mixture import Mixture
 from condgen.models.pixelcnn.pieces import in_pieces
 from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
-from condgen.models.pixelcnn.streams import Network
+from condgen.models.pixelcnn.streams import Block, Network
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels
 
-EVALUATED_AT_ONCE = 32  # images, without a gradient
+EVALUATED_AT_ONCE = 16  # images, without a gradient
 PIECE = 16  # images of a piece, with a gradient
 DRAWN_AT_ONCE = 64  # images
 
@@ -127,6 +129,23 @@ class PixelCNN(ClassConditionalDensity):
         ]
         kind = "a mixture of {} for all classes" if self.mixture.weighted else "{}, one per class"
         return [*shapes, ("logistic components", kind.format(self.mixture.components))]
+
+    @contextmanager
+    def counted(self) -> Iterator[bool]:
+        """Within this context recomputation is off and counts as one more forward pass.
+
+        The counter does not see a backward pass inside a backward pass.
+        """
+        recomputing = [
+            each for each in self.modules() if isinstance(each, Block) and each.recompute
+        ]
+        for block in recomputing:
+            block.recompute = False
+        try:
+            yield bool(recomputing)
+        finally:
+            for block in recomputing:
+                block.recompute = True
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         with own_precision(x.device):

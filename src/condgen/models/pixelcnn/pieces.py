@@ -1,4 +1,4 @@
-"""Forward and backward pass of a batch in pieces, one per thread."""
+"""Backward passes of a batch in pieces, one per thread, and with recomputed activations."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -75,6 +75,45 @@ def in_pieces(work: Work, x: Tensor, parameters: Sequence[Tensor], size: int) ->
     if len(x) <= size or x.device.type != "cpu":
         return work(x, 0)
     return cast(Tensor, _InPieces.apply(work, size, x, *parameters))
+
+
+class _Recomputed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, work: Callable[..., tuple[Tensor, ...]], number: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.work, ctx.parameters = work, tensors[number:]
+        ctx.save_for_backward(*tensors[:number])
+        return work(*tensors[:number])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = [each.detach().requires_grad_() for each in ctx.saved_tensors]
+        with torch.enable_grad():
+            outputs = ctx.work(*inputs)
+        trained = [each for each in ctx.parameters if each.requires_grad]
+        found = torch.autograd.grad(outputs, [*inputs, *trained], gradients, allow_unused=True)
+        of_trained = iter(found[len(inputs) :])
+        of_parameters = [
+            next(of_trained) if each.requires_grad else None for each in ctx.parameters
+        ]
+        return None, None, *found[: len(inputs)], *of_parameters
+
+
+def recomputed(
+    work: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Apply ``work`` to inputs and keep only these for the backward pass, which runs it again.
+
+    Like :func:`torch.utils.checkpoint.checkpoint`, whose inputs a model summary cannot count.
+
+    Args:
+        work: Function of the inputs; it must give the same results when it runs again.
+        inputs: Activations.
+        parameters: Tensors besides the inputs that need gradients.
+    """
+    return cast(tuple[Tensor, ...], _Recomputed.apply(work, len(inputs), *inputs, *parameters))
 
 
 def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:

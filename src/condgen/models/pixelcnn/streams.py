@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, elu
-from torch.utils.checkpoint import checkpoint
 
 from condgen.errors import ConfigError
 from condgen.models.pixelcnn.convolution import (
@@ -18,6 +17,7 @@ from condgen.models.pixelcnn.convolution import (
     shift_down,
     shift_right,
 )
+from condgen.models.pixelcnn.pieces import recomputed
 
 
 class Streams(NamedTuple):
@@ -122,10 +122,12 @@ class Block(nn.Module):
     ) -> Streams:
         if not (self.recompute and torch.is_grad_enabled()):
             return self._through(now, skip, label, seed)
-        out = checkpoint(
-            self._through, now, skip, label, seed, use_reentrant=False, preserve_rng_state=False
-        )
-        return cast(Streams, out)
+
+        def again(*tensors: Tensor) -> Streams:
+            skipped = Streams(*tensors[2:]) if skip else None
+            return self._through(Streams(*tensors[:2]), skipped, label, seed)
+
+        return Streams(*recomputed(again, [*now, *(skip or ())], list(self.parameters())))
 
     def _through(
         self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
