@@ -8,14 +8,11 @@ train faster. "Library" is condgen's flow with PyTorch's convolutions instead of
 coupling networks.
 """
 
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
@@ -27,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit
+from benchmarks.rounds import ROUNDS, Calls, images_per_second, precisions
 from condgen import ClassMixture, GenerativeClassifier, Glow, machine
 from condgen.config import Training
 from condgen.models.glow import coupling_network
@@ -37,13 +35,10 @@ from condgen.training.maximum_likelihood import MaximumLikelihood
 from condgen.training.objectives import Likelihood
 
 LEVELS, BLOCKS, WIDTH, BATCH, CLASSES = 4, 12, 128, 64, 10
-WARM_UP, ROUNDS, CALLS = 1, 3, 2  # the first round of each library is up to a third slower
 SHAPES = [(2 << level, 32 >> level) for level in range(LEVELS)]
 DIMS, LATENT = 1024, 2048
 KINDS = ("training", "likelihood")
 LEARNING_RATE, CLIP_NORM = 1e-4, 50.0
-
-Calls = dict[str, Callable[[], object]]
 
 
 def ours(
@@ -112,13 +107,6 @@ class FreiaGlow(nn.Module):
         return self.prior(torch.cat([*parts, x.flatten(1)], 1))[0] + total[:, None]
 
 
-def precisions() -> dict[str, torch.dtype]:
-    """Precisions with hardware support on this machine, the fastest last."""
-    return {"float32": torch.float32} | (
-        {"bfloat16": torch.bfloat16} if machine.multiplies_bfloat16() else {}
-    )
-
-
 def step_of(model: nn.Module, negative_log_likelihood: Callable[[], Tensor]) -> Callable[[], None]:
     """Training step of another library; for condgen see :func:`training_step`."""
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -181,55 +169,6 @@ def contenders() -> dict[str, Callable[[], Calls]]:
         made[f"library {precision}"] = partial(ours_timed, precision, library=True)
     made |= {"normflows": normflows_timed, "normflows tuned": normflows_timed}
     return made | {"FrEIA": freia_timed, "FrEIA tuned": freia_timed}
-
-
-def seconds(call: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    start = clock()
-    call()
-    return clock() - start
-
-
-def serve(connection: Connection, name: str, threads: int) -> None:
-    """Run one model in this process. For each kind received, send the seconds of CALLS calls."""
-    torch.manual_seed(0)
-    if name.startswith(("condgen", "library")) or name.endswith("tuned"):
-        machine.prepare(threads)
-    if not name.startswith("condgen"):  # these use only the threads of PyTorch
-        torch.set_num_threads(threads)
-    calls, clock = contenders()[name](), time.process_time if threads == 1 else time.perf_counter
-    while kind := connection.recv():
-        with torch.inference_mode(kind == "likelihood"):
-            connection.send([seconds(calls[kind], clock) for _ in range(CALLS)])
-
-
-def images_per_second(threads: int) -> dict[str, dict[str, float]]:
-    """Median over rounds and calls; only one of the processes works at a time."""
-    spawn = get_context("spawn")
-    connections: dict[str, Connection] = {}
-    processes = []
-    for name in contenders():
-        connections[name], theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=serve, args=(theirs, name, threads), daemon=True))
-        processes[-1].start()
-        theirs.close()  # then recv fails, instead of waiting, if the process dies
-    times: dict[str, dict[str, list[float]]] = {
-        name: {kind: [] for kind in KINDS} for name in connections
-    }
-    for number in range(WARM_UP + ROUNDS):
-        for name, connection in connections.items():
-            for kind in KINDS:
-                connection.send(kind)
-                taken: list[float] = connection.recv()
-                if number >= WARM_UP:
-                    times[name][kind] += [BATCH / of_call for of_call in taken]
-    for connection in connections.values():
-        connection.send("")
-    for process in processes:
-        process.join()  # freeing gigabytes would slow the next measurement
-    return {
-        name: {kind: statistics.median(values) for kind, values in kinds.items()}
-        for name, kinds in times.items()
-    }
 
 
 PEAK = """
@@ -302,7 +241,7 @@ def ratios(speeds: dict[str, dict[str, float]], ours: str, suffix: str = "") -> 
 def main(out: Path) -> None:
     """Measure images per second of condgen, normflows and FrEIA, and the memory of deep models."""
     speeds = {
-        threads: images_per_second(threads)
+        threads: images_per_second(contenders, KINDS, BATCH, threads)
         for threads in (1, 2)
         if threads <= machine.usable_cores()
     }
