@@ -6,7 +6,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint setup bench-data bench-flow bench-attacks bench-precision stability gpu-study results clean
+.PHONY: demo test lint setup bench-data bench-flow bench-pixelcnn bench-attacks bench-precision stability gpu-study results clean
 
 setup: $(INSTALLED_DEV)
 
@@ -19,7 +19,7 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(INSTALL) -e ".[dev]"
 	touch $@
 
-demo: $(INSTALLED)  ## train and audit four small models on embedded data, then write demo/report/index.html
+demo: $(INSTALLED)  ## train and audit five small models on embedded data, then write demo/report/index.html
 	$(BIN)/condgen demo --out demo
 
 test: lint  ## everything that CI runs
@@ -40,6 +40,10 @@ FLOW ?= benchmarks/results/flow.json
 bench-flow: setup  ## speed and memory of the flow beside normflows and FrEIA, at the paper's MNIST shape; FLOW=... keeps another machine's
 	$(INSTALL) normflows==1.7.3 FrEIA==0.2
 	$(BIN)/python -m benchmarks.flow --out $(FLOW)
+	$(BIN)/python -m benchmarks.readme
+
+bench-pixelcnn: setup  ## speed and memory of PixelCNN++ at the paper's CIFAR-10 size, beside plain PyTorch: 20 minutes
+	$(BIN)/python -m benchmarks.pixelcnn
 	$(BIN)/python -m benchmarks.readme
 
 bench-attacks: setup  ## speed and strength of the attacks beside foolbox and ART, on MNIST; CONDGEN_DATA names the real data

@@ -122,6 +122,53 @@ def attacks(results: dict[str, Any]) -> str:
     return said + "\n\n" + in_markdown(head, rows)
 
 
+def pixelcnn(results: dict[str, Any]) -> str:
+    """Images per second of both implementations, then sampling and memory."""
+    names = {
+        "condgen bfloat16": "**condgen**, bfloat16 products",
+        "condgen float32": "**condgen**, float32",
+        "plain tuned": "the same network in plain PyTorch, float32, condgen's allocator settings",
+    }
+    speeds = results["images_per_second"]
+    threads = sorted(speeds, key=int)
+    kinds = [(kind, number) for kind in ("training", "likelihood") for number in threads]
+    head = ["images/s", *(f"{kind}, {counted(number)}" for kind, number in kinds)]
+    rows = [
+        [name, *(f"{speeds[number][key][kind]:.2f}" for kind, number in kinds)]
+        for key, name in names.items()
+        if key in speeds[threads[0]]
+    ]
+    precision, share = list(results["fraction_of_limit"].items())[-1]
+    said = [
+        f"PixelCNN++ with the paper's 160 filters, 3 resolutions of {results['blocks']} blocks (the"
+        f" paper: 5), 3x32x32 images, 10 classes, batch {results['batch']}.",
+        f"`make bench-pixelcnn` on {results['machine']}; torch {results['versions']['torch']};"
+        f" commit {results['commit'][:7]}.",
+        f"Training in {precision} reaches {results['training_gflops'][precision]:.0f} GFLOP/s,"
+        f" {share:.1%} of the machine's limit for products.",
+        "",
+        *(
+            f"Sampling at the paper's size, {counted(number)}:"
+            f" {cell['seconds_per_image_at_1']:.1f} s for one image,"
+            f" {cell['times_naive_at_1']:.0f} times as fast as one pass per pixel;"
+            f" {cell['seconds_per_image_at_16']:.2f} s per image for 16 at once,"
+            f" {cell['times_naive_at_16']:.0f} times as fast."
+            for number, cell in sorted(results["sampling"].items())
+        ),
+        "For 16 images, one thread reaches"
+        f" {results['sampling_fraction_of_limit']:.1%} of the machine's limit for float32.",
+        'With `model.memory = "recompute"`, the peak of a training step at the paper\'s size is'
+        f" {results['recomputed_memory_ratio']:.0%} of the usual one, at"
+        f" {results['recomputed_time_ratio']:.2f} times the time.",
+    ]
+    return in_markdown(head, rows) + "\n\n" + "\n".join(said)
+
+
+def counted(threads: str) -> str:
+    """Number of threads in words."""
+    return "one thread" if threads == "1" else f"{threads} threads"
+
+
 def length(value: float | None) -> str:
     """A dash for None: more than half of the images keep their class."""
     return "–" if value is None else f"{value:.3f}"
@@ -140,6 +187,7 @@ def sections() -> dict[str, str]:
     return {
         "flow.json": speeds(flows()),
         "attacks.json": attacks(json.loads((RESULTS / "attacks.json").read_text())),
+        "pixelcnn.json": pixelcnn(json.loads((RESULTS / "pixelcnn.json").read_text())),
     }
 
 

@@ -2,12 +2,13 @@
 
 import math
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from condgen import ImageDataset, LikelihoodThreshold, machine
+from condgen import ImageDataset, LikelihoodThreshold, Run, experiments, load_preset, machine
 from condgen.attacks import (
     Attack,
     Boundary,
@@ -19,11 +20,12 @@ from condgen.attacks import (
 )
 from condgen.audits import interpolation
 from condgen.classifier import GenerativeClassifier
-from condgen.errors import CondgenError
+from condgen.errors import CondgenError, RunError
 from condgen.models.pixelcnn import PixelCNN, logistic, streams
 from condgen.models.pixelcnn.convolution import Convolution, Upsampling
 from condgen.randomness import stream
 from condgen.testing import check_density
+from condgen.training.checkpoints import load_weights
 
 KINDS = {
     "one component per class": {},
@@ -438,3 +440,11 @@ def test_paths_of_a_discrete_model_are_of_quantized_images(monkeypatch: pytest.M
     assert len(seen) > 1
     for batch in seen:
         torch.testing.assert_close(batch * 15, (batch * 15).round())
+
+
+def test_a_run_of_another_family_or_size_is_refused(copied: Run) -> None:
+    with pytest.raises(RunError, match="started with another model"):
+        experiments.train(load_preset("digits-pixelcnn"), copied.path, resume=True, quiet=True)
+    small, large = tiny(), tiny(filters=8)
+    with pytest.raises(RunError, match="has another architecture: '"):
+        load_weights(large, small.state_dict(), Path("run"))

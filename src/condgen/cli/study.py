@@ -92,7 +92,7 @@ def study(
 )
 @overrides_option
 def demo(out: Path, overrides: tuple[str, ...]) -> None:
-    """Train and audit four small models on embedded data and write a report, in five minutes."""
+    """Train and audit five small models on embedded data and write a report, in five minutes."""
     from condgen.reports.terminal import print_tables
     from condgen.studies.execution import Options
     from condgen.studies.report import models_of
