@@ -178,10 +178,12 @@ def ours_timed(precision: str) -> Calls:
     model = ours(precisions()[precision])
     x, label = images(), torch.arange(BATCH) % CLASSES
     settings = Training(batch_size=BATCH, learning_rate=1e-4, warm_up_steps=0)
-    step = MaximumLikelihood(GenerativeClassifier(model), Likelihood(), settings, 1000)
+    classifier = GenerativeClassifier(model)
+    step = MaximumLikelihood(classifier, Likelihood(), settings, 1000)
 
     def likelihood() -> None:
-        model.eval().class_log_prob(x)
+        classifier.eval()  # not the model alone: a step looks at the classifier's mode
+        model.class_log_prob(x)
 
     return {
         "training": lambda: step.step(x, label, stream(0, "noise")),
