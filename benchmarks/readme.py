@@ -140,8 +140,9 @@ def pixelcnn(results: dict[str, Any]) -> str:
     ]
     precision, share = list(results["fraction_of_limit"].items())[-1]
     said = [
-        f"PixelCNN++ with the paper's 160 filters and 3 resolutions, blocks per resolution:"
-        f" {results['blocks']} (the paper: 5); 3x32x32 images, 10 classes, batch {results['batch']}.",
+        "PixelCNN++ with the paper's 160 filters and 3 resolutions, blocks per resolution:"
+        f" {results['blocks']} (the paper: 5); 3x32x32 images, 10 classes, batch"
+        f" {results['batch']}.",
         f"`make bench-pixelcnn` on {results['machine']}; torch {results['versions']['torch']};"
         f" commit {results['commit'][:7]}.",
         f"Training in {precision} reaches {results['training_gflops'][precision]:.0f} GFLOP/s,"
