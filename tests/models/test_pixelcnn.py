@@ -22,6 +22,7 @@ from condgen.audits import interpolation
 from condgen.classifier import GenerativeClassifier
 from condgen.errors import CondgenError, RunError
 from condgen.models.pixelcnn import PixelCNN, logistic, streams
+from condgen.models.pixelcnn import model as model_module
 from condgen.models.pixelcnn.convolution import Convolution, Upsampling
 from condgen.randomness import stream
 from condgen.testing import check_density
@@ -312,7 +313,12 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
         torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-9)
 
 
-def test_two_threads_give_the_gradients_of_one(two_threads: None) -> None:
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "PIXELS", 1)
+
+
+def test_two_threads_give_the_gradients_of_one(two_threads: None, small_pieces: None) -> None:
     together = gradients_of(40)
     with machine.alone():
         alone = gradients_of(40)
@@ -320,7 +326,7 @@ def test_two_threads_give_the_gradients_of_one(two_threads: None) -> None:
         assert torch.equal(first, second)
 
 
-def test_a_batch_in_pieces_has_the_gradients_of_the_whole() -> None:
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole(small_pieces: None) -> None:
     torch.manual_seed(0)
     model, x = tiny((1, 4, 4)), images((1, 4, 4), 40).requires_grad_()
     weight = torch.rand(40, 2)

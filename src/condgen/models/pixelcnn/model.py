@@ -19,8 +19,7 @@ from condgen.models.pixelcnn.streams import Block, Network
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels
 
-EVALUATED_AT_ONCE = 16  # images, without a gradient
-PIECE = 16  # images of a piece, with a gradient
+PIECE, PIXELS = 16, 2**14  # images of a piece at least; more if they have fewer pixels
 DRAWN_AT_ONCE = 64  # images
 
 
@@ -150,16 +149,22 @@ class PixelCNN(ClassConditionalDensity):
     def class_log_prob(self, x: Tensor) -> Tensor:
         with own_precision(x.device):
             if not torch.is_grad_enabled() and not self.training:
-                return torch.cat(machine.parallel_map(self._log_prob, x.split(EVALUATED_AT_ONCE)))
+                return torch.cat(machine.parallel_map(self._log_prob, x.split(self._piece)))
             if not self._settled:  # the initialization needs the whole batch
                 return self._log_prob(x, self._seeds(1)[0])
-            seeds = self._seeds(-(-len(x) // PIECE))
+            seeds = self._seeds(-(-len(x) // self._piece))
             return in_pieces(
                 lambda piece, number: self._log_prob(piece, seeds[number]),
                 x,
                 list(self.parameters()),
-                PIECE,
+                self._piece,
             )
+
+    @property
+    def _piece(self) -> int:
+        """Images of a piece of a batch: smaller pieces cost more time between operations."""
+        _, height, width = self.event_shape
+        return max(PIECE, PIXELS // (height * width))
 
     def _seeds(self, number: int) -> list[int] | list[None]:
         """Seeds of dropout for some pieces of a batch; ``None`` without dropout."""
