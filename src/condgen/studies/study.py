@@ -59,7 +59,7 @@ class Study:
 
         Examples:
             >>> [run.label for run in Study.load("demo").runs][:2]
-            ['digits-base', 'digits-reweight']
+            ['digits-pixelcnn', 'digits-base']
         """
         page, overrides = read_study(name), tuple(overrides)
         folder = Path(name).parent if str(name).endswith(".toml") else Path()
