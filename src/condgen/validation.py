@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from condgen.density import ClassConditionalDensity
-from condgen.errors import CondgenError, ImageError
+from condgen.errors import CondgenError, ConfigError, ImageError
 
 
 def check_model(density: object) -> None:
@@ -180,4 +180,17 @@ def check_labels(label: Tensor, num_classes: int) -> None:
         found = f"{int(label.min())} to {int(label.max())}"
         raise ImageError(
             f"labels run from {found}, the model knows classes 0 to {num_classes - 1}."
+        )
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a sampling temperature that is negative or not finite.
+
+    Raises:
+        ConfigError: If it is.
+    """
+    if not 0 <= temperature < math.inf:
+        raise ConfigError(
+            f"the temperature is {temperature:g}, expected a finite number of 0 or more, such as"
+            " 0.8."
         )

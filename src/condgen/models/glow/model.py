@@ -1,6 +1,5 @@
 """Class-conditional Glow, the flow of the experiments (appendix A and B)."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +23,7 @@ from condgen.models.glow.coupling_network import path_of
 from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
 from condgen.models.sizes import check_halving
-from condgen.validation import check_labels
+from condgen.validation import check_labels, check_temperature
 
 DRAWS = 100  # attempts for a sample whose image is not finite
 DECODED_AT_ONCE = 250  # images
@@ -209,11 +208,7 @@ class Glow(ClassConditionalDensity):
                 overflow.
             ImageError: If a label is not a class of the model.
         """
-        if not 0 <= temperature < math.inf:
-            raise ConfigError(
-                f"the temperature is {temperature:g}, expected a finite number of 0 or more, such"
-                " as 0.8."
-            )
+        check_temperature(temperature)
         check_labels(label, self.num_classes)
         x = next(self.parameters()).new_full((len(label), *self.event_shape), torch.nan)
         left = torch.arange(len(label))

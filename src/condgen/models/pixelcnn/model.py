@@ -1,6 +1,5 @@
 """Conditional PixelCNN++: an autoregressive model of quantized pixels (appendix E)."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -17,7 +16,7 @@ from condgen.models.pixelcnn.pieces import in_pieces
 from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
 from condgen.models.pixelcnn.streams import Block, Network
 from condgen.models.sizes import check_halving
-from condgen.validation import check_labels
+from condgen.validation import check_labels, check_temperature
 
 PIECE, PIXELS = 16, 2**14  # images of a piece at least; more if they have fewer pixels
 DRAWN_AT_ONCE = 64  # images
@@ -231,11 +230,7 @@ class PixelCNN(ClassConditionalDensity):
             ConfigError: If the temperature is negative or not finite.
             ImageError: If a label is not a class of the model.
         """
-        if not 0 <= temperature < math.inf:
-            raise ConfigError(
-                f"the temperature is {temperature:g}, expected a finite number of 0 or more, such"
-                " as 0.8."
-            )
+        check_temperature(temperature)
         check_labels(label, self.num_classes)
         first = next(self.parameters())
         channels, height, width = self.event_shape
