@@ -30,6 +30,7 @@ from condgen.attacks.result import (
     AttackResult,
 )
 from condgen.attacks.search import Search
+from condgen.audits.adversarial.estimate import VERIFICATION
 from condgen.classifier import Prediction
 from condgen.density import round_to_levels
 from condgen.testing import check_attack
@@ -268,6 +269,20 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
         + 2
     )
     assert result.backward.sum() == 0
+
+
+@pytest.mark.parametrize("attack", ALL, ids=name)
+def test_an_attack_keeps_to_the_passes_that_it_states(attack: Attack) -> None:
+    x, label = images(3)
+    detector = LikelihoodThreshold(two_gaussians()(x).bits_per_dim.max().item() + 0.5)
+    start = {"starting_points": StartingPoints(images(30)[0])}
+    attack = dataclasses.replace(attack, **start) if hasattr(attack, "starting_points") else attack
+    result = attack(two_gaussians(), x, Evade(Misclassify(label), detector))
+    queries, gradients = attack.passes()
+    assert (result.backward.max() == 0) == (gradients == 0)
+    # one forward pass may serve the gradients of two margins
+    assert result.backward.max() <= 2 * gradients
+    assert result.forward.max() <= queries + gradients + VERIFICATION
 
 
 @pytest.mark.parametrize("attack", DECISION, ids=name)

@@ -510,6 +510,14 @@ def test_attacks_of_another_model_that_agrees_on_clean_images_are_not_reused(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_the_longest_time_is_printed_first(capsys: pytest.CaptureFixture[str]) -> None:
+    audited(quiet=False)
+    printed = capsys.readouterr().err
+    assert "attacks on" in printed
+    assert "images: at most about" in printed
+    assert printed.index("at most about") < printed.index("on classifier")
+
+
 def test_attacks_before_another_detector_that_agrees_on_clean_images_are_not_reused(
     tmp_path: Path,
 ) -> None:
