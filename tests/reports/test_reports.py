@@ -22,6 +22,7 @@ from condgen.errors import CondgenError
 from condgen.registry import AUDITS
 from condgen.reports import PageSection, sections, write_report
 from condgen.reports.images import image_grid, save_labelled_grid
+from condgen.reports.paper import classification_of
 from condgen.reports.tables import Table
 from condgen.runs import open_folder
 
@@ -345,3 +346,20 @@ def test_the_numbers_of_the_paper_stand_beside_ours(
     assert ("paper: accuracy %" in text) == (accuracy is not None)
     assert accuracy is None or f"<td>{accuracy}</td>" in text
     assert ("1, 14" in text) == (accuracy is not None)  # Carlini-Wagner, Table 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "expected"),
+    [
+        ("cifar10-pixelcnn", [], (25.48, 3.05)),
+        ("cifar10-pixelcnn-small", ["objective=reweight", "objective.alpha=1000"], (85.78, 3.34)),
+        ("cifar10-pixelcnn-small", ["objective=reweight", "objective.alpha=0.3255"], (85.78, 3.34)),
+        ("cifar10-pixelcnn-small", ["objective=reweight", "objective.alpha=2"], None),
+        ("mnist-pixelcnn-small", [], None),
+    ],
+)
+def test_table_4_is_that_of_pixelcnn_on_cifar10(
+    preset: str, overrides: list[str], expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    run = Run.create(tmp_path / "run", load_preset(preset, overrides))
+    assert classification_of(run) == expected
