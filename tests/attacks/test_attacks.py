@@ -16,6 +16,7 @@ from condgen.attacks import (
     Evade,
     HopSkipJump,
     Misclassify,
+    Quantized,
     StartingPoints,
     Target,
     measurement,
@@ -271,7 +272,36 @@ def test_queries_are_counted_and_kept_to(attack: Attack) -> None:
     assert result.backward.sum() == 0
 
 
-@pytest.mark.parametrize("attack", ALL, ids=name)
+@pytest.mark.parametrize(
+    "attack",
+    [DecoupledDirectionNorm(60), CarliniWagner(searches=2, steps=30), BrendelBethge()],
+    ids=name,
+)
+def test_a_quantized_attack_finds_nearer_quantized_images(attack: Attack) -> None:
+    x, label = images(20)
+    classifier = two_gaussians()
+    classifier.density.pixel_levels = 9
+    x = classifier.quantize(x)
+    goal = Misclassify(label)
+    plain, quantized = (each(classifier, x, goal) for each in (attack, Quantized(attack)))
+    assert torch.equal(quantized.perturbed, quantized.quantized)
+    assert torch.equal(quantized.reached, quantized.reached_quantized)
+    assert quantized.reached_quantized.sum() >= plain.reached_quantized.sum()
+    torch.testing.assert_close(quantized.perturbed * 8, (quantized.perturbed * 8).round())
+    before, after = (
+        (result.quantized - x).flatten(1).norm(dim=1)[plain.reached_quantized].mean()
+        for result in (plain, quantized)
+    )
+    assert after < before
+
+
+def test_a_quantized_attack_needs_an_attack_with_gradients() -> None:
+    for wrong in (Boundary(), Boundary, None):
+        with pytest.raises(CondgenError, match="needs an attack with gradients"):
+            Quantized(wrong)
+
+
+@pytest.mark.parametrize("attack", [*ALL, Quantized()], ids=name)
 def test_an_attack_keeps_to_the_passes_that_it_states(attack: Attack) -> None:
     x, label = images(3)
     detector = LikelihoodThreshold(two_gaussians()(x).bits_per_dim.max().item() + 0.5)

@@ -8,6 +8,7 @@ from condgen.attacks.decoupled_direction_norm import DecoupledDirectionNorm
 from condgen.attacks.goals import Evade, Goal, Misclassify, Target
 from condgen.attacks.hop_skip_jump import HopSkipJump
 from condgen.attacks.logits import Logits
+from condgen.attacks.quantized import Quantized
 from condgen.attacks.result import AttackResult
 from condgen.attacks.search import Search
 from condgen.attacks.starting_points import StartingPoints
@@ -24,6 +25,7 @@ __all__ = [
     "HopSkipJump",
     "Logits",
     "Misclassify",
+    "Quantized",
     "Search",
     "StartingPoints",
     "Target",
