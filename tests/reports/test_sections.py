@@ -167,6 +167,7 @@ def test_table_2_has_a_row_for_each_attack_and_the_numbers_of_its_cells(
     assert [row[1] for row in table.rows] == [
         "Carlini-Wagner",
         "Brendel-Bethge",
+        "DDN, quantized",
         "Boundary",
         "HopSkipJump",
         "worst case",

@@ -64,7 +64,7 @@ def adversarial(
         detector: The detector of unlikely images, with a threshold.
         starting_points: Other real images, from which decision-based attacks start (Sec. 4.3).
         budget: ``"smoke"``, ``"quick"``, ``"standard"`` or ``"paper"``.
-        attacks: Your own attacks by name, instead of the four of the budget.
+        attacks: Your own attacks by name, instead of those of the budget.
         images: Number of test images to draw. Default: that of the budget.
         epsilon: L2 distance within which Table 2 counts successes. The record keeps all distances,
             so another epsilon needs no new run.

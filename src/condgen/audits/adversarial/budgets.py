@@ -7,7 +7,9 @@ from condgen.attacks import (
     Boundary,
     BrendelBethge,
     CarliniWagner,
+    DecoupledDirectionNorm,
     HopSkipJump,
+    Quantized,
     StartingPoints,
 )
 from condgen.errors import ConfigError, suggest
@@ -19,7 +21,8 @@ class Budget:
 
     Args:
         images: Number of test images to draw.
-        searches, steps: Searches of Carlini-Wagner, and the steps of each.
+        searches, steps: Searches of Carlini-Wagner, and the steps of each; also the steps of the
+            quantized attack.
         walk: Steps of each walk of Brendel-Bethge.
         queries: Queries per image of the decision-based attacks.
         examined: Number of images attacked again with twice the steps, to check convergence.
@@ -39,6 +42,7 @@ class Budget:
             "Brendel-Bethge": BrendelBethge(
                 starting_points=replace(starting_points, nearest=True), steps=self.walk
             ),
+            "DDN, quantized": Quantized(DecoupledDirectionNorm(self.steps)),
             "Boundary": Boundary(starting_points=starting_points, queries=self.queries),
             "HopSkipJump": HopSkipJump(starting_points=starting_points, queries=self.queries),
         }
