@@ -286,7 +286,7 @@ def test_records_of_older_versions_are_shown(tmp_path: Path) -> None:
     assert runs
     text = write_report(runs, tmp_path).read_text()
     attacked = {run.name for run in runs if "adversarial" in run.audits_made()}
-    assert 2 <= len(attacked) < len(runs)
+    assert 1 <= len(attacked) < len(runs)
     assert "What was not run" in text
     assert [line["model"] for line in numbers(tmp_path, "origins")] == [run.name for run in runs]
     assert {line["model"] for line in numbers(tmp_path, "table2")} == attacked

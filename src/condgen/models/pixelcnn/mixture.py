@@ -69,6 +69,10 @@ class Mixture(nn.Module):
         self.levels, self.smallest_log_scale = levels, smallest_log_scale
         each = 2 * channels + channels * (channels - 1) // 2 + weighted
         self.output = Convolution(filters, components * each, (1, 1))
+        if not weighted:  # classes begin equal: random ones differ by thousands of nats
+            with torch.no_grad():
+                direction = self.output.direction
+                direction.copy_(direction[:each].repeat(components, 1, 1, 1))
 
     def forward(self, activations: Tensor) -> Components:
         """Components from ``(N, filters, H, W)``."""
