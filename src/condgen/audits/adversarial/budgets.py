@@ -21,8 +21,8 @@ class Budget:
 
     Args:
         images: Number of test images to draw.
-        searches, steps: Searches of Carlini-Wagner, and the steps of each; also the steps of the
-            quantized attack.
+        searches, steps: Searches of Carlini-Wagner, and the steps of each; the quantized attack
+            has twice as many.
         walk: Steps of each walk of Brendel-Bethge.
         queries: Queries per image of the decision-based attacks.
         examined: Number of images attacked again with twice the steps, to check convergence.
@@ -42,7 +42,7 @@ class Budget:
             "Brendel-Bethge": BrendelBethge(
                 starting_points=replace(starting_points, nearest=True), steps=self.walk
             ),
-            "DDN, quantized": Quantized(DecoupledDirectionNorm(self.steps)),
+            "DDN, quantized": Quantized(DecoupledDirectionNorm(2 * self.steps)),
             "Boundary": Boundary(starting_points=starting_points, queries=self.queries),
             "HopSkipJump": HopSkipJump(starting_points=starting_points, queries=self.queries),
         }
