@@ -1,4 +1,4 @@
-"""What a classifier predicts: class log-likelihoods of images, and what follows by Bayes' rule."""
+"""Prediction: class log-likelihoods of images, and quantities derived by Bayes' rule."""
 
 import math
 from dataclasses import dataclass

@@ -39,6 +39,7 @@ class Search:
             there is none.
         excess: Their largest margins, shape ``(N,)``; infinite if there is none.
         forward, backward: Passes per image, shape ``(N,)``, int64.
+        discrete: Whether candidates are quantized before they are queried; attacks may set it.
         broken: Whether a gradient of the image had a non-finite entry, shape ``(N,)``, bool.
     """
 

@@ -31,9 +31,9 @@ class Streams(NamedTuple):
     horizontal: Tensor
 
 
-def concat_elu(x: Tensor) -> Tensor:
-    """ELU of x and of -x, as twice as many channels."""
-    return elu(torch.cat([x, -x], 1))
+def concat_elu(x: Tensor, channels: int = 1) -> Tensor:
+    """ELU of x and of -x, as twice as many channels; ``channels`` is their dimension."""
+    return elu(torch.cat([x, -x], channels))
 
 
 def drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
