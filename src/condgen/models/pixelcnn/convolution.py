@@ -1,25 +1,20 @@
 """Convolutions with weight normalization that see no later pixel."""
 
-from typing import cast
-
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
-# lower bound: a channel that is constant in the first batch would get an infinite gain
-SMALLEST_STD = 1e-3
+from condgen.models.first_batch import SMALLEST_STD, InitializedByData
 
 Padding = tuple[int, int, int, int]  # left, right, top, bottom
 NONE: Padding = (0, 0, 0, 0)
 
 
-class Convolution(nn.Module):
+class Convolution(InitializedByData):
     r"""A convolution with weights :math:`g\,v / \lVert v \rVert` per output channel.
 
     The first batch in training mode initializes the gain g and the bias, so that each output
-    channel has zero mean and standard deviation ``scale``. In distributed training all processes
-    use the values of rank 0.
+    channel has zero mean and standard deviation ``scale``.
 
     Args:
         channels_in: Of the input, ``(N, channels_in, H, W)``.
@@ -38,7 +33,6 @@ class Convolution(nn.Module):
         (torch.Size([8, 4, 6, 6]), True)
     """
 
-    initialized: Tensor
     outputs_dim = 0  # dimension of the weights that counts output channels
 
     def __init__(
@@ -57,10 +51,6 @@ class Convolution(nn.Module):
         self.direction = nn.Parameter(0.05 * torch.randn(*shape, *kernel))
         self.gain = nn.Parameter(torch.ones(channels_out))
         self.bias = nn.Parameter(torch.zeros(channels_out))
-        self.register_buffer("initialized", torch.tensor(False))
-        # True once the buffer was read as True: on a GPU each read waits for all queued kernels
-        self.settled = False
-        self.register_load_state_dict_post_hook(_reset_settled)
 
     def _shape(self, channels_in: int, channels_out: int) -> tuple[int, int]:
         return channels_out, channels_in
@@ -73,9 +63,7 @@ class Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and not self.settled:
-            if not self.initialized and len(x):
-                self.initialize(x)
-            self.settled = bool(self.initialized)
+            self.settle(x)
         precision = self.products_in(x)
         return self.convolve(*(each.to(precision) for each in (x, self.weight(), self.bias)))
 
@@ -88,19 +76,14 @@ class Convolution(nn.Module):
         weight = weight.contiguous(memory_format=torch.channels_last)
         return conv2d(pad(x, self.padding), weight, bias, self.stride)
 
-    @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        """Set gain and bias from a batch of inputs, shape ``(N, channels_in, H, W)``."""
+    def set_from(self, x: Tensor) -> list[nn.Parameter]:
         self.gain.fill_(1.0)
         self.bias.zero_()
         out = self.convolve(x.to(self.direction), self.weight(), self.bias)
         std, mean = torch.std_mean(out, dim=(0, 2, 3), correction=0)
         self.gain.copy_(self.scale / std.clamp_min(SMALLEST_STD))
         self.bias.copy_(-mean * self.gain)
-        if dist.is_available() and dist.is_initialized():
-            for parameter in (self.gain, self.bias):
-                dist.broadcast(parameter, src=0)
-        self.initialized.fill_(True)
+        return [self.gain, self.bias]
 
 
 class Upsampling(Convolution):
@@ -145,8 +128,3 @@ def shift_down(x: Tensor) -> Tensor:
 def shift_right(x: Tensor) -> Tensor:
     """Move each column right by one; the first column becomes zero."""
     return pad(x, (1, -1))
-
-
-def _reset_settled(module: nn.Module, _: object) -> None:
-    """Read ``initialized`` again: loaded weights may or may not be initialized."""
-    cast(Convolution, module).settled = False
