@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,3 +71,19 @@ def matrix_limit(
         (a @ b)[0, 0].item()  # waits for the device
         seconds.append(clock() - start)
     return 2 * size**3 / min(seconds[1:]) / 1e9
+
+
+def printed_by(code: str) -> list[float]:
+    """The numbers that a Python program prints, run in a process of its own."""
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    return [float(word) for word in done.stdout.split()]
+
+
+def peak_bytes() -> int:
+    """Peak memory of this process; ``ru_maxrss`` is inherited from its parent."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    high = next(line for line in status if line.startswith("VmHWM"))
+    return int(high.split()[1]) * 1024

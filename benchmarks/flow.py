@@ -8,8 +8,6 @@ train faster. "Library" is condgen's flow with PyTorch's convolutions instead of
 coupling networks.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
-from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit
+from benchmarks.evidence import RESULTS, commit, cpu, keep, kept, matrix_limit, printed_by
 from benchmarks.rounds import ROUNDS, Calls, images_per_second, precisions
 from condgen import ClassMixture, GenerativeClassifier, Glow, machine
 from condgen.config import Training
@@ -173,8 +171,8 @@ def contenders() -> dict[str, Callable[[], Calls]]:
 
 PEAK = """
 import time
-from pathlib import Path
 import torch
+from benchmarks.evidence import peak_bytes
 from benchmarks.flow import BATCH, CLASSES, ours, training_step
 from condgen import machine
 machine.prepare(1)
@@ -186,21 +184,13 @@ for _ in range(3):
     step(torch.rand(BATCH, 1, 32, 32), label)
     times.append(time.process_time() - start)
 own = 4 * sum(p.nbytes for p in glow.parameters())  # weights, gradients and two moments
-# not ru_maxrss, which a child process inherits from its parent
-status = Path("/proc/self/status").read_text().splitlines()
-high = next(line for line in status if line.startswith("VmHWM"))
-print(int(high.split()[1]) * 1024 - own, min(times))
+print(peak_bytes() - own, min(times))
 """
 
 
 def peak(blocks: int, constant: bool) -> tuple[float, float]:
     """Peak bytes of a training process without parameters and optimizer, and seconds per step."""
-    code = PEAK.format(blocks=blocks, constant=constant)
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
-    memory, of_step = map(float, done.stdout.split())
+    memory, of_step = printed_by(PEAK.format(blocks=blocks, constant=constant))
     return memory, of_step
 
 

@@ -6,8 +6,6 @@ reference's likelihood with differences of CDFs. Naive sampling is extrapolated 
 pass per pixel.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, elu, pad, softplus
 from torch.nn.utils.parametrizations import weight_norm
 
-from benchmarks.evidence import RESULTS, commit, cpu, keep, matrix_limit
+from benchmarks.evidence import RESULTS, commit, cpu, keep, matrix_limit, printed_by
 from benchmarks.rounds import Calls, images_per_second, precisions
 from condgen import GenerativeClassifier, machine
 from condgen.config import Training
@@ -241,8 +239,8 @@ def timed(call: Callable[[], object]) -> float:
 
 PEAK = """
 import time
-from pathlib import Path
 import torch
+from benchmarks.evidence import peak_bytes
 from benchmarks.pixelcnn import PAPER_BLOCKS, ours
 from condgen import machine
 machine.prepare(1)
@@ -254,34 +252,20 @@ for _ in range(3):
     model.class_log_prob(x).mean().backward()
     times.append(time.process_time() - start)
 own = 2 * sum(p.nbytes for p in model.parameters())  # weights and gradients
-# not ru_maxrss, which a child process inherits from its parent
-status = Path("/proc/self/status").read_text().splitlines()
-high = next(line for line in status if line.startswith("VmHWM"))
-print(int(high.split()[1]) * 1024 - own, min(times))
+print(peak_bytes() - own, min(times))
 """
 NOTHING = """
-from pathlib import Path
-import torch
+from benchmarks.evidence import peak_bytes
 from benchmarks.pixelcnn import ours
-status = Path("/proc/self/status").read_text().splitlines()
-print(int(next(line for line in status if line.startswith("VmHWM")).split()[1]) * 1024, 0)
+print(peak_bytes())
 """
-
-
-def run(code: str) -> tuple[float, float]:
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )
-    memory, seconds = map(float, done.stdout.split())
-    return memory, seconds
 
 
 def memory() -> dict[str, float]:
     """Peak memory of a forward and backward pass of 4 images, without the process and weights."""
-    process, _ = run(NOTHING)
+    (process,) = printed_by(NOTHING)
     (stored, time_stored), (recomputed, time_recomputed) = (
-        run(PEAK.format(recompute=recompute)) for recompute in (False, True)
+        printed_by(PEAK.format(recompute=recompute)) for recompute in (False, True)
     )
     return {
         "stored_peak_mb": (stored - process) / 2**20,
