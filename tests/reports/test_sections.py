@@ -17,6 +17,7 @@ from condgen.registry import AUDITS
 from condgen.reports.sections import (
     Section,
     adversarial,
+    attack_words,
     classification,
     interpolation,
     label_likelihood,
@@ -545,3 +546,10 @@ def test_a_warning_about_the_detector_is_in_the_first_sentences_once(
             if section_of(audit).verdict
         ]
         assert " ".join(said).count("m: odd threshold.") == 1
+
+
+def test_the_answer_counts_the_attacked_models(records: dict[str, Record]) -> None:
+    record = records["adversarial"]
+    assert "attacked models" not in attack_words.answer([own(record)]).clause
+    both = [AuditedModel(name, [record]) for name in ("a", "b")]
+    assert attack_words.answer(both).clause.endswith("of the images of the 2 attacked models")

@@ -116,7 +116,9 @@ def answer(models: Sequence[Audited]) -> Finding:
     trusted = False if any(fewest > 0.5 for fewest, _ in evaded) else None
     if all(most < 0.5 for _, most in evaded):
         trusted = True
-    return Finding(trusted, f"detector-aware attacks evade the detector on {span} % of the images")
+    attacked = f" of the {len(cells)} attacked models" if len(cells) > 1 else ""
+    words = f"detector-aware attacks evade the detector on {span} % of the images{attacked}"
+    return Finding(trusted, words)
 
 
 def _worst(summary: Summary) -> list[Summary]:
