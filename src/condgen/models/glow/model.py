@@ -22,6 +22,7 @@ from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
 from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
+from condgen.models.recomputation import counted_without
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels, check_temperature
 
@@ -152,18 +153,8 @@ class Glow(ClassConditionalDensity):
 
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        """Within this context recomputation is off and counts as one more forward pass.
-
-        The counter does not see a backward pass inside a backward pass.
-        """
-        recomputing = self._recomputing
-        for step in recomputing:
-            step.constant_memory = False
-        try:
-            yield bool(recomputing)
-        finally:
-            for step in recomputing:
-                step.constant_memory = True
+        with counted_without("constant_memory", self._recomputing) as recomputes:
+            yield recomputes
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         log_prob: Tensor = self(x)[0]

@@ -15,6 +15,7 @@ from condgen.models.pixelcnn.mixture import Mixture
 from condgen.models.pixelcnn.pieces import in_pieces
 from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
 from condgen.models.pixelcnn.streams import Block, Network
+from condgen.models.recomputation import counted_without
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels, check_temperature
 
@@ -130,20 +131,10 @@ class PixelCNN(ClassConditionalDensity):
 
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        """Within this context recomputation is off and counts as one more forward pass.
-
-        The counter does not see a backward pass inside a backward pass.
-        """
-        recomputing = [
-            each for each in self.modules() if isinstance(each, Block) and each.recompute
-        ]
-        for block in recomputing:
-            block.recompute = False
-        try:
-            yield bool(recomputing)
-        finally:
-            for block in recomputing:
-                block.recompute = True
+        blocks = [each for each in self.modules() if isinstance(each, Block)]
+        recomputing = [block for block in blocks if block.recompute]
+        with counted_without("recompute", recomputing) as recomputes:
+            yield recomputes
 
     def class_log_prob(self, x: Tensor) -> Tensor:
         with own_precision(x.device):
