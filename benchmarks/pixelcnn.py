@@ -120,7 +120,7 @@ class Plain(nn.Module):
         self.ul_up = residuals(right, more, 2 * FILTERS)
         self.u_halve, self.ul_halve = sizes(down, False), sizes(right, False)
         self.u_double, self.ul_double = sizes(down, True), sizes(right, True)
-        self.last = weight_norm(nn.Conv2d(FILTERS, 9 * CLASSES, 1))
+        self.last = nn.Conv2d(FILTERS, 9 * CLASSES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """log p(x | y) of images in [-1, 1], shape ``(N, classes)``."""

@@ -42,8 +42,9 @@ def tiny(
     sizes = {"filters": 6, "blocks": 1, "levels": 2, "pixel_levels": 4, **settings}
     model = PixelCNN(classes, event_shape=shape, **sizes).double()
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += strength * torch.randn_like(parameter)
+        for name, parameter in model.named_parameters():
+            scale = model.dims if "deviation" in name else 1
+            parameter += scale * strength * torch.randn_like(parameter)
     return model.eval()
 
 
@@ -402,8 +403,11 @@ def dark_and_bright() -> GenerativeClassifier:
     """Two classes of 4x4 images that differ in brightness."""
     model = tiny((1, 4, 4), pixel_levels=16)
     with torch.no_grad():  # mean and log-scale of each class
-        model.mixture.output.bias.copy_(torch.tensor([-0.5, -1.0, 0.5, -1.0]))
-        model.mixture.output.gain.fill_(0.1)
+        output = model.mixture.output
+        output.shared.gain.fill_(0.1)
+        output.shared.bias.zero_()
+        output.deviation.zero_()
+        output.deviation_bias.copy_(output.dims * torch.tensor([-0.5, -1.0, 0.5, -1.0]))
     return GenerativeClassifier(model.float())
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condgen.models.pixelcnn.convolution import Convolution
+from condgen.models.pixelcnn.mixture import ClassOutputs
 from condgen.models.pixelcnn.streams import Block, GatedBlock, concat_elu
 
 
@@ -128,7 +129,7 @@ class CachedBlock:
         return vertical
 
 
-def matrix(convolution: Convolution) -> tuple[Tensor, Tensor]:
+def matrix(convolution: Convolution | ClassOutputs) -> tuple[Tensor, Tensor]:
     """Weights, shape ``(channels_in, channels_out)``, and bias of a 1x1 convolution."""
     weight = convolution.weight().detach()[..., 0, 0]
     return weight.t().contiguous(), convolution.bias.detach()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -111,10 +111,12 @@ class PixelCNN(ClassConditionalDensity):
             components is not None,
             pixel_levels,
             smallest_log_scale,
+            self.dims,
         )
         self.convolutions = [each for each in self.modules() if isinstance(each, Convolution)]
-        for convolution in self.convolutions:
-            convolution.precision = precision
+        for convolution in self.network.modules():
+            if isinstance(convolution, Convolution):
+                convolution.precision = precision
 
     def parts(self) -> list[tuple[str, str]]:
         _, height, width = self.event_shape
@@ -129,11 +131,29 @@ class PixelCNN(ClassConditionalDensity):
         kind = "a mixture of {} for all classes" if self.mixture.weighted else "{}, one per class"
         return [*shapes, ("logistic components", kind.format(self.mixture.components))]
 
+    def compile_for_training(self, **options: Any) -> None:
+        """Compile the blocks for training steps after the first one, which initializes them.
+
+        Blocks of equal shape share their code, so that compilation takes a fraction of that of the
+        whole network.
+
+        Args:
+            options: For :func:`torch.compile`. Default: each block as one graph, or an error.
+
+        Raises:
+            ConfigError: If activations are recomputed, which cannot be compiled.
+        """
+        if self._recomputing:
+            raise ConfigError(
+                'training.compile needs model.memory = "standard", but it is "recompute"; change'
+                " one of them before starting a run."
+            )
+        for block in self._all_blocks:
+            block.compile(**{"fullgraph": True, "dynamic": False, **options})
+
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        blocks = [each for each in self.modules() if isinstance(each, Block)]
-        recomputing = [block for block in blocks if block.recompute]
-        with counted_without("recompute", recomputing) as recomputes:
+        with counted_without("recompute", self._recomputing) as recomputes:
             yield recomputes
 
     def class_log_prob(self, x: Tensor) -> Tensor:
@@ -157,13 +177,22 @@ class PixelCNN(ClassConditionalDensity):
         return max(PIECE, PIXELS // (height * width))
 
     def _seeds(self, number: int) -> list[int] | list[None]:
-        """Seeds of dropout for some pieces of a batch; ``None`` without dropout."""
-        if not (self.training and self.dropout):
+        """Seeds of dropout for some pieces of a batch; ``None`` without dropout and on a GPU."""
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        if not (self.training and self.dropout and on_cpu):
             return [None] * number
         generator = self.noise_generator
         device = "cpu" if generator is None else generator.device
         drawn = torch.randint(2**62, (number,), generator=generator, device=device)
         return cast(list[int], drawn.tolist())
+
+    @property
+    def _all_blocks(self) -> list[Block]:
+        return [each for each in self.modules() if isinstance(each, Block)]
+
+    @property
+    def _recomputing(self) -> list[Block]:
+        return [each for each in self._all_blocks if each.recompute]
 
     @property
     def _settled(self) -> bool:
@@ -194,15 +223,15 @@ class PixelCNN(ClassConditionalDensity):
 
     def _log_prob(self, x: Tensor, seed: int | None = None) -> Tensor:
         x = 2 * x - 1
-        if not self.class_bias:
-            log_prob: Tensor = self.mixture.log_prob(self.mixture(self.network(x, None, seed)), x)
-            return log_prob
-        repeated, label = self._for_each_class(x)
-        components = self.mixture(self.network(repeated, label, seed))
-        each: Tensor = self.mixture.log_prob(components, repeated)
+        label = None
+        if self.class_bias:
+            x, label = self._for_each_class(x)
+        each: Tensor = self.mixture.log_prob(self.mixture(self.network(x, label, seed)), x)
+        if label is None:
+            return each
         if not self.mixture.weighted:
             each = each.gather(1, label[:, None])
-        return each.view(len(x), self.num_classes)
+        return each.view(-1, self.num_classes)
 
     def _for_each_class(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Each image once per class, with its label."""

@@ -1,6 +1,7 @@
 """Backward passes of a batch in pieces, one per thread, and with recomputed activations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -84,13 +85,15 @@ class _Recomputed(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.work, ctx.parameters = work, tensors[number:]
         ctx.save_for_backward(*tensors[:number])
+        ctx.gpu = tensors[0].device if tensors[0].is_cuda else None
+        ctx.random_state = ctx.gpu and torch.cuda.get_rng_state(ctx.gpu)
         return work(*tensors[:number])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         inputs = [each.detach().requires_grad_() for each in ctx.saved_tensors]
-        with torch.enable_grad():
+        with torch.enable_grad(), _dropout_again(ctx.gpu, ctx.random_state):
             outputs = ctx.work(*inputs)
         trained = [each for each in ctx.parameters if each.requires_grad]
         found = torch.autograd.grad(outputs, [*inputs, *trained], gradients, allow_unused=True)
@@ -99,6 +102,20 @@ class _Recomputed(torch.autograd.Function):
             next(of_trained) if each.requires_grad else None for each in ctx.parameters
         ]
         return None, None, *found[: len(inputs)], *of_parameters
+
+
+@contextmanager
+def _dropout_again(gpu: torch.device | None, state: Tensor | None) -> Iterator[None]:
+    """Context in which a GPU drops the same activations as when its generator had ``state``.
+
+    On a CPU dropout has generators of its own.
+    """
+    if gpu is None or state is None:
+        yield
+        return
+    with torch.random.fork_rng([gpu]):
+        torch.cuda.set_rng_state(state, gpu)
+        yield
 
 
 def recomputed(

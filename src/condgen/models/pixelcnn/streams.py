@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +36,14 @@ def concat_elu(x: Tensor, channels: int = 1) -> Tensor:
     return elu(torch.cat([x, -x], channels))
 
 
-def drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Dropout of single activations.
+def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout of single activations; without a generator, with that of the device.
 
-    On a CPU one 64-bit random number decides on four activations, which is several times as fast as
-    :func:`torch.nn.functional.dropout`; the probability is rounded to a multiple of 2**-16.
+    With one (on a CPU), a 64-bit random number decides on four activations, which is several times
+    as fast as :func:`torch.nn.functional.dropout`; the probability is rounded to a multiple of
+    2**-16.
     """
-    if x.device.type != "cpu":
+    if generator is None:
         return dropout(x, probability)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
@@ -90,7 +91,7 @@ class GatedBlock(nn.Module):
         if self.skip is not None and skip is not None:
             hidden = hidden + self.skip(concat_elu(skip.to(precision)))
         hidden = concat_elu(hidden)
-        if self.dropout and generator is not None:
+        if self.dropout and self.training:
             hidden = drop(hidden, self.dropout, generator)
         out: Tensor = self.second(hidden)
         if self.label is not None:
@@ -116,6 +117,11 @@ class Block(nn.Module):
         more = filters if skips else 0
         self.vertical = GatedBlock(filters, above, more, classes, dropout)
         self.horizontal = GatedBlock(filters, above_and_left, filters + more, classes, dropout)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the block has seen its first batch."""
+        return self.vertical.first.settled
 
     def forward(
         self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
@@ -211,15 +217,20 @@ class Level(nn.Module):
         def seed() -> int | None:
             return None if seeds is None else next(seeds)
 
+        def through(block: nn.Module, now: Streams, skip: Streams | None) -> Streams:
+            # only `block(...)` runs a compiled block
+            run = block if self.training and block.settled else block.forward
+            return cast(Streams, run(now, skip, label, seed()))
+
         earlier = [now]
         for block in self.down:
-            earlier.append(block(earlier[-1], None, label, seed()))
+            earlier.append(through(block, earlier[-1], None))
         if self.inner is None:
             now = earlier.pop()
         else:
             now = self.upsample(self.inner(self.halve(earlier[-1]), label, seeds))
         for block in self.up:
-            now = block(now, earlier.pop(), label, seed())
+            now = through(block, now, earlier.pop())
         return now
 
 
@@ -264,7 +275,7 @@ class Network(nn.Module):
         Args:
             x: Images in [-1, 1], shape ``(N, channels, H, W)``.
             label: Class of each image, shape ``(N,)``, if there are class biases.
-            seed: Seed of dropout; ``None`` for no dropout.
+            seed: Seed of dropout; ``None`` for the generator of the device.
         """
         seeds = None if seed is None else count(seed)
         first = self.first(x.contiguous(memory_format=torch.channels_last))
