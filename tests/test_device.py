@@ -17,6 +17,7 @@ from condgen.errors import ConfigError
 from condgen.models.glow import coupling_network
 from condgen.models.glow.actnorm import ActNorm
 from condgen.models.glow.coupling_network import CouplingNetwork, convolutions
+from condgen.models.pixelcnn import PixelCNN
 from tests.conftest import TINY, shaken, tiny_glow
 
 # The only other device on which a CPU build of torch computes gradients.
@@ -114,6 +115,23 @@ def test_a_compiled_flow_has_no_breaks_and_the_same_gradients(
     assert all(bool(gradient.isfinite().all()) for gradient in of_other)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch's own look at it
+def test_compiled_blocks_have_no_breaks_and_the_same_gradients() -> None:
+    sizes = {"filters": 4, "blocks": 1, "levels": 2, "dropout": 0.0}
+    model, x = PixelCNN(2, event_shape=(3, 4, 4), **sizes).train(), torch.rand(4, 3, 4, 4)
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(model.class_log_prob(x).sum(), list(model.parameters())))
+
+    model.compile_for_training(backend="aot_eager")
+    gradients()  # not compiled: the first call initializes the convolutions
+    compiled = gradients()
+    with torch.compiler.set_stance("force_eager"):
+        plain = gradients()
+    for ours, expected in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.prepare_device("auto") == machine.prepare_device("cpu") == torch.device("cpu")
@@ -126,6 +144,11 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     [
         ([], "cpu", r"training\.compile needs --device cuda"),
         (["model.memory=constant"], "cuda", r'training\.compile needs model\.memory = "standard"'),
+        (
+            ["model.name=pixelcnn", "model.memory=recompute"],
+            "cuda",
+            r'training\.compile needs model\.memory = "standard", but it is "recompute"',
+        ),
         (["model=tests.toy:Toy"], "cuda", "Toy cannot be compiled; set training.compile to false"),
     ],
 )
