@@ -193,8 +193,13 @@ def audit(
     help="Recompute the records for this threshold.",
 )
 @click.option("--counterexample", is_flag=True, help="Add the counterexample of Section 2.")
+@click.option("--claims", is_flag=True, help="Add the paper's claims with a verdict on each.")
 def report(
-    runs: tuple[Path, ...], out: Path, overrides: tuple[str, ...], counterexample: bool
+    runs: tuple[Path, ...],
+    out: Path,
+    overrides: tuple[str, ...],
+    counterexample: bool,
+    claims: bool,
 ) -> None:
     """Write a self-contained page from the records of RUNS.
 
@@ -210,7 +215,9 @@ def report(
     for other in others:
         click.echo(f"condgen: {other} is not a run directory; left out.", err=True)
     folders = [open_folder(run) for run in runs if run not in others]
-    page = write_report(folders, out, counterexample=counterexample, threshold=threshold)
+    page = write_report(
+        folders, out, counterexample=counterexample, claims=claims, threshold=threshold
+    )
     click.echo(f"{page} is written; open it in a browser.")
 
 

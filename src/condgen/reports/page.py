@@ -17,6 +17,7 @@ from condgen.errors import CondgenError, RunError
 from condgen.files import as_path, atomic_write
 from condgen.reports import opening
 from condgen.reports.audited import Audited
+from condgen.reports.claims import claims_table
 from condgen.reports.figures import STYLE
 from condgen.reports.layout import PagePart, PageSection, Panel
 from condgen.reports.origins import differences_table, origins_table
@@ -39,6 +40,7 @@ def write_report(
     directory: Path | str,
     *,
     counterexample: bool = False,
+    claims: bool = False,
     threshold: float | None = None,
     extra: Sequence[PagePart] = (),
 ) -> Path:
@@ -52,6 +54,7 @@ def write_report(
             your own models (:class:`condgen.AuditedModel`), in display order.
         directory: Created if missing. Only the files of a previous report are replaced.
         counterexample: Add the counterexample of Section 2.
+        claims: Add the claims of the paper with a verdict on each.
         threshold: Recompute the records for this threshold of the detector, in the detector's unit.
             Records for which that is impossible are left out and listed.
         extra: Additional sections, shown before those of the audits.
@@ -78,6 +81,9 @@ def write_report(
         work = Path(temporary)
         files = _Files(work)
         parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
+        if claims:
+            found = claims_table(selections)
+            parts.append(files.saved(PageSection(found.title, found)))
         parts += [files.saved(part) for part in _provenance(selections)]
         page = _environment().get_template("page.html.j2")
         note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)

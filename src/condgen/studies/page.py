@@ -81,7 +81,7 @@ class Difference(StudySection):
 class Page(StudySection):
     """A study: its runs, and the sections that its report adds to those of the audits.
 
-    ``counterexample`` adds the counterexample of Section 2.
+    ``counterexample`` adds the counterexample of Section 2, ``claims`` the claims of the paper.
     """
 
     title: Text
@@ -91,6 +91,7 @@ class Page(StudySection):
     figure: list[SweepFigure] = Field(default=[])
     difference: list[Difference] = Field(default=[])
     counterexample: bool = False
+    claims: bool = False
 
 
 def study_names() -> list[str]:

@@ -61,6 +61,7 @@ def write_study_report(plan: Plan, directory: Path) -> Path:
         models_of(plan),
         directory,
         counterexample=page.counterexample,
+        claims=page.claims,
         extra=list(sections(plan)),
     )
 
