@@ -407,7 +407,7 @@ def dark_and_bright() -> GenerativeClassifier:
         output.shared.gain.fill_(0.1)
         output.shared.bias.zero_()
         output.deviation.zero_()
-        output.deviation_bias.copy_(output.dims * torch.tensor([-0.5, -1.0, 0.5, -1.0]))
+        output.deviation_bias.copy_(torch.tensor([-0.5, -1.0, 0.5, -1.0]) / output.scale)
     return GenerativeClassifier(model.float())
 
 

@@ -37,23 +37,23 @@ class Components(NamedTuple):
 
 
 class ClassOutputs(nn.Module):
-    r"""A 1x1 convolution with outputs for each class: shared ones plus a deviation over ``dims``.
+    r"""A 1x1 convolution with outputs for each class: shared ones plus a scaled deviation.
 
     All classes begin equal. A step of Adam changes each weight by the learning rate, and the
-    difference of two class log-likelihoods, a sum over all dimensions, by ``dims`` times as much.
-    Without the division the posterior of CIFAR10 changes by hundreds of nats per step, and the
-    class term destroys the likelihood.
+    difference of two class log-likelihoods, a sum over all dimensions, by many times as much. With
+    ``scale = 1`` the posterior of CIFAR10 changes by hundreds of nats per step, and the class term
+    destroys the likelihood.
 
     Args:
         channels_in: Of the input, ``(N, channels_in, H, W)``.
         outputs: Channels of the output for each class.
         classes: Number C of classes.
-        dims: Dimensions of an image.
+        scale: Factor of the deviations.
     """
 
-    def __init__(self, channels_in: int, outputs: int, classes: int, dims: int):
+    def __init__(self, channels_in: int, outputs: int, classes: int, scale: float):
         super().__init__()
-        self.classes, self.dims = classes, dims
+        self.classes, self.scale = classes, scale
         self.shared = Convolution(channels_in, outputs, (1, 1))
         self.deviation = nn.Parameter(torch.zeros(classes * outputs, channels_in, 1, 1))
         self.deviation_bias = nn.Parameter(torch.zeros(classes * outputs))
@@ -61,17 +61,17 @@ class ClassOutputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of all classes, shape ``(N, C * outputs, H, W)``."""
         shared: Tensor = self.shared(x)
-        deviation = conv2d(x, self.deviation / self.dims, self.deviation_bias / self.dims)
+        deviation = conv2d(x, self.scale * self.deviation, self.scale * self.deviation_bias)
         return shared.repeat(1, self.classes, 1, 1) + deviation
 
     def weight(self) -> Tensor:
         """The weights of one convolution that is equal to this layer."""
-        return self.shared.weight().repeat(self.classes, 1, 1, 1) + self.deviation / self.dims
+        return self.shared.weight().repeat(self.classes, 1, 1, 1) + self.scale * self.deviation
 
     @property
     def bias(self) -> Tensor:
         """Its bias."""
-        return self.shared.bias.repeat(self.classes) + self.deviation_bias / self.dims
+        return self.shared.bias.repeat(self.classes) + self.scale * self.deviation_bias
 
 
 class Mixture(nn.Module):
@@ -85,7 +85,7 @@ class Mixture(nn.Module):
             them is the density of one class (the paper, appendix E).
         levels: Number of values of a pixel.
         smallest_log_scale: Lower bound of the log-scales.
-        dims: Dimensions of an image.
+        class_scale: Factor of the classes' deviations; see :class:`ClassOutputs`.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Mixture(nn.Module):
         weighted: bool,
         levels: int,
         smallest_log_scale: float,
-        dims: int,
+        class_scale: float,
     ):
         super().__init__()
         if components < 1:
@@ -111,7 +111,7 @@ class Mixture(nn.Module):
         self.output: Convolution | ClassOutputs = (
             Convolution(filters, components * each, (1, 1))
             if weighted
-            else ClassOutputs(filters, each, components, dims)
+            else ClassOutputs(filters, each, components, class_scale)
         )
 
     def forward(self, activations: Tensor) -> Components:

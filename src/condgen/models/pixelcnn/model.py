@@ -49,6 +49,8 @@ class PixelCNN(ClassConditionalDensity):
         dropout: Probability that an activation is dropped in training.
         components: Components of a mixture that all classes share; ``None`` for one per class.
         class_bias: Give each class a bias in every block.
+        class_scale: Factor of the difference of a class's outputs from those that all share;
+            ``None`` for one over the dimensions of an image.
         smallest_log_scale: Lower bound of the log-scales.
         precision: Of the products in training mode.
         recompute: Recompute activations in the backward pass instead of storing them.
@@ -81,6 +83,7 @@ class PixelCNN(ClassConditionalDensity):
         dropout: float = 0.5,
         components: int | None = None,
         class_bias: bool = False,
+        class_scale: float | None = None,
         smallest_log_scale: float = -7.0,
         precision: torch.dtype | None = None,
         recompute: bool = False,
@@ -111,7 +114,7 @@ class PixelCNN(ClassConditionalDensity):
             components is not None,
             pixel_levels,
             smallest_log_scale,
-            self.dims,
+            1 / self.dims if class_scale is None else class_scale,
         )
         self.convolutions = [each for each in self.modules() if isinstance(each, Convolution)]
         for convolution in self.network.modules():
