@@ -26,7 +26,7 @@ def test_the_demo_reports_all_presets_and_continues(tmp_path: Path) -> None:
     presets = [run.label for run in Study.load("demo").runs]
     assert len(presets) == 5
     assert all(preset in text for preset in presets)
-    assert "A good likelihood guarantees nothing" in text  # the counterexample of Section 2
+    assert "a good likelihood guarantees nothing" in text  # the counterexample of Section 2
     assert all(preset in done.output for preset in presets)
     assert "Table 1" in done.output
     assert "Carlini-Wagner" in done.output

@@ -13,11 +13,11 @@ from condgen.registry import AUDITS
 from condgen.runs import Run
 
 SECTIONS = {
-    "classification": "<h2>Classification and likelihood</h2>",
-    "label-likelihood": "<h2>Label likelihood</h2>",
-    "interpolation": "<h2>Paths between classes</h2>",
-    "adversarial": "<h2>Attacks</h2>",
-    "samples": "<h2>Samples of each class</h2>",
+    "classification": "<h2>Table 1: classification and likelihood</h2>",
+    "label-likelihood": "<h2>Fig. 3: label likelihood</h2>",
+    "interpolation": "<h2>Figs. 4 and 6: paths between classes</h2>",
+    "adversarial": "<h2>Table 2: attacks</h2>",
+    "samples": "<h2>Fig. 5: samples of each class</h2>",
 }
 
 

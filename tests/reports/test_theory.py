@@ -54,7 +54,7 @@ def test_the_page_has_a_section_on_it_where_it_is_asked_for(folder, tmp_path: Pa
     assert "Proposition 1" not in write_report([run], tmp_path).read_text()
     assert not (tmp_path / "figures" / "figure-2.svg").exists()
     text = write_report([run], tmp_path, counterexample=True).read_text()
-    assert "A good likelihood guarantees nothing" in text
+    assert "a good likelihood guarantees nothing" in text
     assert "does not hold" in text
     assert all(
         (tmp_path / "figures" / f"{name}.svg").exists()

@@ -8,6 +8,7 @@ BLUE, ORANGE, GRAY, RED = "#0b6aa8", "#d9750b", "#6b6b6b", "#b3261e"
 CYCLE = (BLUE, ORANGE, "#2a7f4f", "#8a4fa3", RED)
 STYLE: dict[Any, Any] = {
     "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 9,

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from condgen.reports.selection import Selection, not_run_table, select
 from condgen.reports.under_trained import NOTE, is_under_trained, marked
 
 DOTS_PER_INCH = 200
+LARGEST_SVG = 60_000  # bytes on the page; larger figures hold pictures
 REM_PER_INCH = 6.4  # largest size of figures on the page, so that their text sizes are equal
 RECOMPUTED = (
     " The records were recomputed for the detector's threshold {threshold:g}. A path between"
@@ -79,7 +81,7 @@ def write_report(
         matplotlib.rc_context(STYLE),
     ):
         work = Path(temporary)
-        files = _Files(work)
+        files = _Files(work, [model.name for model in models])
         parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
         if claims:
             found = claims_table(selections)
@@ -93,6 +95,7 @@ def write_report(
             lead=files.panel(*lead) if (lead := opening.lead(selections)) else None,
             verdict=opening.verdict(selections) + note,
             parts=parts,
+            several=len(models) > 1,
             written=" ".join(map(quote, sorted(files.written))),
         )
         (work / "index.html").write_text(text)
@@ -187,8 +190,9 @@ def _panel(part: Part, model: Selection) -> Panel:
 class _Files:
     """Saves tables and figures under unique names and returns the template's values."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, models: Sequence[str]):
         self.directory = directory
+        self.models = sorted(models, key=len, reverse=True)
         self.taken: set[str] = set()
         self.written: set[str] = set()
         for folder in ("figures", "tables"):
@@ -208,8 +212,9 @@ class _Files:
         return {
             "name": name,
             "words": words,
-            "svg": self._figure(figure, name) if figure else "",
+            "source": self._figure(figure, name) if figure else "",
             "width": REM_PER_INCH * figure.get_figwidth() if figure else 0,
+            "model": next((model for model in self.models if name.endswith(f"-{model}")), ""),
         }
 
     def _unique(self, folder: str, name: str) -> str:
@@ -222,15 +227,30 @@ class _Files:
         return unique
 
     def _figure(self, figure: Figure, name: str) -> str:
-        """Save a figure as SVG and PNG; return the SVG as a data URL."""
-        stem, buffer = self._unique("figures", name), io.StringIO()
+        """Save a figure as SVG and PNG; return it as a data URL."""
+        stem, buffer = self._unique("figures", name), io.BytesIO()
         figure.savefig(buffer, format="svg", metadata=METADATA)
         figure.set_layout_engine("none")  # keep the layout
         self.written |= {f"figures/{stem}.{kind}" for kind in ("svg", "png")}
-        (self.directory / "figures" / f"{stem}.svg").write_text(buffer.getvalue())
+        (self.directory / "figures" / f"{stem}.svg").write_bytes(buffer.getvalue())
         figure.savefig(self.directory / "figures" / f"{stem}.png", format="png", dpi=DOTS_PER_INCH)
-        encoded = base64.b64encode(buffer.getvalue().encode()).decode()
-        return f"data:image/svg+xml;base64,{encoded}"
+        small = _without_indents(buffer.getvalue())
+        if len(small) <= LARGEST_SVG:
+            return _data_url("svg+xml", small)
+        picture = io.BytesIO()
+        figure.savefig(
+            picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 80, "method": 6}
+        )
+        return _data_url("webp", picture.getvalue())
+
+
+def _without_indents(svg: bytes) -> bytes:
+    """The same figure in fewer bytes: no indentation, coordinates to a hundredth of a point."""
+    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb"\n\s+", b"\n", svg))
+
+
+def _data_url(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _environment() -> jinja2.Environment:

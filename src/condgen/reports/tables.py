@@ -26,6 +26,7 @@ class Table:
         columns: Headings of the columns.
         rows: Cells as text, one for each column.
         numbers: The same values as numbers, for the files.
+        folded: Number of last rows that the page shows only on a click.
     """
 
     name: str
@@ -34,6 +35,17 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[dict[str, Any], ...]
+    folded: int = 0
+
+    @property
+    def open_rows(self) -> tuple[tuple[str, ...], ...]:
+        """The rows that the page shows at once."""
+        return self.rows[: len(self.rows) - self.folded]
+
+    @property
+    def folded_rows(self) -> tuple[tuple[str, ...], ...]:
+        """The rows that the page shows on a click."""
+        return self.rows[len(self.rows) - self.folded :]
 
     @property
     def of_words(self) -> tuple[bool, ...]:

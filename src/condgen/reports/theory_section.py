@@ -19,7 +19,9 @@ def counterexample_section() -> PageSection:
         tuple(theory.condition_rows(example)),
         tuple(line.summary() for line in conditions(example)),
     )
-    return PageSection("A good likelihood guarantees nothing", table, list(_panels(example)))
+    return PageSection(
+        "Fig. 2: a good likelihood guarantees nothing", table, list(_panels(example))
+    )
 
 
 def _panels(example: Counterexample) -> Iterator[Panel]:

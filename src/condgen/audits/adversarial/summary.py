@@ -82,6 +82,7 @@ def cell(found: Distances, epsilon: float) -> dict[str, Any]:
         "misclassified_within": found["any"] <= epsilon,
         "quantized_within": found["quantized"] <= epsilon,
         "undetected": np.isfinite(found["undetected"]),
+        "quantized": np.isfinite(found["quantized"]),
         "misclassified": np.isfinite(found["any"]),
     }
     shares = {name: intervals.share(hit) for name, hit in hits.items()}
@@ -90,6 +91,7 @@ def cell(found: Distances, epsilon: float) -> dict[str, Any]:
         **{f"{name}_ci": list(interval) for name, (_, interval) in shares.items()},
         **_median("median_l2", found["any"]),
         **_median("median_l2_undetected", found["undetected"]),
+        **_median("median_l2_quantized", found["quantized"]),
     }
 
 

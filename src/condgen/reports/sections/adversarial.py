@@ -12,8 +12,8 @@ from condgen.reports.sections.section import Part, Section
 from condgen.reports.tables import MISSING, Summary, Table, percent, summaries_of
 
 AUDIT = "adversarial"
-PLAIN = ("undetected %", "(all)", "median L2")
-AWARE = ("detector-aware: undetected %", "(any L2)", "quantized %", "median L2 ")
+PLAIN = ("undetected %", "(not quantized)", "(misclassified)")
+AWARE = ("detector-aware: undetected %", "(not quantized) ", "(any L2)", "median L2")
 
 
 def attacks_table(models: Sequence[Audited]) -> Table:
@@ -44,12 +44,13 @@ def attacks_table(models: Sequence[Audited]) -> Table:
         "table2",
         "Table 2: attacks",
         "Share of the n test images (all correctly classified and accepted before the attack) on"
-        " which an attack succeeds within L2 distance ε. Brackets: 95 % Wilson intervals; those of"
-        " the other numbers are in table2.json. Left: attacks on the classifier alone, undetected;"
-        " in parentheses, misclassified at any distance, detected or not. Right: detector-aware"
-        " attacks, undetected within ε, at any distance, and within ε after quantization to the"
-        f" data's levels. Medians are over all images; {MISSING} if fewer than half succeed. Worst"
-        f" case: the best of all attacks on each image.{notes_on(summaries)}",
+        " which an attack is undetected within L2 distance ε, after quantization to the data's"
+        " levels: an image that can be stored. In parentheses: without quantization, as in the"
+        " paper; misclassified at any distance, detected or not; and undetected at any distance,"
+        " not quantized. Left: attacks on the classifier alone. Right: detector-aware attacks."
+        " Brackets: 95 % Wilson intervals; those of the other numbers are in table2.json. Medians"
+        f" are of quantized images, over all; {MISSING} if fewer than half succeed. Worst case: the"
+        f" best of all attacks on each image.{notes_on(summaries)}",
         ("model", "attack", "ε", *detector, *PLAIN, *AWARE, *paper, "n"),
         rows,
         tuple(
@@ -74,13 +75,13 @@ def _pairs(summary: Summary) -> list[tuple[Summary, Summary]]:
 
 def _cells(unaware: Summary, aware: Summary) -> tuple[str, ...]:
     return (
-        percent(unaware["undetected_within"], unaware["undetected_within_ci"]),
+        percent(unaware["quantized_within"], unaware["quantized_within_ci"]),
+        f"({100 * unaware['undetected_within']:.0f})",
         f"({100 * unaware['misclassified']:.0f})",
-        _distance(unaware["median_l2"]),
-        percent(aware["undetected_within"], aware["undetected_within_ci"]),
+        percent(aware["quantized_within"], aware["quantized_within_ci"]),
+        f"({100 * aware['undetected_within']:.0f})",
         f"({100 * aware['undetected']:.0f})",
-        f"{100 * aware['quantized_within']:.0f}",
-        _distance(aware["median_l2_undetected"]),
+        _distance(aware.get("median_l2_quantized")),  # older records do not have it
     )
 
 
@@ -102,7 +103,7 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Attacks",
+            "Table 2: attacks",
             table=attacks_table,
             figure=attack_curves,
             words=lambda model: words(model.name, model.record(AUDIT).summary),

@@ -25,11 +25,12 @@ def words(name: str, summary: Summary) -> str:
         f" {summary['budget']}; goal: {goal}). Within an L2 distance of {summary['epsilon']:.3g},"
         f" {percent(unaware['misclassified_within'], unaware['misclassified_within_ci'])} % are"
         " misclassified under the best attack on the classifier, and"
-        f" {percent(unaware['undetected_within'], unaware['undetected_within_ci'])} % of all are"
-        " also undetected. Detector-aware attacks evade both on"
-        f" {percent(aware['undetected_within'], aware['undetected_within_ci'])} % within this"
-        f" distance and on {percent(aware['undetected'], aware['undetected_ci'])} % at any"
-        f" distance.{_left_out(summary)} {_checked(summary)}."
+        f" {percent(unaware['quantized_within'], unaware['quantized_within_ci'])} % of all are"
+        " also undetected after quantization. Detector-aware attacks evade both, within this"
+        f" distance, on {percent(aware['quantized_within'], aware['quantized_within_ci'])} % after"
+        f" quantization and {percent(aware['undetected_within'], aware['undetected_within_ci'])} %"
+        f" before it, and at any distance on {percent(aware['undetected'], aware['undetected_ci'])}"
+        f" %.{_left_out(summary)} {_checked(summary)}."
     )
 
 
@@ -53,7 +54,7 @@ def _checked(summary: Summary) -> str:
 
 
 def verdict(models: Sequence[Audited]) -> str:
-    """On how many images detector-aware attacks succeed, for each model."""
+    """On how many images detector-aware attacks succeed after quantization, for each model."""
     summaries = summaries_of(models, AUDIT)
     verdicts = [_verdict(name, summary) for name, summary in summaries.items()]
     doubts = [doubt for name, summary in summaries.items() for doubt in _doubts(name, summary)]
@@ -68,7 +69,7 @@ def _doubts(name: str, summary: Summary) -> list[str]:
     """One clause for each kind of doubt, with the checks that failed."""
     failed: dict[str, list[str]] = {}
     for check in (Check(**noted) for noted in summary["checks"]):
-        if check.outcome == FAIL:
+        if check.outcome == FAIL and check.doubt != STORAGE:  # quantized successes are counted
             failed.setdefault(check.doubt, []).append(check.name)
     return [
         f"{_doubt(kind, name, summary)} (failed: {', '.join(names)})"
@@ -78,41 +79,41 @@ def _doubts(name: str, summary: Summary) -> list[str]:
 
 def _doubt(kind: str, name: str, summary: Summary) -> str:
     _, aware = _worst(summary)
-    quantized = percent(aware["quantized_within"], aware["quantized_within_ci"])
     return {
         WEAK: f"the attacks on {name} may be too weak: stronger attacks may succeed "
         + (
             "at smaller distances"
-            if aware["undetected"] == 1
+            if aware["quantized_within"] == 1
             else "on more images and at smaller distances"
         ),
         LUCK: f"successes on {name} may be due to chance",
         FEW: f"only {summary['n']} of {summary['drawn']} test images of {name} could be attacked",
-        STORAGE: f"after quantization, {quantized} % of the images of {name} evade the detector"
-        f" within L2 {summary['epsilon']:.3g}",
     }.get(kind, f"the evaluation of {name} fails some of its checks")
 
 
 def _verdict(name: str, summary: Summary) -> str:
-    """The success rate on one model, and the median distance."""
+    """The success rate on one model after and before quantization, and the median distance."""
     _, aware = _worst(summary)
-    successes = percent(aware["undetected"], aware["undetected_ci"])
-    clause = f"of {name} on {successes} % of {summary['n']} images"
-    median = aware["median_l2_undetected"]
+    successes = percent(aware["quantized_within"], aware["quantized_within_ci"])
+    clause = (
+        f"of {name} on {successes} % of {summary['n']} images within an L2 distance of"
+        f" {summary['epsilon']:.3g} (before quantization {100 * aware['undetected_within']:.1f} %"
+    )
+    median = aware.get("median_l2_quantized")  # older records do not have it
     if median is None:
-        return clause
-    bounds = aware["median_l2_undetected_ci"]
+        return f"{clause})"
+    bounds = aware["median_l2_quantized_ci"]
     interval = ", ".join("∞" if length is None else f"{length:.2g}" for length in bounds)
-    return f"{clause} (median L2 distance {median:.2g} [{interval}])"
+    return f"{clause}; median L2 distance after it {median:.2g} [{interval}])"
 
 
 def answer(models: Sequence[Audited]) -> Finding:
     """The share of images on which the best detector-aware attack evades the detector."""
     cells = [_worst(summary)[1] for summary in summaries_of(models, AUDIT).values()]
-    shares = [100 * cell["undetected"] for cell in cells]
+    shares = [100 * cell["quantized_within"] for cell in cells]
     low, high = f"{min(shares):.0f}", f"{max(shares):.0f}"
     span = high if low == high else f"{low} to {high}"
-    evaded = [cell["undetected_ci"] for cell in cells]
+    evaded = [cell["quantized_within_ci"] for cell in cells]
     trusted = False if any(fewest > 0.5 for fewest, _ in evaded) else None
     if all(most < 0.5 for _, most in evaded):
         trusted = True

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from condgen.audits.checks import FAIL, Check
+from condgen.audits.checks import FAIL, NOT_RUN, PASS, Check
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_noted
 from condgen.reports.tables import MISSING, Summary, Table, number, percent, summaries_of
@@ -102,12 +102,13 @@ def _shared_prior(priors: Mapping[str, str]) -> str:
 def checks_of(
     models: Sequence[Audited], audit: str, title: str, caption: str, name: str = "checks"
 ) -> Table:
-    """The checks in the records of an audit, failed or not."""
+    """The checks in the records of an audit; failed ones first, those that passed last."""
     found = [
         (model, Check(**check))
         for model, summary in summaries_of(models, audit).items()
         for check in summary.get("checks", [])
     ]
+    found.sort(key=lambda each: [FAIL, NOT_RUN, PASS].index(each[1].outcome))
     return Table(
         name,
         title,
@@ -120,4 +121,5 @@ def checks_of(
         tuple(
             {"model": model, "outcome": check.outcome, **asdict(check)} for model, check in found
         ),
+        folded=sum(check.outcome == PASS for _, check in found),
     )

@@ -249,7 +249,7 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Classification and likelihood",
+            "Table 1: classification and likelihood",
             table=classification_table,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),

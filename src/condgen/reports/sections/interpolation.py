@@ -228,13 +228,13 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Paths between classes",
+            "Figs. 4 and 6: paths between classes",
             table=interpolation_table,
             figure=interpolation_means,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
         ),
         Part(
-            "Single paths",
+            "Fig. 1: single paths",
             figure=interpolation_examples,
             words=_example_words,
         ),

@@ -94,7 +94,7 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Label likelihood",
+            "Fig. 3: label likelihood",
             table=label_likelihood_table,
             figure=label_likelihood_histogram,
             words=lambda model: words(model.name, model.record(AUDIT).summary),

@@ -20,7 +20,7 @@ SECTION = Section(
     AUDIT,
     (
         Part(
-            "Samples of each class",
+            "Fig. 5: samples of each class",
             figure=class_samples,
             words=lambda model: f"Fig. 5: {model.name}",
         ),
