@@ -12,7 +12,15 @@ from condgen import Run, load_preset, write_report
 from condgen.audits.checks import UNDER_TRAINED
 from condgen.audits.records import Record
 from condgen.reports import claims
-from condgen.reports.claims import AGAINST, CLAIMS, OPEN, SUPPORTED, UNTESTED, claims_table
+from condgen.reports.claims import (
+    AGAINST,
+    CLAIMS,
+    OPEN,
+    SUPPORTED,
+    UNTESTED,
+    claims_table,
+    stronger_than_the_paper,
+)
 from condgen.reports.evidence import difference
 
 
@@ -151,6 +159,24 @@ def test_attacks_are_judged_by_quantized_images() -> None:
     assert on("fails completely on MNIST", model) == SUPPORTED
     assert on("still struggles", model) == AGAINST
     assert on("robust models for MNIST", model) == AGAINST
+
+
+def test_attacks_that_find_more_than_the_paper_are_named() -> None:
+    def model(share: float) -> Noted:
+        cell = {
+            "attack": "Carlini-Wagner",
+            "detector_aware": True,
+            "undetected_within": share,
+            "undetected_within_ci": [share - 0.05, share],
+        }
+        return noted("mnist-reweight-small", adversarial={"cells": [cell]})
+
+    said = stronger_than_the_paper([model(1.0)])
+    assert (
+        "Carlini-Wagner, detector-aware, on mnist-reweight-small: 100.0 [95.0, 100.0] %, 17 % there"
+        in said
+    )
+    assert stronger_than_the_paper([model(0.2)]) == ""
 
 
 def test_the_interval_of_a_difference_covers_as_often_as_it_says() -> None:

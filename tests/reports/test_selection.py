@@ -1,6 +1,7 @@
 """All records of a page are of one model and one detector."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from condgen import AuditedModel, Run, experiments, load_preset
 from condgen.audits import Record
 from condgen.errors import RunError
 from condgen.reports import write_report
-from condgen.reports.origins import origins_table
+from condgen.reports.origins import command, origins_table
 from condgen.reports.selection import select
 from condgen.runs import RecordFolder
 from tests.conftest import TINY
@@ -161,3 +162,24 @@ def test_what_own_models_note_is_shown(records: dict[str, Record]) -> None:
         "7",
         "condgen 0.2, torch 2.9",
     )
+
+
+def test_the_command_of_a_run_gives_its_settings_again(tmp_path: Path) -> None:
+    changed = ["training.epochs=3", "model.precision=bfloat16", "objective.alpha=0.25"]
+    config = load_preset("digits-reweight", changed).model_copy(update={"seed": 7})
+    run = Run(tmp_path, config.model_copy(update={"preset": "digits-reweight"}))
+    said = command(run).split(" --set ")
+    assert said[0] == "condgen train digits-reweight --seed 7"
+    again = load_preset("digits-reweight", said[1:])
+    assert again.training == config.training
+    assert again.objective == config.objective
+
+
+def test_the_page_says_when_and_on_which_data(trained: Run, tmp_path: Path) -> None:
+    text = write_report([trained], tmp_path / "report").read_text()
+    (row,) = json.loads((tmp_path / "report/tables/origins.json").read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["trained"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d( to \d{4}-\d\d-\d\d)?", row["audited"])
+    (data,) = json.loads((tmp_path / "report/tables/data.json").read_text())
+    assert (data["data"], data["shape"], data["classes"]) == ("digits", "1x8x8", "10")
+    assert "<h2>Data</h2>" in text

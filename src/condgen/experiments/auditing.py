@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
             **subject.origin,
             **_settings_of(kind, name, config),
             "seconds": round(time.monotonic() - start, 1),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
         }
         record = replace(made, origin=origin)
         record.save(folder.records)

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from condgen.audits.records import Record
+from condgen.config import load_preset
+from condgen.errors import CondgenError
 from condgen.reports.selection import Selection
 from condgen.reports.tables import MISSING, Table
 from condgen.runs import RecordFolder, Run
@@ -17,10 +20,14 @@ COLUMNS = (
     "epochs",
     "weights of",
     "seed",
+    "trained",
+    "audited",
     "versions",
+    "command",
 )
 UNKNOWN = "not recorded"
 ELSEWHERE = "trained elsewhere"
+CHOSEN = ("data", "model", "objective", "training", "detector")  # tables that --set can change
 
 
 def origins_table(models: Sequence[Selection]) -> Table:
@@ -79,8 +86,10 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def _row(model: Selection) -> tuple[str, ...]:
     records = [model.record(audit) for audit in model.audits_made()]
     weights = next(filter(None, map(weights_of, records)), UNKNOWN)
+    audited = _dates(records)
     if not isinstance(model.source, RecordFolder):
-        return (model.name, *[UNKNOWN] * 4, weights, _seed(records), _versions_of(records))
+        seed, versions = _seed(records), _versions_of(records)
+        return (model.name, *[UNKNOWN] * 4, weights, seed, UNKNOWN, audited, versions, UNKNOWN)
     config = model.source.config
     return (
         model.name,
@@ -89,8 +98,79 @@ def _row(model: Selection) -> tuple[str, ...]:
         *_training(model.source),
         weights,
         str(config.seed),
+        _trained_on(model.source),
+        audited,
         _versions(config.versions) or _versions_of(records),
+        command(model.source) if isinstance(model.source, Run) else UNKNOWN,
     )
+
+
+def data_table(models: Sequence[Selection]) -> Table:
+    """A row for each data set: its images, and the start of the sha256 of each part."""
+    found: dict[str, tuple[str, ...]] = {}
+    for model in models:
+        config = model.source.config if isinstance(model.source, RecordFolder) else None
+        if config is None or config.images is None:
+            continue
+        images = config.images
+        found.setdefault(
+            config.data.name,
+            (
+                "x".join(map(str, images.shape)),
+                str(images.levels),
+                str(images.classes),
+                str(sum(images.counts)) if images.counts else UNKNOWN,
+                ", ".join(f"{part} {digest[:8]}" for part, digest in images.sha256.items()),
+                " ".join(images.notes),
+            ),
+        )
+    columns = ("data", "shape", "levels", "classes", "training images", "sha256", "notes")
+    rows = tuple((name, *cells) for name, cells in found.items())
+    return Table(
+        "data",
+        "Data",
+        "Sha256: of each part's images and labels, the first 8 digits.",
+        columns,
+        rows,
+        tuple(dict(zip(columns, row, strict=True)) for row in rows),
+    )
+
+
+def command(run: Run) -> str:
+    """The command that trains a run again: its preset and every other setting.
+
+    A preset's ``model.precision = "auto"`` is left to the machine.
+    """
+    config = run.config
+    try:
+        preset = dict(_flat(load_preset(config.preset).model_dump(mode="json", include={*CHOSEN})))
+    except CondgenError:
+        return f"condgen train {run.path / 'config.toml'}"
+    settings = dict(_flat(config.model_dump(mode="json", include={*CHOSEN})))
+    if preset.get("model.precision") == "auto":
+        settings["model.precision"] = "auto"
+    changed = [
+        f"--set {key}={value}" for key, value in settings.items() if preset.get(key) != value
+    ]
+    seed = [f"--seed {config.seed}"] if config.seed else []
+    return " ".join([f"condgen train {config.preset}", *seed, *changed])
+
+
+def _trained_on(folder: RecordFolder) -> str:
+    """The date of the last epoch in the log."""
+    log = folder.path / "metrics.jsonl"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    try:
+        moment = datetime.fromtimestamp(float(json.loads(lines[-1])["time"]), UTC)
+    except (LookupError, ValueError, TypeError, OverflowError):
+        return UNKNOWN
+    return f"{moment:%Y-%m-%d}"
+
+
+def _dates(records: Sequence[Record]) -> str:
+    """The first and the last day on which an audit was made."""
+    days = sorted({str(record.origin["date"]) for record in records if "date" in record.origin})
+    return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else UNKNOWN
 
 
 def _training(folder: RecordFolder) -> tuple[str, str]:

@@ -18,10 +18,10 @@ from condgen.errors import CondgenError, RunError
 from condgen.files import as_path, atomic_write
 from condgen.reports import opening
 from condgen.reports.audited import Audited
-from condgen.reports.claims import claims_table
+from condgen.reports.claims import claims_table, stronger_than_the_paper
 from condgen.reports.figures import STYLE
 from condgen.reports.layout import PagePart, PageSection, Panel
-from condgen.reports.origins import differences_table, origins_table
+from condgen.reports.origins import data_table, differences_table, origins_table
 from condgen.reports.ownership import ENTRIES, check_replaceable
 from condgen.reports.sections import Part, section_of
 from condgen.reports.selection import Selection, not_run_table, select
@@ -85,7 +85,8 @@ def write_report(
         parts = [files.saved(part) for part in _parts(selections, counterexample, extra)]
         if claims:
             found = claims_table(selections)
-            parts.append(files.saved(PageSection(found.title, found)))
+            words = ("stronger-attacks", stronger_than_the_paper(selections), None)
+            parts.append(files.saved(PageSection(found.title, found, [words])))
         parts += [files.saved(part) for part in _provenance(selections)]
         page = _environment().get_template("page.html.j2")
         note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)
@@ -171,7 +172,7 @@ def _parts(
 
 def _provenance(models: Sequence[Selection]) -> Iterator[PagePart]:
     """The origin of the numbers, and the settings in which the models differ."""
-    for table in (origins_table(models), differences_table(models)):
+    for table in (origins_table(models), data_table(models), differences_table(models)):
         if table.rows:
             yield PageSection(table.title, table)
 
