@@ -344,11 +344,15 @@ def test_the_numbers_of_the_paper_stand_beside_ours(
     preset: str, accuracy: str | None, records: dict[str, Record], tmp_path: Path
 ) -> None:
     run = Run.create(tmp_path / "run", load_preset(preset))
-    for audit in ("classification", "adversarial"):
+    for audit in ("classification", "adversarial", "interpolation"):
         records[audit].save(run.records)
     text = write_report([run], tmp_path / "report").read_text()
     assert ("paper: accuracy %" in text) == (accuracy is not None)
     assert accuracy is None or f"<td>{accuracy}</td>" in text
+    (row,) = numbers(tmp_path / "report", "table1")
+    ours = f"{100 * row['accuracy'] - 99.3:+.1f}, {row['bits_per_dim'] - 1:+.2f}"
+    assert (f"<td>{ours}</td>" in text) == (accuracy is not None)
+    assert ("<td>0.5</td>" in text) == (accuracy is not None)  # paths accepted, Sec. 4.4
     assert ("1, 14" in text) == (accuracy is not None)  # Carlini-Wagner, Table 2
 
 

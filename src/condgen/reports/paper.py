@@ -22,6 +22,9 @@ CLASSIFICATION = {
 # the likelihood per dimension, or against that of the image.
 PIXELCNN = {0.0: (25.48, 3.05), 1000.0: (85.78, 3.34), 1000 / 3072: (85.78, 3.34)}
 
+# Sec. 4.4: paths between classes that are accepted at every step, in %
+PATHS = {"mnist": 0.5, "cifar10": 100.0}
+
 # Table 2: undetected within epsilon in %, attacks on the classifier and detector-aware attacks
 ATTACKS = {
     ("mnist", "reweight", "Carlini-Wagner"): (0, 17),
@@ -59,6 +62,12 @@ def classification_of(model: Audited) -> tuple[float, float] | None:
         return None
     alpha = getattr(config.objective, "alpha", 0.0)
     return next((of for near, of in PIXELCNN.items() if abs(alpha - near) < 1e-3), None)
+
+
+def paths_of(model: Audited) -> float | None:
+    """Sec. 4.4: paths accepted at every step in %, of a Glow with a class term."""
+    key = key_of(model)
+    return PATHS.get(key[0]) if key and key[1] != "likelihood" else None
 
 
 def attack_of(model: Audited, attack: str) -> tuple[int, int] | None:

@@ -35,7 +35,7 @@ def classification_table(models: Sequence[Audited]) -> Table:
     """Table 1."""
     summaries = {model.name: _with_paper(model) for model in models}
     known = any("paper" in summary for summary in summaries.values())
-    paper = {"paper: accuracy %, bits/dim": _paper} if known else {}
+    paper = {"paper: accuracy %, bits/dim": _paper, "difference": _difference} if known else {}
     return model_table(
         "table1",
         "Table 1: classification and likelihood",
@@ -215,6 +215,15 @@ def _paper(summary: Summary) -> str:
     if not numbers:
         return MISSING
     return f"{numbers['accuracy_percent']:.1f}, {numbers['bits_per_dim']:.2f}"
+
+
+def _difference(summary: Summary) -> str:
+    """Our accuracy in % and bits/dim minus the paper's."""
+    numbers = summary.get("paper")
+    if not numbers or summary["bits_per_dim"] is None:
+        return MISSING
+    accuracy = 100 * summary["accuracy"] - numbers["accuracy_percent"]
+    return f"{accuracy:+.1f}, {summary['bits_per_dim'] - numbers['bits_per_dim']:+.2f}"
 
 
 def _simple(summary: Summary) -> str:

@@ -1,7 +1,7 @@
 """Figs. 1 and 4: paths between images of different classes."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of, rejects_bits_per_dim, threshold_columns
 from condgen.reports.figures import BLUE, CYCLE, GRAY, ORANGE, class_name, draw_threshold, plain
 from condgen.reports.images import draw_image
+from condgen.reports.paper import paths_of
 from condgen.reports.sections.cells import bits, estimate, first_warnings, notes_on
 from condgen.reports.sections.section import Finding, Part, Section
-from condgen.reports.tables import Summary, Table, model_table, percent, summaries_of
+from condgen.reports.tables import MISSING, Summary, Table, model_table, percent, summaries_of
 
 AUDIT = "interpolation"
 EXAMPLES = 2
@@ -23,7 +24,9 @@ EXAMPLES = 2
 
 def interpolation_table(models: Sequence[Audited]) -> Table:
     """The numbers of Fig. 4."""
-    summaries = summaries_of(models, AUDIT)
+    summaries = {model.name: _with_paper(model) for model in models}
+    known = any("paper" in summary for summary in summaries.values())
+    paper = {"paper: accepted %": _paper} if known else {}
     return model_table(
         "interpolation",
         "Paths between classes (numbers of Fig. 4)",
@@ -39,10 +42,21 @@ def interpolation_table(models: Sequence[Audited]) -> Table:
             "accepted at every step %": lambda s: percent(
                 s["accepted_at_every_step"], s["accepted_at_every_step_ci"]
             ),
+            **paper,
             **threshold_columns(summaries.values()),
             "paths": lambda s: str(s["pairs"]),
         },
     )
+
+
+def _with_paper(model: Audited) -> Summary:
+    """The summary, with the paper's number for the same data set."""
+    summary, accepted = model.record(AUDIT).summary, paths_of(model)
+    return summary if accepted is None else {**summary, "paper": {"accepted_percent": accepted}}
+
+
+def _paper(summary: Summary) -> str:
+    return f"{summary['paper']['accepted_percent']:.1f}" if "paper" in summary else MISSING
 
 
 def interpolation_means(model: Audited) -> Figure:
@@ -201,12 +215,13 @@ def paths_of_all_models(models: Sequence[Audited]) -> Figure:
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
     axes = figure.subplots()
     summaries = summaries_of(models, AUDIT)
-    for color, (name, summary) in zip(cycle(CYCLE), summaries.items(), strict=False):
+    looks = cycle(product(("-", "--", ":"), CYCLE))
+    for (line, color), (name, summary) in zip(looks, summaries.items(), strict=False):
         if summary["bits_per_dim_ends"] is None:
             continue
         above = np.asarray(summary["bits_per_dim"], np.float64) - summary["bits_per_dim_ends"]
         label = f"{plain(name)}: {100 * summary['accepted_at_every_step']:.0f} % accepted"
-        axes.plot(summary["alpha"], above, color=color, label=label)
+        axes.plot(summary["alpha"], above, line, color=color, label=label)
     axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.set(xlabel="interpolation α between two images", xlim=(0, 1))
     axes.set_ylabel("bits/dim above the ends")
