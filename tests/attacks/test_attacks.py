@@ -6,7 +6,13 @@ import math
 import pytest
 import torch
 
-from condgen import ClassConditionalDensity, CondgenError, GenerativeClassifier, LikelihoodThreshold
+from condgen import (
+    ClassConditionalDensity,
+    CondgenError,
+    DiagonalGaussian,
+    GenerativeClassifier,
+    LikelihoodThreshold,
+)
 from condgen.attacks import (
     Attack,
     Boundary,
@@ -19,6 +25,7 @@ from condgen.attacks import (
     Quantized,
     StartingPoints,
     Target,
+    Targeted,
     measurement,
 )
 from condgen.attacks.result import (
@@ -100,7 +107,6 @@ def test_pixels_at_zero_and_one_can_move(attack: Attack) -> None:
 
 
 def test_a_targeted_attack_ends_in_its_class() -> None:
-    from condgen import DiagonalGaussian
 
     mean = torch.tensor([0.3, 0.5, 0.7]).view(3, 1, 1, 1).expand(3, 1, 1, 16)
     classifier = GenerativeClassifier(DiagonalGaussian(mean.clone(), scale=0.1))
@@ -301,7 +307,49 @@ def test_a_quantized_attack_needs_an_attack_with_gradients() -> None:
             Quantized(wrong)
 
 
-@pytest.mark.parametrize("attack", [*ALL, Quantized()], ids=name)
+def three_in_a_row() -> GenerativeClassifier:
+    return GenerativeClassifier(
+        DiagonalGaussian(torch.tensor([[0.2, 0.5], [0.5, 0.5], [0.8, 0.5]]))
+    )
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_a_targeted_attack_ends_in_the_class_that_it_drew(aware: bool) -> None:
+    classifier, x = three_in_a_row(), torch.full((60, 2), 0.3)
+    label = torch.zeros(60, dtype=torch.int64)
+    goal = Misclassify(label)
+    goal = Evade(goal, LikelihoodThreshold(20.0)) if aware else goal
+    result = Targeted()(classifier, x, goal, generator=torch.Generator().manual_seed(0))
+    assert result.reached.all()
+    drawn = classifier(result.perturbed).label
+    assert set(drawn.tolist()) == {1, 2}
+    expected = torch.where(drawn == 1, 0.05, 0.35)
+    torch.testing.assert_close(result.l2, expected, rtol=0.02, atol=1e-3)
+    nearest = CarliniWagner()(classifier, x, goal)
+    assert (nearest.l2 < 0.06).all()
+
+
+def test_a_targeted_attack_starts_from_an_image_of_its_class() -> None:
+    classifier, x = three_in_a_row(), torch.full((40, 2), 0.3)
+    starts = StartingPoints(torch.tensor([[0.5, 0.5], [0.8, 0.5]]))
+    attack = Targeted(Boundary(queries=300, starting_points=starts))
+    assert not attack.needs_gradient
+    result = attack(classifier, x, Misclassify(torch.zeros(40, dtype=torch.int64)))
+    assert result.reached.all()
+    assert set(classifier(result.perturbed).label.tolist()) == {1, 2}
+
+
+def test_a_targeted_attack_needs_an_attack() -> None:
+    with pytest.raises(CondgenError, match="Targeted needs an attack"):
+        Targeted(None)
+    search = Search(three_in_a_row(), torch.full((1, 2), 0.3), Misclassify(torch.tensor([0])))
+    before = search.goal
+    attack = Targeted(Boundary(queries=50))
+    attack.perturb(search, search.everyone, torch.Generator().manual_seed(0))
+    assert search.goal is before
+
+
+@pytest.mark.parametrize("attack", [*ALL, Quantized(), Targeted()], ids=name)
 def test_an_attack_keeps_to_the_passes_that_it_states(attack: Attack) -> None:
     x, label = images(3)
     detector = LikelihoodThreshold(two_gaussians()(x).bits_per_dim.max().item() + 0.5)

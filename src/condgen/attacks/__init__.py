@@ -12,6 +12,7 @@ from condgen.attacks.quantized import Quantized
 from condgen.attacks.result import AttackResult
 from condgen.attacks.search import Search
 from condgen.attacks.starting_points import StartingPoints
+from condgen.attacks.targeted import Targeted
 
 __all__ = [
     "Attack",
@@ -29,4 +30,5 @@ __all__ = [
     "Search",
     "StartingPoints",
     "Target",
+    "Targeted",
 ]

@@ -73,4 +73,4 @@ def paths_of(model: Audited) -> float | None:
 def attack_of(model: Audited, attack: str) -> tuple[int, int] | None:
     """Table 2: undetected in %, attacks on the classifier and detector-aware attacks."""
     key = key_of(model)
-    return ATTACKS.get((*key, attack)) if key else None
+    return ATTACKS.get((*key, attack.removesuffix(", targeted"))) if key else None
