@@ -103,6 +103,29 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
             f"{type(self).__name__} cannot be sampled from; give it a `sample` method."
         )
 
+    def rsample(self, label: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Draw a dequantized image for each label, differentiable in the parameters.
+
+        Images have values near [0, 1], shape ``(N, *event_shape)``; they are those that
+        :meth:`dequantized` returns for real images.
+
+        Raises:
+            CondgenError: If the subclass does not implement this method.
+        """
+        raise CondgenError(f"{type(self).__name__} has no differentiable samples.")
+
+    def dequantized(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Images with dequantization noise, as :meth:`rsample` draws them.
+
+        Raises:
+            CondgenError: If the subclass does not implement this method.
+        """
+        raise CondgenError(f"{type(self).__name__} has no dequantization noise.")
+
+    def log_scales(self) -> Tensor:
+        """Log-scales of the layers of a flow, in nats, one dimension; empty without any."""
+        return torch.zeros(0)
+
     def compile_for_training(self) -> None:
         """Compile the model for training steps.
 

@@ -105,6 +105,7 @@ OBJECTIVES: Registry[Any] = Registry(
     {
         **dict.fromkeys(("likelihood", "reweight", "split"), "condgen.training.maximum_likelihood"),
         "closed-form": "condgen.training.closed_form",
+        "flow-gan": "condgen.training.flow_gan",
     },
 )
 DETECTORS: Registry[Any] = Registry(

@@ -268,7 +268,7 @@ BAD_CALLS = {
     "too deep": (("train", "digits-base", "--set", "seed.of.all=1"), "seed"),
     "idle setting": (
         ("train", "digits-base", "--set", "objective.alpha=7"),
-        "objectives reweight and split have it: set objective=reweight as well",
+        "objectives reweight, split and flow-gan have it: set objective=reweight as well",
     ),
     "idle scale": (
         ("describe", "digits-base", "--set", "model.subspace_scale=9"),

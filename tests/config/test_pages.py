@@ -53,7 +53,7 @@ def test_an_older_page_with_settings_that_had_no_effect_loses_them(tmp_path: Pat
 
 BAD = {
     "objective.alpha=2": "setting 'objective.alpha' is not known;"
-    " objectives reweight and split have it: set objective=",
+    " objectives reweight, split and flow-gan have it: set objective=",
     "model.prior.scale=1": "setting 'model.prior.scale' is not known",
     "model.bloks=2": "did you mean 'model.blocks'?",
     "model.blocks=0": "model.blocks = 0 does not fit:"

@@ -43,9 +43,9 @@ def classification(
     """Measure accuracy, bits/dim, and the share of images that the detector accepts.
 
     Bits/dim are those of log p(x) with fresh noise, averaged over ``noise_draws`` draws per image:
-    an estimate of the model's bound on the quantized values. Everything else uses the deployed
-    classifier, with fixed noise. So do the other audits: their bits/dim compare with
-    ``bits_per_dim_deployed``.
+    an estimate of the model's bound on the quantized values; a discrete likelihood has no noise and
+    needs no draws. Everything else uses the deployed classifier, with fixed noise. So do the other
+    audits: their bits/dim compare with ``bits_per_dim_deployed``.
 
     With ``simple_densities``, the bits/dim of simple densities by name, the record has a check
     whether the model is better than the best of them.
@@ -54,11 +54,14 @@ def classification(
     check_detector(detector)
     check_count("noise_draws", noise_draws)
     check_count("seed", seed, 0)
-    arrays = {
-        "label": data.labels,
-        **_joined(_deployed(prediction, detector) for prediction in predictions(classifier, data)),
-    }
-    draws = []
+    found = _joined(
+        {**_deployed(prediction, detector), **_bits(prediction)}
+        for prediction in predictions(classifier, data)
+    )
+    deployed = {key: found.pop(key) for key in ("bits_per_dim", "class_bits_per_dim")}
+    arrays, draws = {"label": data.labels, **found}, []
+    if classifier.density.discrete:
+        draws, noise_draws = [deployed], 0
     for draw in range(noise_draws):
         with classifier.density.fresh_noise(stream(seed, "classification", draw)):
             draws.append(_joined(_bits(prediction) for prediction in predictions(classifier, data)))

@@ -218,7 +218,7 @@ def _elsewhere(key: str) -> str:
     have = (
         f"{section} {having[0]} has"
         if len(having) == 1
-        else f"{section}s {' and '.join(having)} have"
+        else f"{section}s {', '.join(having[:-1])} and {having[-1]} have"
     )
     return f"{have} it: set {section}={having[0]} as well, or remove the setting."
 

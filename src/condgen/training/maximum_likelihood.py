@@ -80,6 +80,7 @@ class MaximumLikelihood(TrainingStep):
                 f" {training.batch_size} images; use at most as many parts."
             )
         self.objective, self.parts = objective, training.accumulation
+        self.weight = 1.0  # of the objective, beside what `add_gradients` adds
         self.optimizer = Optimizer(density.named_parameters(), training, steps_per_epoch)
         self.average = Average(classifier, training.average) if training.average else None
         self.description = described(objective)
@@ -113,17 +114,22 @@ class MaximumLikelihood(TrainingStep):
                 self._backward(part, part_label, len(part) / len(x))
                 for part, part_label in zip(images, labels, strict=True)
             ]
+            self.add_gradients(label.to(device), generator)
         figures = torch.stack(parts).sum(0)
         norm = self.optimizer.update(figures[0])
         if self.average is not None:
             self.average.update(self.taken)
         return {**dict(zip(FIGURES, figures.unbind(), strict=True)), "gradient_norm": norm}
 
+    def add_gradients(self, label: Tensor, generator: torch.Generator) -> None:
+        """Add further gradients to those of a step's objective; for subclasses."""
+
     def _backward(self, x: Tensor, label: Tensor, share: float) -> Tensor:
         """Add the gradient of a part; returns its :data:`FIGURES`, weighted by its share."""
         prediction = self.classifier(x)
         losses = self._objective_now(prediction, label)
-        (share * losses.mean()).backward()
+        if self.weight:
+            (self.weight * share * losses.mean()).backward()
         return share * _figures(prediction, label, losses).mean(1)
 
     @property

@@ -39,7 +39,7 @@ class ActNorm(InitializedByData, Bijection):
         return lambda x: ((x + self.shift).mul_(scale), x.shape[-2] * x.shape[-1] * per_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return z * (-self.log_scale).exp() - self.shift, -self._log_det(z)
+        return z * (-self.bounded(self.log_scale)).exp() - self.shift, -self._log_det(z)
 
     def set_from(self, x: Tensor) -> list[nn.Parameter]:
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)

@@ -1,6 +1,7 @@
 """Bijections: invertible maps with the log-determinant of their Jacobian."""
 
 import abc
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -37,7 +38,12 @@ class Bijection(nn.Module, abc.ABC):
 
     A subclass implements :meth:`forward` and :meth:`inverse`. Then
     :math:`\log p(x) = \log p(f(x)) + \log |\det \partial f / \partial x|` (A.1).
+
+    Attributes:
+        smallest_log_scale: Lower bound of log-scales in :meth:`inverse`, in nats.
     """
+
+    smallest_log_scale: float = -math.inf
 
     @abc.abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,6 +52,12 @@ class Bijection(nn.Module, abc.ABC):
     @abc.abstractmethod
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """``x`` of shape ``(N, ...)`` and ``log |det dx/dz|`` in nats, shape ``(N,)``."""
+
+    def bounded(self, log_scale: Tensor) -> Tensor:
+        """Log-scales, at least :attr:`smallest_log_scale`."""
+        if self.smallest_log_scale == -math.inf:
+            return log_scale
+        return log_scale.clamp_min(self.smallest_log_scale)
 
     def precompute(self) -> Map:
         """Return :meth:`forward` with all terms that depend only on the parameters precomputed.

@@ -46,7 +46,8 @@ class Invertible1x1Convolution(Bijection):
         return lambda x: (_mix(weight, x), x.shape[-2] * x.shape[-1] * per_pixel)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        lower, upper = (triangle.double() for triangle in self._triangles())
+        triangles = self._triangles(self.bounded(self.log_scale))
+        lower, upper = (triangle.double() for triangle in triangles)
         channels = channels_first(z).double()
         columns = self.permutation.T.double() @ channels.flatten(1)
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
@@ -55,14 +56,12 @@ class Invertible1x1Convolution(Bijection):
 
     def weight(self) -> Tensor:
         """W, shape ``(C, C)``."""
-        lower, upper = self._triangles()
+        lower, upper = self._triangles(self.log_scale)
         return self.permutation @ torch.addmm(upper, lower, upper)
 
-    def _triangles(self) -> tuple[Tensor, Tensor]:
+    def _triangles(self, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """L without its diagonal of ones, and U with the scales on its diagonal."""
-        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(
-            self.sign * self.log_scale.exp()
-        )
+        return self.lower.tril(-1), self.upper.triu(1) + torch.diag(self.sign * log_scale.exp())
 
     def _log_det(self, x: Tensor) -> Tensor:
         return (x.shape[-2] * x.shape[-1] * self.log_scale.sum()).expand(len(x))

@@ -49,7 +49,7 @@ class AffineCoupling(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         kept, changed = channels_first(z).chunk(2)
         shift, log_scale = _shift_and_log_scale(self.network, kept)
-        x = torch.cat([kept, changed * (-log_scale).exp() - shift])
+        x = torch.cat([kept, changed * (-self.bounded(log_scale)).exp() - shift])
         return images_first(x), -_log_det(log_scale)
 
     def reconstruct(self, z: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:

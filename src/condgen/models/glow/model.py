@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condgen import machine
 from condgen.density import ClassConditionalDensity, own_precision
@@ -28,6 +28,7 @@ from condgen.validation import check_labels, check_temperature
 
 DRAWS = 100  # attempts for a sample whose image is not finite
 DECODED_AT_ONCE = 250  # images
+SMALLEST_LOG_SCALE = -7.0  # of a layer, where samples are differentiated
 
 
 def block(
@@ -36,6 +37,19 @@ def block(
     """One step of the flow: actnorm, 1x1 convolution, affine coupling."""
     convolution = Invertible1x1Convolution(channels, generator)
     return [ActNorm(channels), convolution, AffineCoupling(channels, width, precision)]
+
+
+@contextmanager
+def inverse_bounded(module: nn.Module, smallest: float) -> Iterator[None]:
+    """Context in which no bijection of a module divides by a scale below ``exp(smallest)``."""
+    bijections = [each for each in module.modules() if isinstance(each, Bijection)]
+    for bijection in bijections:
+        bijection.smallest_log_scale = smallest
+    try:
+        yield
+    finally:
+        for bijection in bijections:
+            del bijection.smallest_log_scale
 
 
 class Glow(ClassConditionalDensity):
@@ -215,6 +229,23 @@ class Glow(ClassConditionalDensity):
             f"{len(left)} of {len(label)} samples were not finite in {DRAWS} draws; use a"
             f" temperature below {temperature:g}."
         )
+
+    def rsample(self, label: Tensor, *, generator: torch.Generator) -> Tensor:
+        check_labels(label, self.num_classes)
+        with own_precision(label.device), inverse_bounded(self, SMALLEST_LOG_SCALE):
+            z = self.prior.sample(label, 1.0, generator)
+            v, _ = self.flow.inverse(z)
+        return v[:, : self.event_shape[0]] + 0.5
+
+    def dequantized(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        noisy: Tensor = self.noisy(x, generator)
+        return noisy[:, : self.event_shape[0]] + 0.5
+
+    def log_scales(self) -> Tensor:
+        steps = [
+            each for each in self.modules() if isinstance(each, (ActNorm, Invertible1x1Convolution))
+        ]
+        return torch.cat([step.log_scale.flatten() for step in steps])
 
     @property
     def _settled(self) -> bool:
