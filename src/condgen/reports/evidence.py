@@ -210,8 +210,8 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
         Zou & Donner, Construction of confidence limits about effect measures, 2008.
 
     Examples:
-        >>> difference((0.5, (0.4, 0.6)), (0.2, (0.2, 0.2)))
-        (0.3, (0.2, 0.4))
+        >>> difference((0.5, (0.25, 0.75)), (0.25, (0.25, 0.25)))
+        (0.25, (0.0, 0.5))
     """
     (one, (low, high)), (two, (low_two, high_two)) = first, second
     value = one - two
