@@ -7,11 +7,11 @@ from condgen.audits.adversarial.summary import WORST
 from condgen.reports.audited import Audited
 from condgen.reports.evidence import (
     Bounded,
+    Criterion,
     Difference,
     Estimate,
     Evidence,
     Number,
-    Test,
     Who,
     attack_success,
     plain,
@@ -60,7 +60,7 @@ class Claim:
 
     section: str
     sentence: str
-    tests: tuple[Test, ...]
+    tests: tuple[Criterion, ...]
 
 
 class Theorem:

@@ -94,7 +94,7 @@ class Evidence:
     under_trained: bool = False
 
 
-class Test(Protocol):
+class Criterion(Protocol):
     """The interface of a test."""
 
     @property
