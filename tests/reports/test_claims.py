@@ -122,6 +122,8 @@ def test_an_under_trained_model_decides_nothing() -> None:
             classification=table_1(0.6, 4.2, trained),
         )
         assert on("not drop down", model) == expected
+    good = noted("cifar10-reweight-small", name="good", interpolation=paths(-0.1, 1.0))
+    assert on("not drop down", model, good) == SUPPORTED
 
 
 def test_pairs_have_equal_seeds_and_alpha_0_is_likelihood_alone() -> None:

@@ -222,7 +222,7 @@ def verdict_of(evidence: Sequence[Evidence]) -> str:
     """What the models say to one test; under-trained models decide nothing."""
     if not evidence:
         return UNTESTED
-    found = {None if each.under_trained else each.holds for each in evidence}
+    found = {each.holds for each in evidence if not each.under_trained}
     return SUPPORTED if found == {True} else AGAINST if found == {False} else OPEN
 
 
