@@ -1,6 +1,7 @@
 """Overrides as labels, as TOML and as part of file names."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,13 @@ def words_of(key: str, value: Any) -> str:
 
 
 def toml_of(value: Any) -> str:
-    """A value as TOML; numbers, strings and lists have the same form in JSON."""
+    """A value as TOML; strings, lists and finite numbers have the same form in JSON.
+
+    >>> toml_of([1, "a"]), toml_of(float("inf"))
+    ('[1, "a"]', 'inf')
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
