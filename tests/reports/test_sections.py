@@ -23,6 +23,7 @@ from condgen.reports.sections import (
     label_likelihood,
     section_of,
 )
+from condgen.reports.sections.cells import checks_of
 from condgen.reports.sections.classification import words as classification_words
 
 DOUBTS = {FEW, LUCK, STORAGE, WEAK}
@@ -556,3 +557,10 @@ def test_the_answer_counts_the_attacked_models(records: dict[str, Record]) -> No
     assert "attacked models" not in attack_words.answer([own(record)]).clause
     both = [AuditedModel(name, [record]) for name in ("a", "b")]
     assert attack_words.answer(both).clause.endswith("of the images of the 2 attacked models")
+
+
+def test_a_check_whose_name_is_no_text_is_shown_all_the_same() -> None:
+    check = {"name": [], "passed": False, "found": 3, "advice": None, "doubt": ""}
+    table = checks_of([own(Record("mine", {"checks": [check]}, {}))], "mine", "", "")
+    assert table.rows[0][1:] == ("[]", "fail", "3", "None")
+    assert all(isinstance(of_words, bool) for of_words in table.of_words)

@@ -115,8 +115,14 @@ def checks_of(
         caption,
         ("model", "check", "", "found", "what to do"),
         tuple(
-            (model, c.name, c.outcome, c.found, c.advice if c.outcome == FAIL else "")
-            for model, c in found
+            (
+                model,
+                str(c.name),
+                c.outcome,
+                str(c.found),
+                str(c.advice) if c.outcome == FAIL else "",
+            )
+            for model, c in found  # of a damaged record, they may be anything
         ),
         tuple(
             {"model": model, "outcome": check.outcome, **asdict(check)} for model, check in found
