@@ -1,9 +1,28 @@
-"""Counting the operations of models that recompute activations in the backward pass."""
+"""Models that recompute activations in the backward pass: counting and compiling them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
+
+from condgen.errors import ConfigError
+
+
+def check_compilable(memory: str, recomputing: Sequence[nn.Module]) -> None:
+    """Refuse to compile a model that recomputes activations.
+
+    Args:
+        memory: Its setting ``model.memory``.
+        recomputing: Its modules that recompute.
+
+    Raises:
+        ConfigError: If there are any.
+    """
+    if recomputing:
+        raise ConfigError(
+            f'training.compile needs model.memory = "standard", but it is "{memory}"; change one of'
+            " them before starting a run."
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The claims of the paper, the test of each, and what the records say."""
+"""The claims of the paper, and the tests of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,8 @@ from condgen.reports.evidence import (
     attack_success,
     plain,
 )
-from condgen.reports.paper import attack_of
-from condgen.reports.tables import Summary, Table, percent
+from condgen.reports.tables import Summary
 from condgen.theory import conditions, counterexample
-
-SUPPORTED, AGAINST, OPEN, UNTESTED = "supported", "not supported", "undecided", "not tested"
 
 ACCURACY = plain("classification", "accuracy", "accuracy", percent=True)
 BITS = plain("classification", "bits_per_dim", "bits/dim")
@@ -216,91 +213,3 @@ CLAIMS = (
         (Difference((BITS, PIXELS), (BITS, PIXELS_ALONE), ">"),),
     ),
 )
-
-
-def verdict_of(evidence: Sequence[Evidence]) -> str:
-    """What the models say to one test; under-trained models decide nothing."""
-    if not evidence:
-        return UNTESTED
-    found = {each.holds for each in evidence if not each.under_trained}
-    return SUPPORTED if found == {True} else AGAINST if found == {False} else OPEN
-
-
-def joined(verdicts: Sequence[str]) -> str:
-    """The verdict on a claim whose tests must all hold.
-
-    >>> joined([SUPPORTED, AGAINST]), joined([SUPPORTED, UNTESTED])
-    ('not supported', 'undecided')
-    """
-    if AGAINST in verdicts:
-        return AGAINST
-    return verdicts[0] if len(set(verdicts)) == 1 else OPEN
-
-
-def stronger_than_the_paper(models: Sequence[Audited]) -> str:
-    """Which attacks of Table 2 find more than the paper's, and what follows; empty if none."""
-    found = []
-    for model in (model for model in models if model.has("adversarial")):
-        for cell in model.record("adversarial").summary["cells"]:
-            paper = attack_of(model, cell["attack"])
-            if paper is None:
-                continue
-            theirs = paper[1] if cell["detector_aware"] else paper[0]
-            if 100 * cell["undetected_within_ci"][0] > theirs:
-                kind = "detector-aware" if cell["detector_aware"] else "on the classifier"
-                ours = percent(cell["undetected_within"], cell["undetected_within_ci"])
-                found.append(
-                    f"{cell['attack']}, {kind}, on {model.name}: {ours} %, {theirs} % there"
-                )
-    if not found:
-        return ""
-    return (
-        "Attacks that find more undetected images within ε than the paper's (not quantized, as"
-        f" there): {'; '.join(found)}. The paper's conclusion that a likelihood detector makes"
-        " models of MNIST robust rests on the weaker attacks; its conclusion that it fails on"
-        " CIFAR10 becomes stronger."
-    )
-
-
-def claims_table(models: Sequence[Audited]) -> Table:
-    """A row for each claim: the test of it, what was found, and the verdict."""
-    rows, numbers = [], []
-    for claim in CLAIMS:
-        found_by = [list(test.evidence(models)) for test in claim.tests]
-        evidence = [each for found in found_by for each in found]
-        verdict = joined([verdict_of(found) for found in found_by])
-        under = any(each.under_trained for each in evidence)
-        note = " (under-trained models decide nothing)" if under else ""
-        test = "; ".join(dict.fromkeys(test.words for test in claim.tests))
-        words = "; ".join(each.found for each in evidence) or "no model was audited for it"
-        rows.append((claim.section, claim.sentence, test, f"{words}{note}", verdict))
-        numbers.append(
-            {
-                "section": claim.section,
-                "sentence": claim.sentence,
-                "test": test,
-                "verdict": verdict,
-                "models": list(dict.fromkeys(name for each in evidence for name in each.models)),
-                "evidence": [
-                    {
-                        "models": list(each.models),
-                        "value": each.value,
-                        "value_ci": list(each.interval),
-                        "holds": each.holds,
-                        "under_trained": each.under_trained,
-                    }
-                    for each in evidence
-                ],
-            }
-        )
-    return Table(
-        "claims",
-        "The claims of the paper",
-        "A test supports a claim if, for each model, the whole 95 % interval is on the claim's side"
-        " of the bound, and contradicts it if, for each model, it is on the other side. The bounds"
-        " are ours. Intervals of differences are computed from both intervals. Successes"
-        " of attacks are those of quantized images.",
-        ("section", "the paper", "test", "found", "verdict"),
-        tuple(rows),
-        tuple(numbers),
-    )

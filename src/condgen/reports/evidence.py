@@ -9,7 +9,7 @@ from condgen.audits.adversarial.summary import WORST
 from condgen.reports.audited import Audited
 from condgen.reports.paper import config_of
 from condgen.reports.tables import Summary
-from condgen.reports.under_trained import is_under_trained
+from condgen.reports.under_trained import beats_simple_densities
 
 Relation = Literal["<", ">"]
 Interval = tuple[float, float]
@@ -75,7 +75,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one model, or a pair of models, says to a claim.
+    """A number of one model, or of a pair of models, beside the bound of a test.
 
     Args:
         models: Names of the models.
@@ -83,7 +83,7 @@ class Evidence:
         holds: Whether the whole interval is on the claim's side of the bound, or on the other;
             ``None`` if the bound is inside.
         value, interval: The number and its 95 % interval.
-        under_trained: Whether one of the models does not beat the simple densities.
+        counts: Whether all of its models are known to beat the simple densities.
     """
 
     models: tuple[str, ...]
@@ -91,7 +91,7 @@ class Evidence:
     holds: bool | None
     value: float
     interval: Interval
-    under_trained: bool = False
+    counts: bool = True
 
 
 class Criterion(Protocol):
@@ -99,11 +99,11 @@ class Criterion(Protocol):
 
     @property
     def words(self) -> str:
-        """What must be true, in words."""
+        """The test in words."""
         ...
 
     def evidence(self, models: Sequence[Audited]) -> Iterator[Evidence]:
-        """What the models say; nothing if no model was audited for it."""
+        """The numbers of the models that were audited for it."""
         ...
 
 
@@ -129,7 +129,7 @@ class Bounded:
                     f"{model.name}: {self.number.written(found)}",
                     holds(found[1], self.relation, self.bound),
                     *found,
-                    is_under_trained(model),
+                    beats_simple_densities(model),
                 )
 
 
@@ -169,7 +169,7 @@ class Difference:
                     f"{' minus '.join(names)}: {number.written(found, '+')}",
                     holds(found[1], self.relation, self.bound),
                     *found,
-                    is_under_trained(first) or is_under_trained(second),
+                    beats_simple_densities(first) and beats_simple_densities(second),
                 )
 
 
@@ -190,7 +190,7 @@ def _minus(first: Who, second: Who) -> str:
 
 
 def holds(interval: Interval, relation: Relation, bound: float) -> bool | None:
-    """Whether a whole interval is below (or above) a bound; ``None`` if the bound is inside.
+    """Whether all of an interval is below (or above) a bound; ``None`` if the bound is inside.
 
     >>> holds((1.0, 2.0), "<", 3.0), holds((1.0, 2.0), "<", 0.5), holds((1.0, 2.0), ">", 1.5)
     (True, False, None)

@@ -18,7 +18,6 @@ from condgen.errors import CondgenError, RunError
 from condgen.files import as_path, atomic_write
 from condgen.reports import opening
 from condgen.reports.audited import Audited
-from condgen.reports.claims import claims_table, stronger_than_the_paper
 from condgen.reports.figures import STYLE
 from condgen.reports.layout import PagePart, PageSection, Panel
 from condgen.reports.origins import data_table, differences_table, origins_table
@@ -26,6 +25,7 @@ from condgen.reports.ownership import ENTRIES, check_replaceable
 from condgen.reports.sections import Part, section_of
 from condgen.reports.selection import Selection, not_run_table, select
 from condgen.reports.under_trained import NOTE, is_under_trained, marked
+from condgen.reports.verdicts import claims_table, stronger_than_the_paper
 
 DOTS_PER_INCH = 200
 LARGEST_SVG = 60_000  # bytes on the page; larger figures hold pictures

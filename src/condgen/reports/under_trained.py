@@ -13,10 +13,21 @@ NOTE = f" {MARK} Under-trained: no better than the best simple density."
 
 def is_under_trained(model: Audited) -> bool:
     """Whether a record holds a failed check that the model is better than simple densities."""
+    return _outcome(model) is False
+
+
+def beats_simple_densities(model: Audited) -> bool:
+    """Whether a record holds a passed check that it is; records of older versions have none."""
+    return _outcome(model) is True
+
+
+def _outcome(model: Audited) -> bool | None:
+    """The outcome of the check against simple densities; ``None`` without one."""
     summaries = [model.record(audit).summary for audit in model.audits_made()]
     lists = [found for summary in summaries if isinstance(found := summary.get("checks"), list)]
     checks = [check for found in lists for check in found if isinstance(check, Mapping)]
-    return any(c.get("doubt") == UNDER_TRAINED and c.get("passed") is False for c in checks)
+    found = [c.get("passed") for c in checks if c.get("doubt") == UNDER_TRAINED]
+    return False if False in found else True if True in found else None
 
 
 def marked(table: Table, models: Sequence[Audited]) -> Table:

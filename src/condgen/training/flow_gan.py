@@ -1,6 +1,7 @@
 """Flow-GAN (C.3): a flow trained by likelihood and against a critic."""
 
 import math
+import zlib
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -71,7 +72,7 @@ class FlowGan(MaximumLikelihood):
         self.adversarial = math.isfinite(settings.likelihood)
         self.weight = settings.likelihood if self.adversarial else 1.0
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(_seed_of(density))  # another one for each seed of the run
             self.critic = critics.Critic(
                 density.event_shape,
                 density.num_classes,
@@ -193,6 +194,14 @@ class FlowGan(MaximumLikelihood):
         super().restore(state, taken)
         updates = max(0, taken - 1) * self.settings.critic_steps if self.adversarial else 0
         self.critic_optimizer.restore(state, updates)
+
+
+def _seed_of(module: nn.Module) -> int:
+    """A number that depends on all initial weights of a module."""
+    found = 0
+    for parameter in module.parameters():
+        found = zlib.crc32(parameter.detach().cpu().numpy().tobytes(), found)
+    return found
 
 
 @OBJECTIVES.register("flow-gan")

@@ -22,7 +22,7 @@ from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
 from condgen.models.glow.dequantization import Dequantization
 from condgen.models.glow.priors import Prior, SplitPrior
-from condgen.models.recomputation import counted_without
+from condgen.models.recomputation import check_compilable, counted_without
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels, check_temperature
 
@@ -143,11 +143,7 @@ class Glow(ClassConditionalDensity):
         Raises:
             ConfigError: If activations are recomputed, which cannot be compiled.
         """
-        if self._recomputing:
-            raise ConfigError(
-                'training.compile needs model.memory = "standard", but it is "constant"; change one'
-                " of them before starting a run."
-            )
+        check_compilable("constant", self._recomputing)
         self.flow.compile(**{"fullgraph": True, "mode": "reduce-overhead", **options})
 
     def parts(self) -> list[tuple[str, str]]:

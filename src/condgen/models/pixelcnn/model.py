@@ -15,7 +15,7 @@ from condgen.models.pixelcnn.mixture import Mixture
 from condgen.models.pixelcnn.pieces import in_pieces
 from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
 from condgen.models.pixelcnn.streams import Block, Network
-from condgen.models.recomputation import counted_without
+from condgen.models.recomputation import check_compilable, counted_without
 from condgen.models.sizes import check_halving
 from condgen.validation import check_labels, check_temperature
 
@@ -146,11 +146,7 @@ class PixelCNN(ClassConditionalDensity):
         Raises:
             ConfigError: If activations are recomputed, which cannot be compiled.
         """
-        if self._recomputing:
-            raise ConfigError(
-                'training.compile needs model.memory = "standard", but it is "recompute"; change'
-                " one of them before starting a run."
-            )
+        check_compilable("recompute", self._recomputing)
         for block in self._all_blocks:
             block.compile(**{"fullgraph": True, "dynamic": False, **options})
 

@@ -120,7 +120,7 @@ class Block(nn.Module):
 
     @property
     def settled(self) -> bool:
-        """Whether the block has seen its first batch."""
+        """Whether the first batch has initialized the block."""
         return self.vertical.first.settled
 
     def forward(
