@@ -122,6 +122,14 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
         """
         raise CondgenError(f"{type(self).__name__} has no dequantization noise.")
 
+    def log_condition(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Log of the condition number of a flow's Jacobian at each image, estimated, ``(N,)``.
+
+        Raises:
+            CondgenError: If the subclass does not implement this method.
+        """
+        raise CondgenError(f"{type(self).__name__} is no flow.")
+
     def log_scales(self) -> Tensor:
         """Log-scales of the layers of a flow, in nats, one dimension; empty without any."""
         return torch.zeros(0)

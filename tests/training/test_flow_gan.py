@@ -10,6 +10,7 @@ from condgen import GenerativeClassifier, open_dataset
 from condgen.config import Training
 from condgen.errors import ConfigError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.models.glow.condition import log_condition
 from condgen.models.glow.model import inverse_bounded
 from condgen.randomness import stream
 from condgen.training import critics
@@ -53,6 +54,21 @@ def test_samples_are_the_inverse_of_the_flow_with_the_right_gradient() -> None:
             parameter -= sign * step * direction
     slope = (ends[0] - ends[1]) / (2 * step)
     torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-7)
+
+
+def test_the_condition_of_the_flow_is_that_of_its_jacobian() -> None:
+    glow = tiny_glow("class-mixture").double().eval()
+    with torch.no_grad():
+        for parameter in glow.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=stream(0, "weights"))
+    v = glow.noisy(torch.rand(3, *glow.event_shape, dtype=torch.float64), stream(0, "noise"))
+    found = log_condition(glow.flow.forward, glow.flow.inverse, v, stream(0, "steps"), 100)
+    for each, ours in zip(v, found, strict=True):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x: glow.flow.forward(x[None])[0][0], each
+        )
+        exact = torch.linalg.cond(jacobian.reshape(-1, each.numel())).log()
+        torch.testing.assert_close(ours, exact, rtol=1e-4, atol=0)
 
 
 def test_dequantized_images_are_those_that_samples_are_compared_with() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -107,3 +107,7 @@ class Training(Section):
     compile: bool = False
     snapshots: Count = 0
     decay: Decay = StepDecay()
+
+    def as_begun(self, begun: Self) -> Self:
+        """These settings with ``compile`` of another run: it changes the speed, not the result."""
+        return self.model_copy(update={"compile": begun.compile})

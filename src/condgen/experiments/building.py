@@ -53,8 +53,7 @@ def build(config: Config, splits: Splits, device: torch.device | None = None) ->
         if place.type != "cuda":
             raise ConfigError(
                 f"training.compile needs --device cuda, but the device is {place.type}; set"
-                " training.compile=false in a new run. A run that was started with it needs"
-                " --device cuda to resume; its audits run on any device."
+                " training.compile=false, which a run may also resume with."
             )
         classifier.density.compile_for_training()
     classifier.to(place)

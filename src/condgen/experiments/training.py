@@ -119,7 +119,7 @@ def resolved(config: Config, device: str = "cpu") -> Config:
 def reopen(path: Path, config: Config) -> Run:
     """Open the run at ``path`` to resume it; updates its page from ``config``.
 
-    The page gets the detector, the audits and a greater length of training.
+    The page gets the detector, the audits, a greater length of training, and `compile`.
 
     Raises:
         RunError: If the run was started with other settings than ``config``.
@@ -135,7 +135,7 @@ def reopen(path: Path, config: Config) -> Run:
             " settings or another --run."
         )
     longer = run.config.training.model_copy(
-        update={key: getattr(requested.training, key) for key in LENGTH}
+        update={key: getattr(config.training, key) for key in (*LENGTH, "compile")}
     )
     page = run.config.model_copy(
         update={"detector": requested.detector, "audit": requested.audit, "training": longer}
@@ -162,8 +162,12 @@ def training_is_done(run: Run) -> bool:
 
 
 def _as_begun(config: Config, run: Run) -> Config:
-    model = config.model.as_begun(run.config.model)
-    return at_its_place(config.model_copy(update={"model": model}))
+    begun = run.config
+    changes = {
+        "model": config.model.as_begun(begun.model),
+        "training": config.training.as_begun(begun.training),
+    }
+    return at_its_place(config.model_copy(update=changes))
 
 
 def _differences(requested: Config, begun: Config) -> list[tuple[str, list[str]]]:

@@ -50,6 +50,7 @@ class Estimates:
     def training(self, config: Config, begun: Run | None, *, timed: bool = False) -> float | None:
         """Seconds left of a training; ``None`` without a similar run or a timing."""
         key = f"{config.data!r} {config.model!r} {config.training.batch_size} {timed}"
+        key += f" {config.objective!r}"
         if key not in self.known:
             self.known[key] = self._logged(config) or (self._timed(config) if timed else None)
         found = self.known[key]
@@ -129,6 +130,7 @@ def _alike(config: Config, other: Config) -> bool:
     same_model = config.model.as_begun(other.model) == other.model
     return (
         same_model
+        and type(config.objective).step is type(other.objective).step
         and config.data == other.data
         and config.training.batch_size == other.training.batch_size
     )

@@ -194,7 +194,8 @@ class _Folders:
 
     def _is_of(self, path: Path, config: Config) -> bool:
         begun = self.existing[path].config
-        alike = begun.seed == config.seed and begun.training == config.training
+        training = config.training.as_begun(begun.training)
+        alike = begun.seed == config.seed and begun.training == training
         return alike and experiments.is_begun(path, config) and self._same_images(begun)
 
     def _same_images(self, begun: Config) -> bool:

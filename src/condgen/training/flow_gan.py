@@ -28,6 +28,7 @@ SOME = 1000  # real images whose spread is compared
 PER_CLASS = 16  # samples of each class that are checked after an epoch
 SMALLEST_SPREAD = 0.02  # of samples of a class, as a share of that of real images
 LARGEST_LOG_SCALE = 30.0  # nats
+EXAMINED = 4  # images at which the condition of the flow is estimated
 HOPELESS = 1e-3  # probability that a critic gives drawn images, below which it has won
 
 
@@ -154,7 +155,9 @@ class FlowGan(MaximumLikelihood):
         metrics = super().validate(data, seed)
         if self.adversarial:
             self._check_samples(data, seed)
-        return metrics
+        x = data.batch(slice(0, EXAMINED))[0].to(self.in_use.device)
+        log_condition = self.in_use.density.log_condition(x, generator=stream(seed, "condition"))
+        return {**metrics, "log_condition": float(log_condition.amax())}
 
     @torch.no_grad()
     def _check_samples(self, data: ImageDataset, seed: int) -> None:

@@ -39,7 +39,7 @@ def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
     """Everything that the weights after a given step depend on, by name; stored in checkpoints."""
     ramped = isinstance(getattr(step, "objective", None), Ramp)
-    page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped)})
+    page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped), "compile"})
     return {
         "seed": loader.seed,
         "images": len(loader.data),

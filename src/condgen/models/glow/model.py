@@ -17,6 +17,7 @@ from condgen.models.glow.bijections import (
     MultiScale,
     level_shapes,
 )
+from condgen.models.glow.condition import log_condition
 from condgen.models.glow.convolution import Invertible1x1Convolution
 from condgen.models.glow.coupling import AffineCoupling
 from condgen.models.glow.coupling_network import path_of
@@ -236,6 +237,11 @@ class Glow(ClassConditionalDensity):
     def dequantized(self, x: Tensor, generator: torch.Generator) -> Tensor:
         noisy: Tensor = self.noisy(x, generator)
         return noisy[:, : self.event_shape[0]] + 0.5
+
+    def log_condition(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        with own_precision(x.device), inverse_bounded(self, SMALLEST_LOG_SCALE):
+            v = self.noisy(x, generator)
+            return log_condition(self.flow.forward, self.flow.inverse, v, generator)
 
     def log_scales(self) -> Tensor:
         steps = [
