@@ -1,9 +1,10 @@
 """Fig. 5, bottom: samples of each class."""
 
+from contextlib import suppress
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from condgen.audits.audit import Audit
 from condgen.audits.predictions import check_dataset
@@ -30,6 +31,9 @@ def samples(
 ) -> Record:
     """Draw ``count`` images of every class, in the order of the classes.
 
+    Images of a class that cannot be drawn, because they overflow, are NaN; the record's
+    ``not_drawn`` lists these classes.
+
     Args:
         model: A classifier, as for the other audits, or a density.
         data: Optional data set. The samples do not depend on it; a model that does not fit it is an
@@ -39,7 +43,8 @@ def samples(
         seed: Seed of the samples.
 
     Raises:
-        CondgenError: If the model cannot be sampled from, is not a model, or does not fit the data.
+        CondgenError: If no class can be sampled from, or the model is none or does not fit the
+            data.
     """
     check_count("count", count, 1)
     check_count("seed", seed, 0)
@@ -52,9 +57,29 @@ def samples(
         check_dataset(data, classifier.density)
     label = torch.arange(classifier.density.num_classes).repeat_interleave(count)
     with torch.no_grad(), evaluating(classifier):
+        images = _drawn(classifier, label, temperature, seed)
+    missing = torch.unique(label[~images.flatten(1).isfinite().all(1)]).tolist()
+    summary = {"per_class": count, "temperature": temperature, "not_drawn": missing}
+    return Record("samples", summary, {"images": images.numpy(), "label": label.numpy()})
+
+
+def _drawn(
+    classifier: GenerativeClassifier, label: Tensor, temperature: float, seed: int
+) -> Tensor:
+    """Images of all labels; if that fails, class by class, and NaN for those that fail."""
+    try:
         images = classifier.sample(label, temperature, generator=stream(seed, "samples"))
-    arrays = {"images": images.cpu().numpy().astype(np.float32), "label": label.numpy()}
-    return Record("samples", {"per_class": count, "temperature": temperature}, arrays)
+        return images.cpu().float()
+    except CondgenError:
+        images = torch.full((len(label), *classifier.density.event_shape), torch.nan)
+        for one in torch.unique(label).tolist():
+            of_class, generator = label == one, stream(seed, "samples", one)
+            with suppress(CondgenError):
+                drawn = classifier.sample(label[of_class], temperature, generator=generator)
+                images[of_class] = drawn.cpu().float()
+        if not images.isfinite().any():
+            raise
+        return images
 
 
 def _classifier(model: Any) -> GenerativeClassifier:

@@ -118,13 +118,19 @@ def mean_of(numbers: Sequence[float]) -> Value:
 
 def _summary(run: PlannedRun, source: str) -> Mapping[str, Any]:
     if source != TRAINING:
-        return flat(Run.open(run.path).record(AUDITS.get(source).name).summary)
+        summary = Run.open(run.path).record(AUDITS.get(source).name).summary
+        return flat({**summary, **_of_attacks(summary.get("cells", []))})
     lines = metrics_lines(run.path)
     last = dict(lines[-1]) if lines else {}
     for name, reduce in REDUCED.items():
         if values := [line[name] for line in lines if line.get(name) is not None]:
             last[name] = reduce(values)
     return last
+
+
+def _of_attacks(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Table 2 by attack, detector-aware: ``aware.worst case.quantized_within``."""
+    return {f"aware.{cell['attack']}": dict(cell) for cell in cells if cell["detector_aware"]}
 
 
 def _number(summary: Mapping[str, Any], key: str) -> Value | None:

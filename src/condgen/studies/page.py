@@ -13,6 +13,7 @@ from condgen.errors import ConfigError, suggest
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Columns = Annotated[dict[str, Text], Field(min_length=1)]  # heading -> metric
 
 
@@ -68,11 +69,31 @@ class SweepFigure(StudySection):
     log: bool = False
 
 
+class TradeOff(StudySection):
+    """A metric against another one for two presets: ``curves``.
+
+    ``x`` is better the lower it is, ``y`` the higher.
+    """
+
+    title: Text
+    x: Text
+    y: Text
+    x_words: Text = "bits/dim"
+    y_words: Text = "accuracy %"
+    curves: Annotated[list[Text], Field(min_length=2, max_length=2)]
+
+
 class Difference(StudySection):
-    """Metrics of a first label minus those of a second, paired by seed."""
+    """Metrics of a first label minus those of a second, paired by seed.
+
+    ``margins`` of columns within which there is no difference add a verdict on ``claim``, the
+    paper's sentence.
+    """
 
     title: Text
     columns: Columns
+    margins: dict[str, Positive] = Field(default={})
+    claim: str = ""
     between: Annotated[
         list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)
     ]
@@ -89,6 +110,7 @@ class Page(StudySection):
     compare: list[Comparison] = Field(default=[])
     table: list[SweepTable] = Field(default=[])
     figure: list[SweepFigure] = Field(default=[])
+    trade_off: list[TradeOff] = Field(default=[])
     difference: list[Difference] = Field(default=[])
     counterexample: bool = False
     claims: bool = False
@@ -154,6 +176,7 @@ def _siblings(location: tuple[Any, ...]) -> list[str]:
         "compare": Comparison,
         "table": SweepTable,
         "figure": SweepFigure,
+        "trade_off": TradeOff,
         "difference": Difference,
     }
     kind = kinds.get(str(location[0]), Page) if location[1:] else Page

@@ -9,23 +9,28 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from condgen.audits.records import Record
-from condgen.config import Config
 from condgen.errors import RunError
 from condgen.registry import AUDITS
 from condgen.reports import write_report
 from condgen.reports.figures import CYCLE, STYLE, plain
 from condgen.reports.layout import PageSection
-from condgen.reports.tables import MISSING, Table
+from condgen.reports.tables import Table
 from condgen.runs import Run
+from condgen.studies.cells import cell, json_of
 from condgen.studies.metrics import Numbers, Value
 from condgen.studies.overview import plan_table
 from condgen.studies.page import Comparison, Difference, SweepFigure, SweepTable
 from condgen.studies.plan import Plan, PlannedRun
-from condgen.studies.study import setting_of
+from condgen.studies.study import StudyRun, setting_of
+from condgen.studies.trade_off import trade_off_figure, trade_off_table
 
 INTERVALS = (
     "Brackets: 95 % intervals; for several seeds, Student's interval of their mean; for one seed,"
     " that of its record."
+)
+MARGINS = (
+    '"No difference": all intervals are within these margins. "Differs": an interval excludes 0 and'
+    " leaves its margin. Margins"
 )
 
 
@@ -93,6 +98,16 @@ def sections(plan: Plan) -> Iterator[PageSection]:
         yield PageSection(
             figure.title, None, [(f"sweep-figure-{place}", words, sweep_figure(numbers, figure))]
         )
+    for place, curves in enumerate(page.trade_off, 1):
+        words = (
+            f"{curves.y_words} against {curves.x_words}: a mark for each setting."
+            f" {INTERVALS.replace('Brackets', 'Bars')}"
+        )
+        yield PageSection(
+            curves.title,
+            trade_off_table(numbers, curves, f"trade-off-{place}"),
+            [(f"trade-off-figure-{place}", words, trade_off_figure(numbers, curves))],
+        )
     for place, difference in enumerate(page.difference, 1):
         yield PageSection(
             difference.title, difference_table(numbers, difference, f"difference-{place}")
@@ -113,7 +128,7 @@ def sweep_table(numbers: Numbers, asked: SweepTable, name: str) -> Table:
         rows.append(
             (case, *(cell(value, head) for head, value in found.items()), seeds, str(failed))
         )
-        values.append({"run": case, **_json(found), "seeds": n, "failed": failed})
+        values.append({"run": case, **json_of(found), "seeds": n, "failed": failed})
     over = {
         "mean": INTERVALS,
         "max": "The maximum over the seeds.",
@@ -148,7 +163,7 @@ def comparison_table(numbers: Numbers, asked: Sequence[Comparison]) -> Table:
                 )
             )
             values.append(
-                {"what": comparison.what, "run": label, **_json({"ours": ours}), "paper": paper}
+                {"what": comparison.what, "run": label, **json_of({"ours": ours}), "paper": paper}
             )
     caption = f"The claim is the paper's. {INTERVALS}"
     return Table(
@@ -172,18 +187,60 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
         }
         n = max((value.n for value in found.values() if value), default=0)
         words = " minus ".join(labels)
-        rows.append((words, *(cell(value, head, "+") for head, value in found.items()), str(n)))
-        values.append({"difference": words, **_json(found), "seeds": n})
+        said = {"verdict": verdict(found, asked.margins)} if asked.margins else {}
+        written = (cell(value, head, "+") for head, value in found.items())
+        rows.append((words, *written, str(n), *said.values()))
+        values.append({"difference": words, **json_of(found), "seeds": n, **said})
     caption = (
         "Paired by seed. Brackets: Student's 95 % interval of the mean difference over the seeds."
     )
+    if asked.margins:
+        caption += f" {asked.claim} {MARGINS}: {margin_words(asked.margins)}."
     return Table(
         name,
         asked.title,
         caption,
-        ("difference", *asked.columns, "seeds"),
+        ("difference", *asked.columns, "seeds", *(["verdict"] if asked.margins else [])),
         tuple(rows),
         tuple(values),
+    )
+
+
+def verdict(found: Mapping[str, Value | None], margins: Mapping[str, float]) -> str:
+    """Whether two cases are equal up to margins.
+
+    >>> verdict({"accuracy %": Value(0.02, (0.01, 0.03))}, {"accuracy %": 0.01})
+    'differs: accuracy %'
+    >>> verdict({"accuracy %": Value(0.02, (-0.01, 0.05))}, {"accuracy %": 0.01})
+    'undecided: accuracy %'
+    >>> verdict({"accuracy %": Value(0.002, (-0.001, 0.005))}, {"accuracy %": 0.01})
+    'no difference'
+    """
+    differs: list[str] = []
+    undecided: list[str] = []
+    for head, margin in margins.items():
+        value = found[head]
+        if value is None or value.interval is None:
+            undecided.append(head)
+            continue
+        low, high = value.interval
+        if low > -margin and high < margin:
+            continue
+        (differs if low > 0 or high < 0 else undecided).append(head)
+    if differs:
+        return f"differs: {', '.join(differs)}"
+    return f"undecided: {', '.join(undecided)}" if undecided else "no difference"
+
+
+def margin_words(margins: Mapping[str, float]) -> str:
+    """Margins as text.
+
+    >>> margin_words({"accuracy %": 0.01, "bits/dim": 0.05})
+    'accuracy ±1 %, bits/dim ±0.05'
+    """
+    return ", ".join(
+        f"{head[:-2]} ±{100 * margin:g} %" if head.endswith(" %") else f"{head} ±{margin:g}"
+        for head, margin in margins.items()
     )
 
 
@@ -192,7 +249,7 @@ def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.0), layout="constrained")
         axes = figure.subplots()
-        for place, (line, cases) in enumerate(_lines(numbers).items()):
+        for place, (line, cases) in enumerate(numbers.plan.study.lines.items()):
             color = CYCLE[place % len(CYCLE)]
             _draw(axes, numbers, asked, cases, color=color, label=plain(line))
         axes.set(
@@ -203,11 +260,11 @@ def sweep_figure(numbers: Numbers, asked: SweepFigure) -> Figure:
 
 
 def _draw(
-    axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, Config], **look: str
+    axes: Any, numbers: Numbers, asked: SweepFigure, cases: Mapping[str, StudyRun], **look: str
 ) -> None:
     found = {
-        float(setting_of(config, asked.x)): numbers.statistic(asked.y, case)
-        for case, config in cases.items()
+        float(setting_of(run.config, asked.x)): numbers.statistic(asked.y, case)
+        for case, run in cases.items()
     }
     points = [
         (x, value) for x, value in sorted(found.items(), key=lambda at: at[0]) if value is not None
@@ -219,36 +276,3 @@ def _draw(
         [max(0.0, high - here) for here, (_, high) in zip(y, ends, strict=True)],
     ]
     axes.errorbar(x, y, yerr=error, marker="o", markersize=3.5, capsize=2, **look)
-
-
-def cell(value: Value | None, head: str, sign: str = "") -> str:
-    """Format a number with its interval, as percent if the heading ends in %.
-
-    >>> cell(Value(0.975, (0.97, 0.98)), "accuracy %")
-    '97.5 [97.0, 98.0]'
-    """
-    if value is None:
-        return MISSING
-    shares = head.endswith("%")
-    factor = 100 if shares else 1
-    digits = (2 if sign else 1) if shares else 3 if abs(value.value) < 100 else 1
-    words = f"{factor * value.value:{sign}.{digits}f}"
-    if value.interval is None:
-        return words
-    low, high = (f"{factor * end:{sign}.{digits}f}" for end in value.interval)
-    return f"{words} [{low}, {high}]"
-
-
-def _lines(numbers: Numbers) -> dict[str, dict[str, Config]]:
-    """The cases of each preset."""
-    lines: dict[str, dict[str, Config]] = {}
-    for case, (run, *_) in numbers.plan.study.cases.items():
-        lines.setdefault(run.line, {})[case] = run.config
-    return lines
-
-
-def _json(found: Mapping[str, Value | None]) -> dict[str, object]:
-    numbers: dict[str, object] = {}
-    for head, value in found.items():
-        numbers |= {head: value and value.value, f"{head}_ci": value and value.interval}
-    return numbers

@@ -80,6 +80,14 @@ class Study:
         return cases
 
     @property
+    def lines(self) -> dict[str, dict[str, StudyRun]]:
+        """The cases of each preset, with the first run of each."""
+        lines: dict[str, dict[str, StudyRun]] = {}
+        for case, (run, *_) in self.cases.items():
+            lines.setdefault(run.line, {})[case] = run
+        return lines
+
+    @property
     def audits(self) -> list[str]:
         """All audits of the study, in the order in which they are listed."""
         wanted = dict.fromkeys(audit for run in self.runs for audit in run.audits)
@@ -130,6 +138,18 @@ class Study:
         for figure in self.page.figure:
             for run in self.runs:
                 setting_of(run.config, figure.x)
+        for line in (line for asked in self.page.trade_off for line in asked.curves):
+            if line not in self.lines:
+                raise ConfigError(
+                    f"study '{self.name}': curve '{line}' is no preset of the study;"
+                    f" {suggest(line, self.lines)}"
+                )
+        for asked in self.page.difference:
+            for head in asked.margins.keys() - asked.columns.keys():
+                raise ConfigError(
+                    f"study '{self.name}': margin '{head}' is no column of '{asked.title}';"
+                    f" {suggest(head, asked.columns)}"
+                )
 
 
 def metrics_of(page: Page) -> Iterator[str]:
@@ -141,6 +161,7 @@ def metrics_of(page: Page) -> Iterator[str]:
     ):
         yield from columns.values()
     yield from (figure.y for figure in page.figure)
+    yield from (metric for asked in page.trade_off for metric in (asked.x, asked.y))
 
 
 def source_of(metric: str, audits: Iterable[str]) -> tuple[str, str]:

@@ -48,4 +48,5 @@ def log_largest(f: Map, x: Tensor, generator: torch.Generator, iterations: int) 
 
 def lengths(x: Tensor) -> Tensor:
     """The Euclidean length of each example, shaped to divide ``x``."""
-    return x.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1))
+    length: Tensor = x.flatten(1).norm(dim=1)
+    return length.view(-1, *[1] * (x.dim() - 1))
