@@ -98,6 +98,19 @@ BAD = {
         SWEEP.replace('x = "objective.alpha"', 'x = "objective.name"'),
         "x = 'objective.name' is not a numeric setting",
     ),
+    "curve": (
+        SWEEP + '[[trade_off]]\ntitle = "x"\nx = "classification.bits_per_dim"\n'
+        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-spilt"]\n',
+        "curve 'digits-spilt' is no preset of the study",
+    ),
+    "margin": (
+        SWEEP.replace("between", 'margins = { "bits" = 1.0 }\nbetween'),
+        "margin 'bits' is no column of 'What alpha does'; did you mean 'bits/dim'?",
+    ),
+    "no margin": (
+        SWEEP.replace("between", 'margins = { "bits/dim" = 0.0 }\nbetween'),
+        "difference[0].margins.bits/dim = 0.0 does not fit",
+    ),
     "one label": (
         TWO + ONE + "with = { model.blocks = 1 }\n",
         "different settings have the label 'digits-base'",

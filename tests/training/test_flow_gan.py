@@ -58,9 +58,10 @@ def test_samples_are_the_inverse_of_the_flow_with_the_right_gradient() -> None:
 
 def test_the_condition_of_the_flow_is_that_of_its_jacobian() -> None:
     glow = tiny_glow("class-mixture").double().eval()
+    draws = stream(0, "weights")
     with torch.no_grad():
         for parameter in glow.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=stream(0, "weights"))
+            parameter += 0.2 * torch.randn(parameter.shape, generator=draws)
     v = glow.noisy(torch.rand(3, *glow.event_shape, dtype=torch.float64), stream(0, "noise"))
     found = log_condition(glow.flow.forward, glow.flow.inverse, v, stream(0, "steps"), 100)
     for each, ours in zip(v, found, strict=True):

@@ -43,6 +43,13 @@ def main(debug: bool) -> None:
 @seed_option
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint of --run.")
 @click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Start from the weights of this run, such as Flow-GAN from a trained flow.",
+)
+@click.option(
     "--minutes",
     type=Finite(min=0),
     help="Stop before an epoch that would exceed this; at least one is trained.",
@@ -56,6 +63,7 @@ def train(
     path: Path | None,
     seed: int,
     resume: bool,
+    start: Path | None,
     minutes: float | None,
     data_dir: Path | None,
     device: str,
@@ -69,13 +77,14 @@ def train(
     machine.prepare(threads)
     path = path or Path("runs") / config.preset
     run = experiments.train(
-        config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes
+        config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes, start=start
     )
     if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
         return
     options = {
         "--seed": seed,
+        "--from": start,
         "--minutes": minutes,
         "--data-dir": data_dir,
         "--device": device,

@@ -37,10 +37,15 @@ class SubjectConfig(Section):
 
 
 class Config(SubjectConfig):
-    """The configuration of an experiment: a subject with its objective and training."""
+    """The configuration of an experiment: a subject with its objective and training.
+
+    ``start`` is filled in with the sha256 of the weights that training starts from, if it starts
+    from another run.
+    """
 
     objective: SerializeAsAny[ObjectiveSettings]
     training: Training = Training()
+    start: str = ""
 
     def trains_as(self, other: "Config") -> bool:
         """Whether both train the same model on the same data; detector and audits may differ."""
@@ -48,4 +53,4 @@ class Config(SubjectConfig):
 
     def of_training(self) -> dict[str, Any]:
         """The settings that the trained weights depend on."""
-        return self.model_dump(include={"data", "model", "objective", "training", "seed"})
+        return self.model_dump(include={"data", "model", "objective", "training", "seed", "start"})

@@ -17,6 +17,7 @@ FILLED_IN = {
     "versions": "the installed packages",
     "images": "the data",
     "seed": "--seed",
+    "start": "--from",
 }
 
 NAMED_ONLY = "data"  # its name chooses images and does not change the allowed keys

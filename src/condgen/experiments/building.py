@@ -15,6 +15,7 @@ from condgen.data.catalogue import located, open_dataset
 from condgen.data.dataset import Splits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError, RunError, TrainingError, out_of_memory
+from condgen.runs import Run
 from condgen.runs.restoring import build_classifier
 from condgen.training.loader import steps_per_epoch
 from condgen.training.steps import TrainingStep
@@ -39,16 +40,27 @@ class Experiment:
     augmentation: Augmentation
 
 
-def build(config: Config, splits: Splits, device: torch.device | None = None) -> Experiment:
+def build(
+    config: Config, splits: Splits, device: torch.device | None = None, start: Run | None = None
+) -> Experiment:
     """Build the parts that ``config`` describes.
+
+    Args:
+        config: The configuration.
+        splits: The data.
+        device: Default: the CPU.
+        start: A run whose weights the model starts with.
 
     Raises:
         ConfigError: If the settings do not fit the data, the device or each other.
         DataError: If there are fewer training images than a batch has.
+        RunError: If the weights do not fit the model.
     """
     place = device or torch.device("cpu")
     config.model.on(place.type)  # refuses a device that cannot train the model
     classifier = build_classifier(config.model, images_of(splits), config.seed)
+    if start:
+        start.restored(images=images_of(splits), model=classifier)
     if config.training.compile:
         if place.type != "cuda":
             raise ConfigError(

@@ -31,6 +31,7 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     minutes: float | None = None,
+    start: Path | str | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train a new run, or resume a run from its newest checkpoint.
@@ -43,11 +44,14 @@ def train(
         resume: Continue the run at ``path``.
         minutes: Stop before an epoch that would exceed this limit; ``run.epochs_done`` is the
             number of epochs done.
+        start: Directory of a run whose best weights training starts from, such as that of a flow
+            trained by likelihood for Flow-GAN. With ``resume`` it may be left out.
         quiet: Show no progress bar.
 
     Raises:
         ConfigError: If the device does not support the configuration.
-        RunError: If ``path`` exists, or with ``resume`` holds another experiment.
+        RunError: If ``path`` exists, or with ``resume`` holds another experiment, or the weights of
+            ``start`` cannot be read or do not fit the model or its data.
     """
     check_minutes(minutes)
     place, path = machine.prepare_device(device), as_path(path)
@@ -58,12 +62,18 @@ def train(
         )
     if not resume:
         Run.check_free(path)
+    begin = None if start is None else Run.open(start)
+    if begin:
+        config = config.model_copy(update={"start": begin.weights_sha256})
+    elif resume:
+        config = config.model_copy(update={"start": Run.open(path).config.start})
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
     splits = open_data(config, data_dir)
-    if run:
-        check_images_of(run.config, splits, run.path)
-    experiment = build(config, splits, place)
+    for other in filter(None, (run, begin)):
+        if other is run or other.config.data.name == config.data.name:
+            check_images_of(other.config, splits, other.path)
+    experiment = build(config, splits, place, None if run else begin)
     run = run or Run.create(
         path, config.model_copy(update={"images": images_of(splits, hashed=True)})
     )

@@ -14,7 +14,7 @@ from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError, RunError
-from condgen.files import atomic_write
+from condgen.files import as_json, atomic_write
 from condgen.randomness import stream
 from condgen.training import checkpoints, resuming
 from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
@@ -215,4 +215,4 @@ def _truncate(path: Path, epochs: int) -> None:
 
 def _append(path: Path, line: dict[str, Any]) -> None:
     with path.open("a") as file:
-        file.write(json.dumps({"time": round(time.time(), 1), **line}) + "\n")
+        file.write(json.dumps(as_json({"time": round(time.time(), 1), **line})) + "\n")
