@@ -44,6 +44,13 @@ const found = {
 };
 """
 
+PICTURES = """
+const pictures = [...document.querySelectorAll("img")];
+const found = {
+  all: pictures.length, broken: pictures.filter((one) => !one.naturalWidth).map((one) => one.alt),
+};
+"""
+
 
 @pytest.fixture(scope="module")
 def page(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -115,3 +122,9 @@ def test_a_narrow_window_does_not_scroll_sideways(page: Path, tmp_path: Path, da
     assert found["wide"] <= found["window"] <= 500
     light, black = sum(map(int, re.findall(r"\d+", found["paper"])[:3])), 3 * 128
     assert (light < black) is dark
+
+
+def test_every_picture_is_drawn(page: Path, tmp_path: Path) -> None:
+    found = in_browser(page, PICTURES, tmp_path)
+    assert found["all"] > 10
+    assert found["broken"] == []

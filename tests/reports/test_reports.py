@@ -50,7 +50,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     assert not re.search(r'(src|href)="(?!data:|#)', text)  # the browser requests nothing
     assert len(text) < 3_000_000
     assert all(re.findall(r'<img alt="([^"]*)"', text))
-    assert 'src="data:image/svg+xml;base64,' in text
+    assert 'src="data:image/svg+xml,' in text
     assert '<td class="words">Carlini-Wagner</td>' in text
     assert "What was not run" not in text
     rows = list(csv.reader((tmp_path / "tables" / "table1.csv").read_text().splitlines()))
@@ -285,7 +285,7 @@ def test_sections_of_the_caller_come_first(records: dict[str, Record], tmp_path:
 
 
 def test_records_of_older_versions_are_shown(tmp_path: Path) -> None:
-    runs = [open_folder(path.parent) for path in sorted(SAVED.glob("*/config.toml"))]
+    runs = [open_folder(path.parent) for path in sorted(SAVED.glob("small/*/config.toml"))]
     assert runs
     text = write_report(runs, tmp_path).read_text()
     attacked = {run.name for run in runs if "adversarial" in run.audits_made()}

@@ -399,7 +399,7 @@ def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(
 def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
     """A real record with failed checks, made before checks stored a doubt."""
     record = Record.load(
-        Path(__file__).parents[2] / "results/mnist-split-small/records", "adversarial"
+        Path(__file__).parents[2] / "results/small/mnist-split-small/records", "adversarial"
     )
     assert (
         "(failed: knowing the detector is no handicap, successes survive being stored)"
@@ -409,7 +409,7 @@ def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
 
 @pytest.mark.parametrize(
     "place",
-    sorted((Path(__file__).parents[2] / "results").glob("*/records")),
+    sorted((Path(__file__).parents[2] / "results").glob("small/*/records")),
     ids=lambda path: path.parent.name,
 )
 def test_records_of_before_are_shown_whole(place: Path) -> None:

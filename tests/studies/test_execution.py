@@ -43,6 +43,7 @@ def test_a_sweep_comes_to_its_end_and_a_second_call_only_reports(tmp_path: Path)
     assert "8 of 8 steps to do" in first.output
     text = (tmp_path / "out/report/index.html").read_text()
     for words in (
+        "Steps of the study",
         "A sweep",
         "Comparison with the paper",
         "85.78",

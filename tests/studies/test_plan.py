@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from condgen import experiments
 from condgen.config import load_preset
 from condgen.errors import ConfigError
 from condgen.runs import Run
 from condgen.studies.estimates import time_a_step
+from condgen.studies.gpu_hours import RATES, gpu_words
 from condgen.studies.overview import plan_table, plan_words
 from condgen.studies.plan import Plan, make_plan
 from condgen.studies.study import Study
 from tests.conftest import TINY
-from tests.studies.pages import SWEEP, written
+from tests.studies.pages import SWEEP, TWO, written
 
 PAGE = (
     'title = "x"\n[[runs]]\npresets = ["digits-split"]\n'
@@ -163,3 +165,18 @@ def test_a_training_step_is_timed_where_there_is_no_like_run(tmp_path: Path) -> 
     assert (plan.runs[0].steps[0].seconds or 0) > 0
     assert make_plan(plan.study, tmp_path, timed="other*").runs[0].steps[0].seconds is None
     assert not (tmp_path / "runs").exists()
+
+
+def test_gpu_hours_are_the_arithmetic_of_the_trainings_that_are_left(tmp_path: Path) -> None:
+    study = Study.load(written(tmp_path, TWO), TINY)
+    plan = make_plan(study, tmp_path / "out")
+    (config, *_) = (run.config for run in study.runs)
+    images = len(experiments.open_data(config).train) // 64 * 64 * config.training.epochs
+    flops = experiments.summarize(config, device="cuda").training_flops
+    hours = 2 * images * flops / RATES["glow"][0] / 3600
+    assert gpu_words(plan, None).startswith(
+        f"GPU hours of all trainings, from their arithmetic: about {hours:.1f} for glow"
+    )
+    own = study.runs[0].config.model_copy(update={"model": load_preset("digits-gaussian").model})
+    measured = replace(study, runs=(replace(study.runs[0], config=own),))
+    assert gpu_words(make_plan(measured, tmp_path / "out"), None) == ""

@@ -167,7 +167,6 @@ def test_cells() -> None:
 
 def test_the_page_shows_only_records_that_are_current(plan: Plan) -> None:
     assert [section.title for section in sections(plan)] == [
-        "A sweep",
         "Alpha",
         "Comparison with the paper",
         "Accuracy against alpha",

@@ -118,7 +118,6 @@ def test_the_figure_has_a_mark_for_each_setting(plan: Plan) -> None:
     ]
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0", "1"]
     assert [section.title for section in sections(plan)] == [
-        "Two curves",
         "Accuracy against likelihood",
         "Split minus Reweight",
     ]

@@ -77,8 +77,7 @@ def study(
     result = _run(
         name, out, overrides, Options(jobs, minutes, device, scheduler, only, data_dir, threads)
     )
-    _, *sections_of_page = sections(result.plan)
-    for table in (section.table for section in sections_of_page if section.table):
+    for table in (section.table for section in sections(result.plan) if section.table):
         print_table(table)
     _print_outcome(result)
 
@@ -107,12 +106,16 @@ def _run(name: str, out: Path, overrides: tuple[str, ...], options: Options) -> 
     from condgen import machine
     from condgen.reports.terminal import print_table
     from condgen.studies.execution import run_study
+    from condgen.studies.gpu_hours import LONG, gpu_words
     from condgen.studies.overview import plan_table
     from condgen.studies.study import Study
 
     def show(plan: Plan, words: str) -> None:
         print_table(plan_table(plan))
         click.echo(words)
+        on_cpu = machine.prepare_device(options.device).type == "cpu"
+        if on_cpu and plan.seconds(plan.pending(options.only))[0] > LONG:
+            click.echo(gpu_words(plan, options.data_dir))
 
     study = Study.load(name, overrides)
     machine.prepare(options.threads_of_a_step)

@@ -28,8 +28,10 @@ from condgen.reports.under_trained import NOTE, is_under_trained, marked
 from condgen.reports.verdicts import claims_table, stronger_than_the_paper
 
 DOTS_PER_INCH = 200
+DOTS_PER_INCH_OF_PAGE = 110  # of pictures on the page
 LARGEST_SVG = 60_000  # bytes on the page; larger figures hold pictures
 REM_PER_INCH = 6.4  # largest size of figures on the page, so that their text sizes are equal
+PLAIN_IN_URLS = " /:;=,.()"  # not escaped in data URLs
 RECOMPUTED = (
     " The records were recomputed for the detector's threshold {threshold:g}. A path between"
     " classes is shown if both this threshold and that of the audit accept its ends."
@@ -45,6 +47,7 @@ def write_report(
     claims: bool = False,
     threshold: float | None = None,
     extra: Sequence[PagePart] = (),
+    last: Sequence[PagePart] = (),
 ) -> Path:
     """Write ``index.html``, ``figures/`` (SVG and PNG) and ``tables/`` (CSV and JSON).
 
@@ -60,6 +63,7 @@ def write_report(
         threshold: Recompute the records for this threshold of the detector, in the detector's unit.
             Records for which that is impossible are left out and listed.
         extra: Additional sections, shown before those of the audits.
+        last: Additional sections, shown after those of the audits and the claims.
 
     Returns:
         The path of the page.
@@ -87,7 +91,7 @@ def write_report(
             found = claims_table(selections)
             words = ("stronger-attacks", stronger_than_the_paper(selections), None)
             parts.append(files.saved(PageSection(found.title, found, [words])))
-        parts += [files.saved(part) for part in _provenance(selections)]
+        parts += [files.saved(part) for part in (*last, *_provenance(selections))]
         page = _environment().get_template("page.html.j2")
         note = "" if threshold is None else RECOMPUTED.format(threshold=threshold)
         text = page.render(
@@ -235,23 +239,24 @@ class _Files:
         self.written |= {f"figures/{stem}.{kind}" for kind in ("svg", "png")}
         (self.directory / "figures" / f"{stem}.svg").write_bytes(buffer.getvalue())
         figure.savefig(self.directory / "figures" / f"{stem}.png", format="png", dpi=DOTS_PER_INCH)
-        small = _without_indents(buffer.getvalue())
+        small = _shortened(buffer.getvalue())
         if len(small) <= LARGEST_SVG:
-            return _data_url("svg+xml", small)
+            return f"data:image/svg+xml,{quote(small, safe=PLAIN_IN_URLS)}"
         picture = io.BytesIO()
         figure.savefig(
-            picture, format="webp", dpi=DOTS_PER_INCH, pil_kwargs={"quality": 80, "method": 6}
+            picture,
+            format="webp",
+            dpi=DOTS_PER_INCH_OF_PAGE,
+            pil_kwargs={"quality": 75, "method": 6},
         )
-        return _data_url("webp", picture.getvalue())
+        return f"data:image/webp;base64,{base64.b64encode(picture.getvalue()).decode()}"
 
 
-def _without_indents(svg: bytes) -> bytes:
-    """The same figure in fewer bytes: no indentation, coordinates to a hundredth of a point."""
-    return re.sub(rb"(\d\.\d\d)\d+", rb"\1", re.sub(rb"\n\s+", b"\n", svg))
-
-
-def _data_url(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _shortened(svg: bytes) -> str:
+    """The same figure in fewer bytes: no metadata, no line breaks, coordinates to 0.1 points."""
+    text = re.sub(r"<metadata>.*?</metadata>", "", svg.decode(), flags=re.DOTALL)
+    text = re.sub(r"(?<![\d.])([1-9]\d*\.\d|0\.\d\d)\d+", r"\1", text)
+    return re.sub(r"\s+", " ", text)  # a URL loses line breaks
 
 
 def _environment() -> jinja2.Environment:

@@ -50,7 +50,7 @@ class Estimates:
     def training(self, config: Config, begun: Run | None, *, timed: bool = False) -> float | None:
         """Seconds left of a training; ``None`` without a similar run or a timing."""
         key = f"{config.data!r} {config.model!r} {config.training.batch_size} {timed}"
-        key += f" {config.objective!r}"
+        key += f" {type(config.objective).step.__qualname__}"
         if key not in self.known:
             self.known[key] = self._logged(config) or (self._timed(config) if timed else None)
         found = self.known[key]

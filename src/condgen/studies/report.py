@@ -68,6 +68,7 @@ def write_study_report(plan: Plan, directory: Path) -> Path:
         counterexample=page.counterexample,
         claims=page.claims,
         extra=list(sections(plan)),
+        last=[PageSection("Steps of the study", plan_table(plan))],
     )
 
 
@@ -83,9 +84,8 @@ def _studied(planned: PlannedRun) -> StudiedRun:
 
 
 def sections(plan: Plan) -> Iterator[PageSection]:
-    """The plan, then the sections that the study's page asks for."""
+    """The sections that the study's page asks for."""
     page, numbers = plan.study.page, Numbers(plan)
-    yield PageSection(page.title, plan_table(plan))
     for place, table in enumerate(page.table, 1):
         yield PageSection(table.title, sweep_table(numbers, table, f"sweep-{place}"))
     if page.compare:
