@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from condgen import Run, load_preset, write_report
-from condgen.audits.checks import UNDER_TRAINED
+from condgen.audits.checks import UNDER_TRAINED, WEAK
 from condgen.audits.records import Record
 from condgen.reports import claims
 from condgen.reports.claims import CLAIMS
@@ -165,6 +165,21 @@ def test_attacks_are_judged_by_quantized_images() -> None:
     assert on("fails completely on MNIST", model) == SUPPORTED
     assert on("still struggles", model) == AGAINST
     assert on("robust models for MNIST", model) == AGAINST
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_weak_attacks_do_not_show_that_a_model_is_robust(weak: bool) -> None:
+    worst = {
+        "attack": "worst case",
+        "detector_aware": True,
+        "quantized_within": 0.1,
+        "quantized_within_ci": [0.05, 0.2],
+    }
+    check = {"name": "", "found": "", "advice": ""}
+    attacked = {"cells": [worst], "checks": [{**check, "passed": not weak, "doubt": WEAK}]}
+    trained = {"checks": [{**check, "passed": True, "doubt": UNDER_TRAINED}]}
+    model = noted("mnist-reweight-small", beats=None, adversarial=attacked, classification=trained)
+    assert on("robust models for MNIST", model) == (OPEN if weak else SUPPORTED)
 
 
 def test_attacks_that_find_more_than_the_paper_are_named() -> None:

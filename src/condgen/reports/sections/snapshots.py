@@ -81,8 +81,8 @@ def paths_during_training(models: Sequence[Audited]) -> Figure:
                 )
         left.set_ylabel("middle - ends, bits/dim")
         right.set(ylabel="paths accepted, %", ylim=(-3, 103))
-        if left.get_legend_handles_labels()[0]:
-            left.legend(fontsize=7)
+        if right.get_legend_handles_labels()[0]:
+            right.legend(fontsize=7)
     return figure
 
 
