@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import threshold_columns
 from condgen.reports.paper import attack_of
-from condgen.reports.sections.attack_figures import attack_curves, attack_gallery
+from condgen.reports.sections.attack_figures import attack_curves, attack_gallery, evasion
 from condgen.reports.sections.attack_words import answer, verdict, words
 from condgen.reports.sections.cells import checks_of, notes_on
 from condgen.reports.sections.section import Part, Section
@@ -107,6 +107,9 @@ SECTION = Section(
             table=attacks_table,
             figure=attack_curves,
             words=lambda model: words(model.name, model.record(AUDIT).summary),
+            overview=evasion,
+            overview_words="Share of images on which some attack evades classifier and detector"
+            " within a distance. Solid: the perturbed image has the levels of stored images.",
         ),
         Part("Is the evaluation of attacks reliable?", table=checks_table),
         Part(

@@ -1,5 +1,6 @@
 """Figures of attacks: success against distance, and the perturbed images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from condgen.reports.figures import CYCLE, GRAY, class_name, plain
 from condgen.reports.images import draw_image
 
 AUDIT = "adversarial"
+KINDS: dict[str, Any] = {"undetected": (2, 2), "quantized": (None, None)}  # dashes
+TARGETED = ", targeted"  # ends the name of such an attack; drawn in the color of the other
 
 
 def attack_curves(model: Audited) -> Figure:
@@ -26,12 +29,16 @@ def attack_curves(model: Audited) -> Figure:
     ends = [0.8 * min(ends), 1.25 * max(ends)]
     titles = ("attacks on the classifier", "detector-aware attacks")
     for axes, (aware, attacks), title in zip(panels, cells.items(), titles, strict=True):
-        for place, (name, each) in enumerate(attacks.items()):
+        names = list(dict.fromkeys(name.removesuffix(TARGETED) for name in attacks))
+        for name, each in attacks.items():
+            place = names.index(name.removesuffix(TARGETED))
             look: dict[str, Any] = {"color": CYCLE[place % len(CYCLE)], "linewidth": 1}
             look = {"color": "black", "linewidth": 1.8} if name == WORST else look
+            if name.endswith(TARGETED):
+                look["dashes"] = (4, 2)
             _steps(axes, each["undetected"], ends, label=plain(name), **look)
             if not aware:
-                _steps(axes, each["any"], ends, linestyle=":", **look)
+                _steps(axes, each["any"], ends, **{**look, "dashes": (1, 2)})
         axes.axvline(record.summary["epsilon"], color=GRAY, linestyle="--", linewidth=0.8)
         axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103))
         _label_distances(axes, ends)
@@ -40,6 +47,33 @@ def attack_curves(model: Audited) -> Figure:
     panels[0].plot([], [], color=GRAY, linestyle=":", label="detected or not")
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=7, loc="outside lower center", ncols=3)
+    return figure
+
+
+def evasion(models: Sequence[Audited]) -> Figure:
+    """Detector-aware attacks, worst case: share of images against distance, a color per model."""
+    figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    axes = figure.subplots()
+    found = {
+        model.name: by_attack(model.record(AUDIT).arrays, knows=True)[WORST] for model in models
+    }
+    lengths = np.concatenate([each[kind] for each in found.values() for kind in KINDS])
+    lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
+    ends = [0.8 * lengths.min(), 1.25 * lengths.max()] if len(lengths) else [0.1, 10.0]
+    for place, (model, each) in enumerate(zip(models, found.values(), strict=True)):
+        color = CYCLE[place % len(CYCLE)]
+        for kind, dashes in KINDS.items():
+            label = plain(model.name) if kind == "quantized" else None
+            _steps(axes, each[kind], ends, color=color, dashes=dashes, linewidth=1.4, label=label)
+        epsilon = model.record(AUDIT).summary["epsilon"]
+        inside = float((each["quantized"] <= epsilon).mean())
+        axes.plot([epsilon], [100 * inside], marker="o", markersize=4.5, color=color)
+    axes.set(xlabel="L2 distance", xscale="log", xlim=ends, ylim=(0, 103))
+    axes.set_ylabel("undetected, % of images")
+    _label_distances(axes, ends)
+    axes.plot([], [], color=GRAY, dashes=KINDS["undetected"], label="before quantization")
+    axes.plot([], [], color=GRAY, marker="o", markersize=4.5, linestyle="", label="ε of Table 2")
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, loc="outside right center")
     return figure
 
 
