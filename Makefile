@@ -63,13 +63,10 @@ gpu-study: setup  ## the paper's MNIST presets on one CUDA device, MINUTES at a 
 	$(BIN)/condgen study gpu --device cuda --minutes $(MINUTES) --out runs/gpu
 	$(BIN)/python -m benchmarks.gpu_study runs/gpu
 
-results: setup  ## the records under results/: twelve trainings of 25 minutes on one core, then their audits; continues after a stop
+results: setup  ## the records under results/small: twelve trainings and five adversarial audits of 25 minutes on one core; continues after a stop
 	$(BIN)/condgen study small --jobs 2 --out runs/small
-	for run in runs/small/runs/*/; do \
-	  to=results/$$(basename $$run) && mkdir -p $$to/records && \
-	  cp $$run/config.toml $$run/metrics.jsonl $$to/ && \
-	  cp $$run/records/*.json $$run/records/*.npz $$to/records/ || exit 1; \
-	done
+	$(BIN)/python -m benchmarks.published runs/small results/small
+	$(BIN)/python -m benchmarks.claims
 
 clean:
 	rm -rf $(VENV) demo

@@ -397,14 +397,13 @@ def test_every_check_of_an_evaluation_says_what_it_puts_in_doubt(
 
 
 def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
-    """A real record with failed checks, made before checks stored a doubt."""
+    """A real record with failed checks."""
     record = Record.load(
-        Path(__file__).parents[2] / "results/small/mnist-split-small/records", "adversarial"
+        Path(__file__).parents[2] / "results/small/mnist-reweight-small/records", "adversarial"
     )
-    assert (
-        "(failed: knowing the detector is no handicap, successes survive being stored)"
-        in adversarial.verdict([own(record)])
-    )
+    said = adversarial.verdict([own(record)])
+    assert "may be too weak: stronger attacks may succeed on more images" in said
+    assert "(failed: gradients agree with finite differences, " in said
 
 
 @pytest.mark.parametrize(
@@ -414,7 +413,7 @@ def test_the_first_sentences_of_records_in_results_are_qualified() -> None:
 )
 def test_records_of_before_are_shown_whole(place: Path) -> None:
     made = records_in(place)
-    assert len(made) >= 4
+    assert len(made) >= 3
     for audit in made:
         model = own(Record.load(place, audit))
         for part in section_of(audit).parts:
