@@ -1,6 +1,7 @@
 """Writes ``docs/claims.md``: each claim of the paper with its verdict and the records behind it."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ Written by `python -m benchmarks.claims` from the records in [results/](../resul
 A test supports a claim if, for each model, the whole 95 % interval is on the claim's side of the
 bound, and contradicts it if, for each model, it is on the other side. The bounds are ours.
 Successes of attacks are those of quantized images, with 1,000 queries for decision-based attacks.
-That of all attacks is a lower bound, with an interval up to 100 %, if a check for weak attacks
-failed. Models are small: a claim that fails here may hold for the paper's models. † does not beat
+They are lower bounds, with intervals up to 100 %, if a check for weak attacks failed. Models are
+small: a claim that fails here may hold for the paper's models. † does not beat
 the simple densities, and does not count.
 """
 
@@ -39,7 +40,8 @@ def claims_of(models: Sequence[RecordFolder]) -> str:
     for row in claims_table(models).rows:
         section, sentence, test, found, verdict = map(plain, row)
         for name in sorted(at, key=len, reverse=True):
-            found = found.replace(f"{name}:", f"[{name}](../{at[name]}):")
+            link = f"[{name}](../{at[name]})"
+            found = re.sub(rf"(?<![\w\[/-]){re.escape(name)}(?=:| minus )", link, found)
         lines.append(f"| {section} | {sentence} | {test} | {found} | **{verdict}** |")
     return "\n".join(lines)
 
@@ -84,7 +86,7 @@ APPENDIX_C = """
 The paper on robust priors (C.1): "In our experiments we did not see any significant difference from
 the Gaussian prior". On Flow-GAN (C.3): "very hard to train". Differences are paired by seed, with
 Student's 95 % interval. "No difference": accuracy within 1 point, bits/dim within 0.05 and the
-AUROC of wrong labels within 0.01. "Differs": an interval excludes 0 and leaves its margin.
+AUROC of wrong labels within 0.01. "Differs": an interval is beyond its margin.
 """
 
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from condgen.audits.records import Record
-from condgen.errors import CondgenError
+from condgen.files import atomic_write
 from condgen.runs import Run
 
 LARGEST = 2**20  # bytes of a file
@@ -19,27 +19,30 @@ LARGEST = 2**20  # bytes of a file
 
 def publish(run: Run, to: Path, *, summaries: bool) -> None:
     """Copy the configuration, log and records of a run."""
-    shutil.rmtree(to, ignore_errors=True)
-    records = to / "records"
-    records.mkdir(parents=True)
-    for name in (Run.page, "metrics.jsonl"):
-        shutil.copy(run.path / name, to / name)
-    for audit in run.audits_made():
-        record = run.record(audit)
-        arrays = {} if summaries else _needed(record)
-        Record(record.audit, record.summary, arrays, record.origin).save(records)
-    for path in to.rglob("*"):
-        if path.name.startswith("."):
-            path.unlink()
-        elif path.is_file() and path.stat().st_size > LARGEST:
-            raise CondgenError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(to, replace_directory=True) as work:
+        (work / "records").mkdir(parents=True)
+        for name in (Run.page, "metrics.jsonl"):
+            shutil.copy(run.path / name, work / name)
+        for audit in run.audits_made():
+            record = run.record(audit)
+            arrays = {} if summaries else _needed(record)
+            kept = Record(record.audit, record.summary, arrays, record.origin)
+            kept.save(work / "records")
+        for path in work.rglob("*"):
+            if path.name.startswith("."):
+                path.unlink()
+            elif path.is_file() and path.stat().st_size > LARGEST:
+                size = path.stat().st_size
+                raise click.ClickException(f"{path.name} of {run.name} has {size} bytes.")
 
 
 def _needed(record: Record) -> dict[str, np.ndarray]:
-    """The arrays of a record without a score that repeats the bits/dim."""
+    """The arrays of a record; without a score along paths that repeats the bits/dim."""
     arrays = dict(record.arrays)
-    if "score" in arrays and np.array_equal(arrays["score"], arrays.get("bits_per_dim", [])):
-        del arrays["score"]
+    repeated = np.array_equal(arrays.get("score", []), arrays.get("bits_per_dim", []))
+    if record.audit == "interpolation" and repeated:
+        arrays.pop("score", None)
     return arrays
 
 
@@ -48,7 +51,7 @@ def _needed(record: Record) -> dict[str, np.ndarray]:
 @click.argument("to", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--summaries", is_flag=True, help="Without per-image arrays.")
 def main(study: Path, to: Path, summaries: bool) -> None:
-    """Copy the records of the study in folder STUDY to TO, and the tables of its report."""
+    """Copy the records of the study in folder STUDY to TO; its tables too with --summaries."""
     for path in sorted((study / "runs").glob(f"*/{Run.page}")):
         run = Run.open(path.parent)
         if run.audits_made():

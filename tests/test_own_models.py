@@ -55,7 +55,7 @@ def test_a_factory_is_trained_resumed_audited_reported_checked_and_described(
     start = ("train", page, "--run", run, *settings, "--threads", 1, "--device", "cpu")
     status, said, _ = condgen(*start, "--minutes", 0)
     assert status == 0
-    assert "1 of 2 epochs" in said
+    assert "0 of 2 epochs and 1 steps" in said
     assert condgen(*start, "--resume")[0] == 0
     assert Run.open(run).config.model.model_dump() == {
         "name": "tests.toy:Toy",

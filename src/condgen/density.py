@@ -125,6 +125,8 @@ class ClassConditionalDensity(nn.Module, abc.ABC):
     def log_condition(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
         """Log of the condition number of a flow's Jacobian at each image, estimated, ``(N,)``.
 
+        Of the inverse that :meth:`rsample` uses, whose scales are bounded.
+
         Raises:
             CondgenError: If the subclass does not implement this method.
         """

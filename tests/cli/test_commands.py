@@ -135,10 +135,10 @@ def test_training_in_pieces_says_how_to_go_on(tmp_path: Path) -> None:
     start = ("train", "digits-base", *SETTINGS, "--seed", 3, "--run", tmp_path / "a run")
     status, line, _ = condgen(*start, "--minutes", 0, "--device", "cpu")
     assert status == 0
-    assert "has 1 of 2 epochs; continue with: condgen train digits-base" in line
+    assert "has 0 of 2 epochs and 1 steps; continue with: condgen train digits-base" in line
     again = shlex.split(line.partition("continue with: condgen ")[2])
     assert {"--minutes", "--seed", "--resume"} < set(again)
-    status, line, _ = condgen(*again)
+    status, line, _ = condgen(*again, "--minutes", 10)
     assert status == 0
     assert "is trained" in line
 

@@ -63,7 +63,7 @@ def test_the_page_stands_alone_and_the_files_agree_with_it(trained: Run, tmp_pat
     for figure in (tmp_path / "figures").glob("*.svg"):
         assert ElementTree.parse(figure).getroot().tag.endswith("svg")
         assert figure.with_suffix(".png").stat().st_size > 1000
-    assert len(list((tmp_path / "figures").iterdir())) == 2 * 9
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * 10
     samples = (tmp_path / "figures" / f"class-samples-{trained.name}.svg").read_text()
     # One image per sample, not one resampled raster.
     assert samples.count("<image") == len(trained.record("samples").arrays["images"])

@@ -100,8 +100,15 @@ BAD = {
     ),
     "curve": (
         SWEEP + '[[trade_off]]\ntitle = "x"\nx = "classification.bits_per_dim"\n'
-        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-spilt"]\n',
+        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-spilt"]\n'
+        'x_label = "bits/dim"\ny_label = "accuracy %"\n',
         "curve 'digits-spilt' is no preset of the study",
+    ),
+    "one curve": (
+        SWEEP + '[[trade_off]]\ntitle = "t"\nx = "classification.bits_per_dim"\n'
+        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-reweight"]\n'
+        'x_label = "bits/dim"\ny_label = "accuracy %"\n',
+        "both curves of 't' are 'digits-reweight'; name two presets.",
     ),
     "margin": (
         SWEEP.replace("between", 'margins = { "bits" = 1.0 }\nbetween'),

@@ -12,7 +12,7 @@ from condgen.config import load_preset
 from condgen.errors import ConfigError
 from condgen.runs import Run
 from condgen.studies.estimates import time_a_step
-from condgen.studies.gpu_hours import RATES, gpu_words
+from condgen.studies.gpu_hours import RATES, Rate, gpu_words
 from condgen.studies.overview import plan_table, plan_words
 from condgen.studies.plan import Plan, make_plan
 from condgen.studies.study import Study
@@ -167,16 +167,17 @@ def test_a_training_step_is_timed_where_there_is_no_like_run(tmp_path: Path) -> 
     assert not (tmp_path / "runs").exists()
 
 
-def test_gpu_hours_are_the_arithmetic_of_the_trainings_that_are_left(tmp_path: Path) -> None:
+def test_gpu_hours_are_the_arithmetic_of_large_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = Study.load(written(tmp_path, TWO), TINY)
     plan = make_plan(study, tmp_path / "out")
+    assert gpu_words(plan, None) == ""  # too small: nothing of that size was measured
+    monkeypatch.setitem(RATES, "glow", Rate(1e6, 1.0, "here"))
     (config, *_) = (run.config for run in study.runs)
     images = len(experiments.open_data(config).train) // 64 * 64 * config.training.epochs
-    flops = experiments.summarize(config, device="cuda").training_flops
-    hours = 2 * images * flops / RATES["glow"][0] / 3600
-    assert gpu_words(plan, None).startswith(
-        f"GPU hours of all trainings, from their arithmetic: about {hours:.1f} for glow"
-    )
-    own = study.runs[0].config.model_copy(update={"model": load_preset("digits-gaussian").model})
-    measured = replace(study, runs=(replace(study.runs[0], config=own),))
-    assert gpu_words(make_plan(measured, tmp_path / "out"), None) == ""
+    hours = images * experiments.summarize(config, device="cuda").training_flops / 1e6 / 3600
+    words = "GPU hours of the trainings, from their arithmetic: about"
+    assert gpu_words(plan, None).startswith(f"{words} {2 * hours:.1f} for glow (1e-06 TFLOP/s")
+    assert gpu_words(plan, None, "digits-base").startswith(f"{words} {hours:.1f} for glow")
+    assert gpu_words(plan, None, "*/interpolation") == gpu_words(plan, None)  # needs both

@@ -12,7 +12,7 @@ from condgen.studies.plan import Plan, PlannedRun, PlannedStep
 from condgen.studies.report import difference_table, sections
 from condgen.studies.steps import Step
 from condgen.studies.study import Study
-from condgen.studies.trade_off import Curve, trade_off_figure, trade_off_table
+from condgen.studies.trade_off import Curve, curves_of, trade_off_figure, trade_off_table
 from tests.conftest import TINY
 from tests.studies.pages import written
 
@@ -35,6 +35,8 @@ audits = ["classification"]
 title = "Accuracy against likelihood"
 x = "classification.bits_per_dim"
 y = "classification.accuracy"
+x_label = "bits/dim"
+y_label = "accuracy %"
 curves = ["digits-split", "digits-reweight"]
 
 [[difference]]
@@ -95,14 +97,22 @@ def test_two_curves_are_compared_seed_by_seed_at_equal_limits(plan: Plan) -> Non
     assert differences == pytest.approx([0.1, 0.1, 0.2, 0.2, -0.1])
     split, reweight = asked.curves
     assert [row["better"] for row in table.numbers] == [split] * 4 + [reweight]
-    assert table.caption.endswith(f"Better: {split} at 4, {reweight} at 1 of 5 limits.")
+    assert f"Better: {split} at 4, {reweight} at 1 of 5 limits" in table.caption
 
 
 def test_the_interval_of_one_seed_is_that_of_its_test_images(plan: Plan) -> None:
     (asked,) = plan.study.page.trade_off
     row = trade_off_table(Numbers(of_seeds(plan, 0)), asked, "t").numbers[0]
     assert row["difference_ci"] == pytest.approx([0.1 - math.hypot(0.03, 0.04), 0.15])
-    assert row["better"] == "digits-split"
+    assert row["better"] == "one seed"  # its training varies as well
+
+
+def test_only_seeds_with_all_settings_count(plan: Plan) -> None:
+    lacking = [run for run in plan.runs if run.run.label != "digits-split-alpha=1-seed1"]
+    part = Plan(plan.study, plan.folder, tuple(lacking))
+    (asked,) = plan.study.page.trade_off
+    assert list(curves_of(Numbers(part), asked, "digits-split")) == [0]
+    assert list(curves_of(Numbers(part), asked, "digits-reweight")) == [0, 1]
 
 
 def test_without_records_there_is_nothing_to_compare(plan: Plan) -> None:
@@ -116,6 +126,7 @@ def test_the_figure_has_a_mark_for_each_setting(plan: Plan) -> None:
         [2.0, 2.5],
         [2.0, 3.0],
     ]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([65.0, 75.0])  # percent
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0", "1"]
     assert [section.title for section in sections(plan)] == [
         "Accuracy against likelihood",

@@ -1,6 +1,9 @@
 """The training loop: reproducible, resumable at any step, stops at non-finite numbers."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ from condgen.classifier import GenerativeClassifier, Prediction
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset
 from condgen.errors import DataError, RunError
-from condgen.training import loop, progress
+from condgen.training import progress
 from condgen.training.checkpoints import Checkpoint
 from condgen.training.loader import Loader
 from condgen.training.loop import fit_step
@@ -21,6 +24,7 @@ from condgen.training.maximum_likelihood import MaximumLikelihood
 from condgen.training.objectives import Likelihood
 from condgen.training.resuming import is_finished
 from condgen.training.steps import NonFiniteLoss
+from tests import killing
 from tests.training.small import (
     SETTINGS,
     TrainedGaussian,
@@ -34,6 +38,8 @@ from tests.training.small import (
     step_of,
     train,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -69,21 +75,81 @@ def test_a_training_is_finished_at_the_end_that_its_settings_name(tmp_path: Path
     assert not is_finished(tmp_path / "checkpoint", settings(epochs=3))
 
 
-def test_pieces_of_no_time_train_an_epoch_each_and_end_where_an_uninterrupted_run_does(
+def without_times(directory: Path) -> list[dict[str, Any]]:
+    timed = ("time", "seconds", "images_per_second")
+    return [{key: line[key] for key in line if key not in timed} for line in log(directory)]
+
+
+def test_pieces_of_no_time_take_a_step_each_and_end_where_an_uninterrupted_run_does(
     tmp_path: Path,
 ) -> None:
-    whole = train(tmp_path / "whole", epochs=3)
-    for done in (1, 2, 3):
-        parts = train(tmp_path / "parts", epochs=3, minutes=0, resume=done > 1)
-        assert epochs_logged(tmp_path / "parts") == list(range(1, done + 1))
+    whole = train(tmp_path / "whole", epochs=2)
+    for call, taken in enumerate((1, 2, 3, 4, 4, 5, 6, 7, 8)):  # the fifth only validates
+        train(tmp_path / "parts", epochs=2, minutes=0, resume=call > 0)
+        assert last(tmp_path / "parts").step == taken
+        assert len(log(tmp_path / "parts")) == (call > 3)
+    assert not is_finished(tmp_path / "parts/checkpoint", SETTINGS)
+    parts = train(tmp_path / "parts", epochs=2, resume=True)
+    assert is_finished(tmp_path / "parts/checkpoint", SETTINGS)
     assert_same(parts, whole)
+    assert without_times(tmp_path / "parts") == without_times(tmp_path / "whole")
 
 
-def test_no_epoch_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 0.0, 100.0, 220.0])  # start of training, starts of three epochs
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(now))
-    time_left = loop.TimeLeft(minutes=5)
-    assert [time_left.for_another() for _ in range(3)] == [True, True, False]
+def test_a_checkpoint_is_written_within_an_epoch(tmp_path: Path) -> None:
+    class Dies(MaximumLikelihood):
+        def step(self, *args: Any) -> dict[str, torch.Tensor]:
+            if self.taken == 3:
+                raise SystemError("killed")
+            return super().step(*args)
+
+    whole = train(tmp_path / "whole")
+    dies = step_of()
+    dies.__class__ = Dies
+    with pytest.raises(SystemError):
+        train(tmp_path / "parts", step=dies, checkpoint_minutes=1e-9)
+    assert (last(tmp_path / "parts").epoch, last(tmp_path / "parts").step) == (0, 3)
+    assert_same(train(tmp_path / "parts", resume=True), whole)
+    assert without_times(tmp_path / "parts") == without_times(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_ends_training_after_its_step(
+    number: signal.Signals, error: type[BaseException], tmp_path: Path
+) -> None:
+    class Signalled(MaximumLikelihood):
+        def step(self, *args: Any) -> dict[str, torch.Tensor]:
+            if self.taken == 1:
+                signal.raise_signal(number)
+            return super().step(*args)
+
+    before = signal.getsignal(number)
+    step = step_of()
+    step.__class__ = Signalled
+    with pytest.raises(error) as stopped:
+        train(tmp_path, step=step)
+    assert last(tmp_path).step == 2
+    assert signal.getsignal(number) is before
+    if number == signal.SIGTERM:
+        assert stopped.value.code == 143
+
+
+def test_a_run_killed_at_random_moments_ends_where_an_uninterrupted_run_does(
+    tmp_path: Path,
+) -> None:
+    killing.train(tmp_path / "whole")
+    command = (sys.executable, "-m", "tests.killing", tmp_path / "parts", "20")
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 5  # the others came after the end
+    assert_same(last(tmp_path / "parts").weights, last(tmp_path / "whole").weights)
+    assert_same(last(tmp_path / "parts").training, last(tmp_path / "whole").training)
+    assert without_times(tmp_path / "parts") == without_times(tmp_path / "whole")
+    left = {path.name for path in (tmp_path / "parts/checkpoint").iterdir()}
+    assert left == {path.name for path in (tmp_path / "whole/checkpoint").iterdir()}
 
 
 def test_checkpoints_of_another_training_are_no_start_and_are_not_lost(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def main(debug: bool) -> None:
 @click.option(
     "--minutes",
     type=Finite(min=0),
-    help="Stop before an epoch that would exceed this; at least one is trained.",
+    help="Stop after the step that reaches this limit; --resume continues there.",
 )
 @data_dir_option
 @device_option
@@ -84,7 +84,6 @@ def train(
         return
     options = {
         "--seed": seed,
-        "--from": start,
         "--minutes": minutes,
         "--data-dir": data_dir,
         "--device": device,
@@ -94,7 +93,8 @@ def train(
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
     click.echo(
-        f"{path} has {run.epochs_done} of {config.training.epochs} epochs; continue with: {again}"
+        f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done} steps;"
+        f" continue with: {again}"
     )
 
 

@@ -1,12 +1,16 @@
 """The click group, which turns the library's errors into one line and exit status 2."""
 
 import io
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
 
 from condgen.errors import CondgenError, out_of_memory, suggest
+
+TERMINATED = 128 + signal.SIGTERM  # exit status
 
 
 class Group(click.Group):
@@ -27,6 +31,8 @@ class Group(click.Group):
         for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)  # like Ctrl-C
         try:
             return super().invoke(ctx)
         except CondgenError as error:
@@ -57,7 +63,10 @@ class Group(click.Group):
                 err=True,
             )
             sys.exit(2)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            code = 130 if isinstance(stopped, KeyboardInterrupt) else stopped.code
+            if code not in (130, TERMINATED):
+                raise
             how_to_continue = {
                 "train": " Add --resume to continue.",
                 "demo": " The same command continues.",
@@ -66,4 +75,8 @@ class Group(click.Group):
             }
             hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
             click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
-            sys.exit(130)
+            sys.exit(code)
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(TERMINATED)

@@ -114,8 +114,10 @@ def _run(name: str, out: Path, overrides: tuple[str, ...], options: Options) -> 
         print_table(plan_table(plan))
         click.echo(words)
         on_cpu = machine.prepare_device(options.device).type == "cpu"
-        if on_cpu and plan.seconds(plan.pending(options.only))[0] > LONG:
-            click.echo(gpu_words(plan, options.data_dir))
+        is_long = plan.seconds(plan.pending(options.only))[0] > LONG
+        on_gpu = gpu_words(plan, options.data_dir, options.only) if on_cpu and is_long else ""
+        if on_gpu:
+            click.echo(on_gpu)
 
     study = Study.load(name, overrides)
     machine.prepare(options.threads_of_a_step)

@@ -81,6 +81,8 @@ Decay = Annotated[
 ]
 
 
+WITHOUT_EFFECT = ("compile", "checkpoint_minutes")  # on the weights, but rounding
+
 Decayed = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -91,7 +93,8 @@ class Training(Section):
     ``accumulation`` is the number of parts that a batch is processed in. ``average`` is the decay
     of the exponential moving average of the weights, which validation, audits and samples use.
     ``snapshots`` is how many times, at equal intervals, the weights are saved for the audit
-    "snapshots".
+    "snapshots". ``checkpoint_minutes`` is the time after which a checkpoint is written within an
+    epoch.
     """
 
     epochs: Positive = 150
@@ -105,9 +108,10 @@ class Training(Section):
     clip_norm: PositiveFloat = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     compile: bool = False
+    checkpoint_minutes: PositiveFloat = 5.0
     snapshots: Count = 0
     decay: Decay = StepDecay()
 
     def as_begun(self, begun: Self) -> Self:
-        """These settings with ``compile`` of another run: it changes the speed, not the result."""
-        return self.model_copy(update={"compile": begun.compile})
+        """These settings with those of another run that change the result by rounding at most."""
+        return self.model_copy(update={key: getattr(begun, key) for key in WITHOUT_EFFECT})

@@ -65,7 +65,7 @@ def build(
         if place.type != "cuda":
             raise ConfigError(
                 f"training.compile needs --device cuda, but the device is {place.type}; set"
-                " training.compile=false, which a run may also resume with."
+                " training.compile=false. A compiled run may resume without compilation."
             )
         classifier.density.compile_for_training()
     classifier.to(place)

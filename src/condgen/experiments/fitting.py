@@ -55,7 +55,7 @@ def fit(
         seed: Seed of everything random.
         device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
         resume: Continue from the newest checkpoint.
-        minutes: Stop before an epoch that would exceed this limit.
+        minutes: Stop with a checkpoint after the step that reaches this limit.
         quiet: Show no progress bar.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 from condgen import machine
 from condgen.config import Config
+from condgen.config.training import WITHOUT_EFFECT
 from condgen.errors import CondgenError, ConfigError, RunError
 from condgen.experiments.building import (
     Experiment,
@@ -42,10 +43,10 @@ def train(
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
         resume: Continue the run at ``path``.
-        minutes: Stop before an epoch that would exceed this limit; ``run.epochs_done`` is the
-            number of epochs done.
+        minutes: Stop with a checkpoint after the step that reaches this limit;
+            ``run.epochs_done`` and ``run.steps_done`` say how far it came.
         start: Directory of a run whose best weights training starts from, such as that of a flow
-            trained by likelihood for Flow-GAN. With ``resume`` it may be left out.
+            trained by likelihood for Flow-GAN. A resumed run keeps the start that it had.
         quiet: Show no progress bar.
 
     Raises:
@@ -62,18 +63,18 @@ def train(
         )
     if not resume:
         Run.check_free(path)
-    begin = None if start is None else Run.open(start)
-    if begin:
-        config = config.model_copy(update={"start": begin.weights_sha256})
-    elif resume:
+    begin = None if start is None or resume else Run.open(start)
+    if resume:
         config = config.model_copy(update={"start": Run.open(path).config.start})
+    elif begin:
+        config = config.model_copy(update={"start": begin.weights_sha256})
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
     splits = open_data(config, data_dir)
     for other in filter(None, (run, begin)):
         if other is run or other.config.data.name == config.data.name:
             check_images_of(other.config, splits, other.path)
-    experiment = build(config, splits, place, None if run else begin)
+    experiment = build(config, splits, place, begin)
     run = run or Run.create(
         path, config.model_copy(update={"images": images_of(splits, hashed=True)})
     )
@@ -129,7 +130,8 @@ def resolved(config: Config, device: str = "cpu") -> Config:
 def reopen(path: Path, config: Config) -> Run:
     """Open the run at ``path`` to resume it; updates its page from ``config``.
 
-    The page gets the detector, the audits, a greater length of training, and `compile`.
+    The page gets the detector, the audits, a greater length of training, and
+    settings without effect on the weights.
 
     Raises:
         RunError: If the run was started with other settings than ``config``.
@@ -145,7 +147,7 @@ def reopen(path: Path, config: Config) -> Run:
             " settings or another --run."
         )
     longer = run.config.training.model_copy(
-        update={key: getattr(config.training, key) for key in (*LENGTH, "compile")}
+        update={key: getattr(config.training, key) for key in (*LENGTH, *WITHOUT_EFFECT)}
     )
     page = run.config.model_copy(
         update={"detector": requested.detector, "audit": requested.audit, "training": longer}

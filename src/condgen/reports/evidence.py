@@ -235,8 +235,7 @@ def plain(audit: str, key: str, words: str, percent: bool = False) -> Number:
 def attack_success(attack: str, aware: bool) -> Number:
     """The share of images on which an attack evades the detector after quantization.
 
-    That of the worst case is a lower bound if a check for weak attacks failed: its interval then
-    ends at 1.
+    It is a lower bound if a check for weak attacks failed: the interval then ends at 1.
     """
     kind = "detector-aware" if aware else "on the classifier alone"
     name = "all attacks" if attack == WORST else attack
@@ -245,15 +244,17 @@ def attack_success(attack: str, aware: bool) -> Number:
         for cell in summary["cells"]:
             if (cell["attack"], cell["detector_aware"]) == (attack, aware):
                 low, high = cell["quantized_within_ci"]
-                unsure = attack == WORST and _is_weak(summary)
-                return cell["quantized_within"], (low, 1.0 if unsure else high)
+                return cell["quantized_within"], (low, 1.0 if may_be_weak(summary) else high)
         return None
 
     return Number("adversarial", f"{name}, {kind}: undetected within ε, quantized", read, True)
 
 
-def _is_weak(summary: Summary) -> bool:
-    """Whether a check of the evaluation says that stronger attacks may find more."""
+def may_be_weak(summary: Summary) -> bool:
+    """Whether a check of the evaluation says that stronger attacks may find more.
+
+    Checks of older records do not say what they put in doubt; they count.
+    """
     return any(
-        check["passed"] is False and check.get("doubt") == WEAK for check in summary["checks"]
+        check["passed"] is False and check.get("doubt", WEAK) == WEAK for check in summary["checks"]
     )

@@ -31,6 +31,7 @@ DOTS_PER_INCH = 200
 DOTS_PER_INCH_OF_PAGE = 110  # of pictures on the page
 LARGEST_SVG = 60_000  # bytes on the page; larger figures hold pictures
 REM_PER_INCH = 6.4  # largest size of figures on the page, so that their text sizes are equal
+COORDINATES = re.compile(r' (?:d|points|x|y)="[^"]*"')
 PLAIN_IN_URLS = " /:;=,.()"  # not escaped in data URLs
 RECOMPUTED = (
     " The records were recomputed for the detector's threshold {threshold:g}. A path between"
@@ -255,7 +256,7 @@ class _Files:
 def _shortened(svg: bytes) -> str:
     """The same figure in fewer bytes: no metadata, no line breaks, coordinates to 0.1 points."""
     text = re.sub(r"<metadata>.*?</metadata>", "", svg.decode(), flags=re.DOTALL)
-    text = re.sub(r"(?<![\d.])([1-9]\d*\.\d|0\.\d\d)\d+", r"\1", text)
+    text = COORDINATES.sub(lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
     return re.sub(r"\s+", " ", text)  # a URL loses line breaks
 
 

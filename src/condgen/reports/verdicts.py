@@ -96,8 +96,8 @@ def claims_table(models: Sequence[Audited]) -> Table:
         "A test supports a claim if, for each model, the whole 95 % interval is on the claim's side"
         " of the bound, and contradicts it if, for each model, it is on the other side. The bounds"
         " are ours. Intervals of differences are computed from both intervals. Successes"
-        " of attacks are those of quantized images; that of all attacks is a lower bound, with"
-        " an interval up to 100 %, if a check for weak attacks failed.",
+        " of attacks are those of quantized images; they are lower bounds, with intervals up to"
+        " 100 %, if a check for weak attacks failed.",
         ("section", "the paper", "test", "found", "verdict"),
         tuple(rows),
         tuple(numbers),

@@ -17,6 +17,7 @@ from condgen.training.checkpoints import (
     Checkpoint,
     epochs_done,
     load_weights,
+    progress_of,
     weights_sha256,
 )
 
@@ -53,6 +54,11 @@ class Run(RecordFolder):
     def epochs_done(self) -> int:
         """The number of finished epochs."""
         return epochs_done(self.path / "checkpoint")
+
+    @property
+    def steps_done(self) -> int:
+        """The number of steps taken until the newest checkpoint."""
+        return progress_of(self.path / "checkpoint")[1]
 
     @property
     def epochs_logged(self) -> int:

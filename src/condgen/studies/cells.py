@@ -1,6 +1,6 @@
 """Numbers in the tables of a study: as text and for JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from condgen.reports.tables import MISSING
 from condgen.studies.metrics import Value
@@ -14,14 +14,30 @@ def cell(value: Value | None, head: str, sign: str = "") -> str:
     """
     if value is None:
         return MISSING
-    shares = head.endswith("%")
-    factor = 100 if shares else 1
-    digits = (2 if sign else 1) if shares else 3 if abs(value.value) < 100 else 1
-    words = f"{factor * value.value:{sign}.{digits}f}"
-    if value.interval is None:
+    shown = scaled(value, head)
+    digits = (2 if sign else 1) if head.endswith("%") else 3 if abs(value.value) < 100 else 1
+    words = f"{shown.value:{sign}.{digits}f}"
+    if shown.interval is None:
         return words
-    low, high = (f"{factor * end:{sign}.{digits}f}" for end in value.interval)
+    low, high = (f"{end:{sign}.{digits}f}" for end in shown.interval)
     return f"{words} [{low}, {high}]"
+
+
+def scaled(value: Value, head: str) -> Value:
+    """The number in percent if the heading ends in %."""
+    if not head.endswith("%"):
+        return value
+    interval = value.interval and (100 * value.interval[0], 100 * value.interval[1])
+    return Value(100 * value.value, interval, value.n)
+
+
+def error_bars(values: Sequence[Value]) -> list[list[float]]:
+    """Lengths below and above each number, for Matplotlib."""
+    ends = [(each.value, each.interval or (each.value, each.value)) for each in values]
+    return [
+        [max(0.0, value - low) for value, (low, _) in ends],
+        [max(0.0, high - value) for value, (_, high) in ends],
+    ]
 
 
 def json_of(found: Mapping[str, Value | None]) -> dict[str, object]:

@@ -1,47 +1,65 @@
 """Estimated GPU hours of the trainings of a study, on a machine without a GPU."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from condgen import experiments
 from condgen.errors import CondgenError
 from condgen.studies.plan import Plan
 from condgen.training.loader import steps_in_all, steps_per_epoch
+from condgen.training.maximum_likelihood import MaximumLikelihoodSettings
 
-# floating-point operations per second of a bfloat16 training with batch 64, measured (docs/gpu.md)
+
+@dataclass(frozen=True)
+class Rate:
+    """The speed of a family's trainings in bfloat16 with batch 64, measured (docs/gpu.md).
+
+    Args:
+        flops: Floating-point operations per second.
+        least: Operations per image of the model that was measured. A smaller model does fewer per
+            second, because the launches of operations take the time.
+        where: The machine.
+    """
+
+    flops: float
+    least: float
+    where: str
+
+
 RATES = {
-    "glow": (7.1e12, "compiled, one H200"),
-    "pixelcnn": (55e12, "one H100"),
+    "glow": Rate(7.1e12, 2e9, "compiled, one H200"),
+    "pixelcnn": Rate(55e12, 1e11, "one H100"),
 }
 LONG = 12 * 3600.0  # seconds on this machine; a sentence on GPUs is printed beyond
 
 
-def gpu_words(plan: Plan, data_dir: Path | None) -> str:
-    """A sentence on the GPU hours of the trainings that are left, from their arithmetic.
+def gpu_words(plan: Plan, data_dir: Path | None, only: str = "*") -> str:
+    """A sentence on the GPU hours of the trainings to do, from their arithmetic.
 
-    Empty if there are none of a family that was measured on a GPU.
+    Only of families, sizes and objectives that were measured on a GPU; empty if there are none.
     """
     hours: dict[str, float] = {}
     seconds: dict[str, float] = {}  # of an image
-    for run in plan.runs:
-        config = run.run.config
-        if run.trained or config.model.name not in RATES:
+    for step in plan.pending(only):
+        config, rate = step.config, RATES.get(step.config.model.name)
+        plain = type(config.objective).step is MaximumLikelihoodSettings.step
+        if not step.is_training or rate is None or not plain:
             continue
         key = f"{config.model!r} {config.data!r}"
         try:
             if key not in seconds:
                 flops = experiments.summarize(config, data_dir, "cuda").training_flops
-                seconds[key] = flops / RATES[config.model.name][0]
+                seconds[key] = flops / rate.flops if flops >= rate.least else 0.0
             train = experiments.open_data(config, data_dir).train
             steps = steps_in_all(steps_per_epoch(train, config.training), config.training)
         except CondgenError:
             continue  # the step itself will raise it
         taken = steps * config.training.batch_size * seconds[key] / 3600
         hours[config.model.name] = hours.get(config.model.name, 0.0) + taken
-    if not hours:
-        return ""
     parts = [
-        f"{hours[name]:.1f} for {name} ({rate / 1e12:g} TFLOP/s, {how})"
-        for name, (rate, how) in RATES.items()
-        if name in hours
+        f"{hours[name]:.1f} for {name} ({rate.flops / 1e12:g} TFLOP/s, {rate.where})"
+        for name, rate in RATES.items()
+        if hours.get(name)
     ]
-    return f"GPU hours of all trainings, from their arithmetic: about {', '.join(parts)}."
+    words = f"GPU hours of the trainings, from their arithmetic: about {', '.join(parts)}."
+    return words if parts else ""

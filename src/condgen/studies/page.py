@@ -72,14 +72,15 @@ class SweepFigure(StudySection):
 class TradeOff(StudySection):
     """A metric against another one for two presets: ``curves``.
 
-    ``x`` is better the lower it is, ``y`` the higher.
+    ``x`` is better the lower it is, ``y`` the higher. A label that ends in % shows shares as
+    percentages.
     """
 
     title: Text
     x: Text
     y: Text
-    x_words: Text = "bits/dim"
-    y_words: Text = "accuracy %"
+    x_label: Text
+    y_label: Text
     curves: Annotated[list[Text], Field(min_length=2, max_length=2)]
 
 

@@ -16,7 +16,7 @@ from condgen.reports.figures import CYCLE, STYLE, plain
 from condgen.reports.layout import PageSection
 from condgen.reports.tables import Table
 from condgen.runs import Run
-from condgen.studies.cells import cell, json_of
+from condgen.studies.cells import cell, error_bars, json_of
 from condgen.studies.metrics import Numbers, Value
 from condgen.studies.overview import plan_table
 from condgen.studies.page import Comparison, Difference, SweepFigure, SweepTable
@@ -29,8 +29,8 @@ INTERVALS = (
     " that of its record."
 )
 MARGINS = (
-    '"No difference": all intervals are within these margins. "Differs": an interval excludes 0 and'
-    " leaves its margin. Margins"
+    '"No difference": all intervals are within these margins. "Differs": an interval is beyond its'
+    " margin. Margins"
 )
 
 
@@ -100,7 +100,7 @@ def sections(plan: Plan) -> Iterator[PageSection]:
         )
     for place, curves in enumerate(page.trade_off, 1):
         words = (
-            f"{curves.y_words} against {curves.x_words}: a mark for each setting."
+            f"{curves.y_label} against {curves.x_label}: a mark for each setting."
             f" {INTERVALS.replace('Brackets', 'Bars')}"
         )
         yield PageSection(
@@ -187,20 +187,25 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
         }
         n = max((value.n for value in found.values() if value), default=0)
         words = " minus ".join(labels)
+        failed = len({*numbers.failed(first), *numbers.failed(second)})
         said = {"verdict": verdict(found, asked.margins)} if asked.margins else {}
+        if asked.margins and failed:
+            said = {"verdict": f"{failed} of {failed + n} seeds failed"}
         written = (cell(value, head, "+") for head, value in found.items())
-        rows.append((words, *written, str(n), *said.values()))
-        values.append({"difference": words, **json_of(found), "seeds": n, **said})
+        rows.append((words, *written, str(n), str(failed), *said.values()))
+        values.append({"difference": words, **json_of(found), "seeds": n, "failed": failed, **said})
     caption = (
         "Paired by seed. Brackets: Student's 95 % interval of the mean difference over the seeds."
     )
+    if asked.claim:
+        caption += f" {asked.claim}"
     if asked.margins:
-        caption += f" {asked.claim} {MARGINS}: {margin_words(asked.margins)}."
+        caption += f" {MARGINS}: {margin_words(asked.margins)}."
     return Table(
         name,
         asked.title,
         caption,
-        ("difference", *asked.columns, "seeds", *(["verdict"] if asked.margins else [])),
+        ("difference", *asked.columns, "seeds", "failed", *(("verdict",) if asked.margins else ())),
         tuple(rows),
         tuple(values),
     )
@@ -209,7 +214,7 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
 def verdict(found: Mapping[str, Value | None], margins: Mapping[str, float]) -> str:
     """Whether two cases are equal up to margins.
 
-    >>> verdict({"accuracy %": Value(0.02, (0.01, 0.03))}, {"accuracy %": 0.01})
+    >>> verdict({"accuracy %": Value(0.02, (0.011, 0.03))}, {"accuracy %": 0.01})
     'differs: accuracy %'
     >>> verdict({"accuracy %": Value(0.02, (-0.01, 0.05))}, {"accuracy %": 0.01})
     'undecided: accuracy %'
@@ -226,7 +231,7 @@ def verdict(found: Mapping[str, Value | None], margins: Mapping[str, float]) -> 
         low, high = value.interval
         if low > -margin and high < margin:
             continue
-        (differs if low > 0 or high < 0 else undecided).append(head)
+        (differs if low > margin or high < -margin else undecided).append(head)
     if differs:
         return f"differs: {', '.join(differs)}"
     return f"undecided: {', '.join(undecided)}" if undecided else "no difference"
@@ -270,9 +275,5 @@ def _draw(
         (x, value) for x, value in sorted(found.items(), key=lambda at: at[0]) if value is not None
     ]
     x, y = [place for place, _ in points], [value.value for _, value in points]
-    ends = [value.interval or (value.value, value.value) for _, value in points]
-    error = [
-        [max(0.0, here - low) for here, (low, _) in zip(y, ends, strict=True)],
-        [max(0.0, high - here) for here, (_, high) in zip(y, ends, strict=True)],
-    ]
+    error = error_bars([value for _, value in points])
     axes.errorbar(x, y, yerr=error, marker="o", markersize=3.5, capsize=2, **look)

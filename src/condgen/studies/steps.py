@@ -61,8 +61,8 @@ class Setting:
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda" or "auto".
         threads: CPU threads of a step. Default: the worker's free cores.
-        until: Time limit in seconds since 1970. No step starts after it; training stops before an
-            epoch that would exceed it.
+        until: Time limit in seconds since 1970. No step starts after it; training stops with a
+            checkpoint.
     """
 
     folder: Path

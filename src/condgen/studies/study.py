@@ -138,17 +138,23 @@ class Study:
         for figure in self.page.figure:
             for run in self.runs:
                 setting_of(run.config, figure.x)
+        for asked in self.page.trade_off:
+            if len(set(asked.curves)) < 2:
+                raise ConfigError(
+                    f"study '{self.name}': both curves of '{asked.title}' are"
+                    f" '{asked.curves[0]}'; name two presets."
+                )
         for line in (line for asked in self.page.trade_off for line in asked.curves):
             if line not in self.lines:
                 raise ConfigError(
                     f"study '{self.name}': curve '{line}' is no preset of the study;"
                     f" {suggest(line, self.lines)}"
                 )
-        for asked in self.page.difference:
-            for head in asked.margins.keys() - asked.columns.keys():
+        for difference in self.page.difference:
+            for head in difference.margins.keys() - difference.columns.keys():
                 raise ConfigError(
-                    f"study '{self.name}': margin '{head}' is no column of '{asked.title}';"
-                    f" {suggest(head, asked.columns)}"
+                    f"study '{self.name}': margin '{head}' is no column of '{difference.title}';"
+                    f" {suggest(head, difference.columns)}"
                 )
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from condgen.reports.evidence import difference
 from condgen.reports.figures import CYCLE, STYLE, plain
 from condgen.reports.tables import Table
-from condgen.studies.cells import cell, json_of
+from condgen.studies.cells import cell, error_bars, json_of, scaled
 from condgen.studies.metrics import Numbers, Value, mean_of
 from condgen.studies.page import TradeOff
 
@@ -33,13 +33,13 @@ class Curve:
 
 
 def curves_of(numbers: Numbers, asked: TradeOff, line: str) -> dict[int, Curve]:
-    """The curve of a preset for each seed; only cases with both metrics count."""
-    found: dict[int, list[tuple[Value, Value]]] = {}
-    for case in numbers.plan.study.lines[line]:
-        x, y = numbers.of(asked.x, case), numbers.of(asked.y, case)
-        for seed in x.keys() & y.keys():
-            found.setdefault(seed, []).append((x[seed], y[seed]))
-    return {seed: Curve(tuple(points)) for seed, points in found.items()}
+    """The curve of a preset for each seed that has both metrics of all its settings."""
+    cases = [
+        (numbers.of(asked.x, case), numbers.of(asked.y, case))
+        for case in numbers.plan.study.lines[line]
+    ]
+    seeds = set.intersection(*(x.keys() & y.keys() for x, y in cases))
+    return {seed: Curve(tuple((x[seed], y[seed]) for x, y in cases)) for seed in sorted(seeds)}
 
 
 def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
@@ -50,7 +50,7 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
         for place, line in enumerate(asked.curves):
             cases = numbers.plan.study.lines[line]
             shown = [
-                (run.variation, x, y)
+                (run.variation, scaled(x, asked.x_label), scaled(y, asked.y_label))
                 for case, run in cases.items()
                 if (x := numbers.statistic(asked.x, case))
                 and (y := numbers.statistic(asked.y, case))
@@ -59,8 +59,8 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
             axes.errorbar(
                 [x.value for _, x, _ in shown],
                 [y.value for _, _, y in shown],
-                xerr=_bars([x for _, x, _ in shown]),
-                yerr=_bars([y for _, _, y in shown]),
+                xerr=error_bars([x for _, x, _ in shown]),
+                yerr=error_bars([y for _, _, y in shown]),
                 marker="o",
                 markersize=3.5,
                 capsize=2,
@@ -76,17 +76,9 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
                     fontsize=6,
                     color=color,
                 )
-        axes.set(xlabel=plain(asked.x_words), ylabel=plain(asked.y_words))
+        axes.set(xlabel=plain(asked.x_label), ylabel=plain(asked.y_label))
         axes.legend(fontsize=7, loc="lower right")
         return figure
-
-
-def _bars(values: Sequence[Value]) -> list[list[float]]:
-    ends = [each.interval or (each.value, each.value) for each in values]
-    return [
-        [max(0.0, each.value - low) for each, (low, _) in zip(values, ends, strict=True)],
-        [max(0.0, high - each.value) for each, (_, high) in zip(values, ends, strict=True)],
-    ]
 
 
 def trade_off_table(numbers: Numbers, asked: TradeOff, name: str) -> Table:
@@ -102,21 +94,24 @@ def trade_off_table(numbers: Numbers, asked: TradeOff, name: str) -> Table:
             second: mean_of([b.value for _, b in pairs]) if len(seeds) > 1 else pairs[0][1],
             "difference": _difference(pairs),
         }
-        verdicts.append(_better(found["difference"], first, second))
+        better = _better(found["difference"], first, second) if len(seeds) > 1 else "one seed"
+        verdicts.append(better)
         written = [
-            cell(value, asked.y_words, "+" if head == "difference" else "")
+            cell(value, asked.y_label, "+" if head == "difference" else "")
             for head, value in found.items()
         ]
         rows.append((f"{limit:.3f}", *written, verdicts[-1]))
-        values.append({asked.x_words: limit, **json_of(found), "better": verdicts[-1]})
-    counted = ", ".join(f"{word} at {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+        values.append({asked.x_label: limit, **json_of(found), "better": verdicts[-1]})
+    over = f"mean over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    interval = "Student, paired by seed" if len(seeds) > 1 else "over its test images"
     caption = (
-        f"The best {asked.y_words} of any model with at most so much {asked.x_words}, mean over"
-        f" {len(seeds)} seeds. Difference: {first} minus {second}, with a 95 % interval"
-        f" ({'Student, paired by seed' if len(seeds) > 1 else 'test images of one seed'})."
-        + (f" Better: {counted} of {len(verdicts)} limits." if verdicts else "")
+        f"The best {asked.y_label} of any model with at most so much {asked.x_label}, {over},"
+        f" chosen by these numbers. Difference: {first} minus {second}, 95 % interval ({interval})."
     )
-    head = (f"{asked.x_words} at most", first, second, "difference", "better")
+    if len(seeds) > 1:
+        counted = ", ".join(f"{word} at {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+        caption += f" Better: {counted} of {len(verdicts)} limits, which share models."
+    head = (f"{asked.x_label} at most", first, second, "difference", "better")
     return Table(name, asked.title, caption, head, tuple(rows), tuple(values))
 
 

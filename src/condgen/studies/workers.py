@@ -17,6 +17,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 SPAWN = multiprocessing.get_context("spawn")
 TRIES = 2
+SECONDS_TO_SAVE = 30.0  # for a training that was asked to end
 
 
 class WorkerDied(CondgenError):
@@ -54,11 +55,16 @@ class LocalWorkers(Executor):
         return self._threads.submit(self._call, fn, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: after their work, or immediately if ``wait`` is false."""
+        """End the processes: after their work, or as soon as possible if ``wait`` is false.
+
+        A training then finishes its step and writes a checkpoint.
+        """
         if not wait:
             self._stopped.set()
             for worker in self._all:
-                worker.end()
+                worker.terminate()
+            for worker in self._all:
+                worker.end(wait=SECONDS_TO_SAVE)
         self._threads.shutdown(wait=True, cancel_futures=cancel_futures or not wait)
         for worker in self._all:
             worker.end()
@@ -109,6 +115,11 @@ class _Worker:
         )
         self.process.start()
         theirs.close()  # so that the connection closes when the process ends
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        if self.process is not None:
+            self.process.terminate()
 
     def end(self, wait: float = 0.0) -> str:
         """End the process, after waiting up to ``wait`` seconds for it; return how it ended."""

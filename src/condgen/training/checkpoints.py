@@ -1,6 +1,7 @@
 """Checkpoints: tensors in safetensors, the rest in TOML; each directory is written atomically."""
 
 import hashlib
+import math
 import re
 import shutil
 import tomllib
@@ -37,10 +38,11 @@ class Checkpoint:
     Attributes:
         weights: Weights of the density, as audits and samples use them.
         training: Other tensors needed to resume, by name: modules and optimizers.
-        epoch: Epochs done; the last one may be short.
+        epoch: Epochs done and validated; the last one may be short.
         step: Optimizer steps taken.
         metrics: Metrics on the validation images.
         made_with: Seed, data, objective and settings of the training; empty in older checkpoints.
+        progress: Sums over the steps of an epoch that is not finished, for its log.
         weights_sha256: SHA-256 of the file that the weights were read from.
     """
 
@@ -50,6 +52,7 @@ class Checkpoint:
     step: int
     metrics: dict[str, float]
     made_with: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
 
     def save(self, path: Path) -> None:
@@ -61,6 +64,7 @@ class Checkpoint:
             "step": self.step,
             "metrics": self.metrics,
             "made_with": {key: value for key, value in self.made_with.items() if value is not None},
+            "progress": self.progress,
             "sha256": sha256,
         }
         sha256[STATE] = digest_of(state)
@@ -113,10 +117,11 @@ class Checkpoint:
             {f"{STATE_PREFIX}{name}": moment for name, moment in training.items()}
             if older
             else training,
-            _count(state["epoch"]),
+            _count(state["epoch"], 0),
             _count(state["step"]),
             metrics,
             dict(state.get("made_with", {})),
+            dict(state.get("progress", {})),
             str(state["sha256"][WEIGHTS]),
         )
 
@@ -150,9 +155,9 @@ def _checked(path: Path, name: str, sha256: str) -> bytes:
     return content
 
 
-def _count(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is not a positive integer")
+def _count(value: object, least: int = 1) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{value!r} is no whole number of at least {least}")
     return value
 
 
@@ -202,7 +207,11 @@ def progress_of(directory: Path) -> tuple[int, int, dict[str, Any]]:
     for path in (directory / "last", directory / "previous"):
         try:
             state = _state(path)
-            return _count(state["epoch"]), _count(state["step"]), dict(state.get("made_with", {}))
+            return (
+                _count(state["epoch"], 0),
+                _count(state["step"]),
+                dict(state.get("made_with", {})),
+            )
         except UNREADABLE:
             continue
     return 0, 0, {}
@@ -247,7 +256,12 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
 
 
 def best_metrics(directory: Path, last: Checkpoint, monitor: str) -> tuple[dict[str, float], str]:
-    """Validation metrics of ``best``, and a warning if it was replaced by ``last``."""
+    """Validation metrics of ``best``, and a warning if it was replaced by ``last``.
+
+    Infinity before the end of the first epoch.
+    """
+    if not last.epoch:
+        return {monitor: math.inf}, ""
     try:
         return Checkpoint.load(directory / "best", monitor).metrics, ""
     except RunError as error:

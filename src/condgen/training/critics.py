@@ -1,5 +1,6 @@
 """Critics of Flow-GAN: conditional discriminators and their losses."""
 
+import copy
 from typing import Literal
 
 import torch
@@ -60,6 +61,17 @@ class Critic(nn.Module):
         if self.embedding is not None:
             score = score + (self.embedding(label) * features).sum(1)
         return score, self.classes(features) if self.classes is not None else None
+
+
+def initialize(critic: nn.Module, seed: int) -> None:
+    """Draw the weights of a critic from a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in critic.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
+                fresh = copy.deepcopy(module).cpu()
+                fresh.reset_parameters()
+                module.load_state_dict(fresh.state_dict())
 
 
 def critic_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Flow-GAN (C.3): a flow trained by likelihood and against a critic."""
 
 import math
-import zlib
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -72,14 +71,9 @@ class FlowGan(MaximumLikelihood):
         self.settings = settings
         self.adversarial = math.isfinite(settings.likelihood)
         self.weight = settings.likelihood if self.adversarial else 1.0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed_of(density))  # another one for each seed of the run
-            self.critic = critics.Critic(
-                density.event_shape,
-                density.num_classes,
-                settings.conditioning,
-                settings.critic_width,
-            ).to(classifier.device)
+        self.critic = critics.Critic(
+            density.event_shape, density.num_classes, settings.conditioning, settings.critic_width
+        ).to(classifier.device)
         changed = {"learning_rate": settings.critic_learning_rate, "beta1": 0.0, "beta2": 0.9}
         self.critic_optimizer = Optimizer(
             ((f"critic.{name}", each) for name, each in self.critic.named_parameters()),
@@ -99,6 +93,8 @@ class FlowGan(MaximumLikelihood):
     def step(self, x: Tensor, label: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         label = label.to(self.classifier.device)
         found = {}
+        if not self.taken:
+            critics.initialize(self.critic, generator.initial_seed())
         if self.adversarial and self.taken:  # the first step initializes actnorm
             real = x.to(self.classifier.device)
             for _ in range(self.settings.critic_steps):
@@ -155,8 +151,11 @@ class FlowGan(MaximumLikelihood):
         metrics = super().validate(data, seed)
         if self.adversarial:
             self._check_samples(data, seed)
+        density = self.in_use.density
+        if type(density).log_condition is ClassConditionalDensity.log_condition:
+            return metrics
         x = data.batch(slice(0, EXAMINED))[0].to(self.in_use.device)
-        log_condition = self.in_use.density.log_condition(x, generator=stream(seed, "condition"))
+        log_condition = density.log_condition(x, generator=stream(seed, "condition"))
         return {**metrics, "log_condition": float(log_condition.amax())}
 
     @torch.no_grad()
@@ -199,22 +198,15 @@ class FlowGan(MaximumLikelihood):
         self.critic_optimizer.restore(state, updates)
 
 
-def _seed_of(module: nn.Module) -> int:
-    """A number that depends on all initial weights of a module."""
-    found = 0
-    for parameter in module.parameters():
-        found = zlib.crc32(parameter.detach().cpu().numpy().tobytes(), found)
-    return found
-
-
 @OBJECTIVES.register("flow-gan")
 class FlowGanSettings(MaximumLikelihoodSettings):
     """An adversarial loss plus ``likelihood`` (lambda) times maximum likelihood (C.3).
 
     ``likelihood = inf`` is maximum likelihood alone, 0 the adversarial loss alone. ``alpha`` is the
-    weight of cross-entropy beside the likelihood. ``critic`` is "wasserstein", with a gradient
-    penalty of weight ``penalty``, or "non-saturating". ``conditioning`` is "projection" or
-    "auxiliary". The critic takes ``critic_steps`` updates for each one of the flow.
+    weight of cross-entropy beside the likelihood; lambda multiplies both. ``critic`` is
+    "wasserstein", with a gradient penalty of weight ``penalty``, or "non-saturating".
+    ``conditioning`` is "projection" or "auxiliary". The critic takes ``critic_steps`` updates for
+    each one of the flow.
     """
 
     name: Literal["flow-gan"] = "flow-gan"

@@ -3,8 +3,7 @@
 import json
 import math
 import time
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
 from condgen.training.loader import Loader, steps_in_all, steps_per_epoch
 from condgen.training.progress import Progress
 from condgen.training.steps import NonFiniteLoss, TrainingStep
+from condgen.training.stopping import Stop
 
 
 def fit_step(
@@ -47,12 +47,11 @@ def fit_step(
         augmentation: Applied to training images only.
         seed: Seed of order, augmentation and noise. The same seed gives the same weights.
         resume: Continue from the newest checkpoint in ``directory``, at any step of an epoch.
-        minutes: Stop before an epoch that would exceed the limit, estimated from the previous
-            epoch; at least one is trained.
+        minutes: Stop after the step that reaches this limit; at least one step is taken.
         quiet: Show no progress bar.
 
     Returns:
-        The validation metrics of the best checkpoint.
+        The validation metrics of the best checkpoint; empty before the end of the first epoch.
 
     Raises:
         DataError: If there are fewer images than a batch has, there are no validation images, or
@@ -60,26 +59,32 @@ def fit_step(
         RunError: If ``directory`` holds checkpoints and ``resume`` is false, or the checkpoints
             belong to another training run.
         NonFiniteLoss: If a loss or its gradient is not finite; earlier checkpoints are kept.
+        KeyboardInterrupt: After Ctrl-C, when the step is finished and a checkpoint is written.
+        SystemExit: The same with status 143 after SIGTERM.
     """
     per_epoch = steps_per_epoch(train, settings)
     _check_data(step, train, validation)
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
-    run = _Run(step, loader, validation, Path(directory), settings)
-    best = run.begin(resume)
-    end, time_left = steps_in_all(per_epoch, settings), TimeLeft(minutes)
-    with Progress(end, step.taken, quiet=quiet) as progress:
-        for epoch in range(step.taken // per_epoch, -(-end // per_epoch)):
-            if not time_left.for_another():
+    end = steps_in_all(per_epoch, settings)
+    with Progress(end, quiet=quiet) as progress, Stop(minutes) as stop:
+        run = _Run(step, loader, validation, Path(directory), settings, progress, stop)
+        best = run.begin(resume)
+        for epoch in range(run.epochs, -(-end // per_epoch)):
+            metrics = run.epoch(epoch, end)
+            if metrics is None:
                 break
-            metrics = run.epoch(epoch, end, progress)
             is_best = metrics[step.monitor] < best[step.monitor]
             best = metrics if is_best else best
             run.keep(epoch + 1, metrics, best=is_best)
             progress.epoch_done(metrics)
+            if stop:
+                break
+    stop.raise_signal()
     path = run.checkpoints / "best"
-    load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
+    if path.is_dir():
+        load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
     step.classifier.eval()
-    return best
+    return best if path.is_dir() else {}
 
 
 def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
@@ -92,15 +97,26 @@ def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDatase
         check_fits(data, step.classifier.density)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Run:
-    """A training run and its directory."""
+    """A training run and its directory.
+
+    Attributes:
+        epochs: Epochs done.
+        metrics: Validation metrics of the last one.
+        saved: When the last checkpoint was written.
+    """
 
     step: TrainingStep
     loader: Loader
     validation: ImageDataset
     directory: Path
     settings: Training
+    progress: Progress
+    stop: Stop
+    epochs: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    saved: float = field(default_factory=time.monotonic)
 
     @property
     def checkpoints(self) -> Path:
@@ -121,17 +137,26 @@ class _Run:
                     f"{self.directory} holds checkpoints of another training run; use resume=True"
                     " or another directory."
                 )
-            best = resuming.restore(self.step, self.checkpoints, self.made_with)
-        _truncate(self.directory / "metrics.jsonl", self.step.taken // len(self.loader))
+            state, best = resuming.restore(self.step, self.checkpoints, self.made_with)
+            self.metrics = state.metrics
+            self.epochs = min(state.epoch, state.step // len(self.loader))
+            if state.progress and state.step > self.epochs * len(self.loader):
+                self.progress.restore(state.progress, device)
+        self.progress.done(self.step.taken)
+        _truncate(self.directory / "metrics.jsonl", self.epochs)
         return best
 
-    def epoch(self, epoch: int, end: int, progress: Progress) -> dict[str, float]:
-        """Train the rest of an epoch, at most until step ``end``; returns validation metrics."""
-        start, device = time.monotonic(), self.step.classifier.device
-        progress.start_epoch()
+    def epoch(self, epoch: int, end: int) -> dict[str, float] | None:
+        """Train the rest of an epoch, at most until step ``end``.
+
+        Returns:
+            Validation metrics; ``None`` if the training was stopped before, with a checkpoint.
+        """
+        device = self.step.classifier.device
         try:
-            self._steps(epoch, end, progress)
-            summary = progress.summary()
+            if not self._steps(epoch, end):
+                return None
+            summary = self.progress.summary()
             metrics = self.step.validate(self.validation, self.loader.seed)
             if not math.isfinite(metrics[self.step.monitor]):
                 what = f"validation {self.step.monitor}"
@@ -144,7 +169,7 @@ class _Run:
             "step": self.step.taken,
             "device": str(device),
             **summary,
-            "seconds": round(time.monotonic() - start, 3),
+            "seconds": round(self.progress.seconds, 3),
             **{f"validation_{name}": value for name, value in metrics.items()},
         }
         if device.type == "cuda":
@@ -153,26 +178,43 @@ class _Run:
         _append(self.directory / "metrics.jsonl", line)
         return metrics
 
-    def _steps(self, epoch: int, end: int, progress: Progress) -> None:
-        first = self.step.taken - epoch * len(self.loader)
-        batches = islice(self.loader.epoch(epoch, first), end - self.step.taken)
-        for number, (x, label) in enumerate(batches, first):
+    def _steps(self, epoch: int, end: int) -> bool:
+        """Take the steps of an epoch that are left; returns whether all of them were taken."""
+        per_epoch = len(self.loader)
+        last = min(end, (epoch + 1) * per_epoch)
+        first = self.step.taken - epoch * per_epoch
+        if self.step.taken == last:
+            return True  # only the validation is left
+        for number, (x, label) in enumerate(self.loader.epoch(epoch, first), first):
             noise = stream(self.loader.seed, "noise", epoch, number)
-            progress.advance(self.step.step(x, label, noise), len(label))
+            self.progress.advance(self.step.step(x, label, noise), len(label))
             if is_due(
-                self.step.taken,
-                steps_in_all(len(self.loader), self.settings),
-                self.settings.snapshots,
+                self.step.taken, steps_in_all(per_epoch, self.settings), self.settings.snapshots
             ):
                 state = Checkpoint(
                     dict(self.step.weights()), {}, epoch + 1, self.step.taken, {}, self.made_with
                 )
                 state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
+            if self.stop:
+                self._save(epoch, self.metrics, best=False)
+                return False
+            if self.step.taken == last:
+                break
+            if time.monotonic() - self.saved >= 60 * self.settings.checkpoint_minutes:
+                self._save(epoch, self.metrics, best=False)
+        return True
 
     def keep(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
         """Write the checkpoint of an epoch."""
-        state = resuming.snapshot(self.step, epoch, metrics, self.made_with)
+        self.metrics = metrics
+        self._save(epoch, metrics, best=best)
+        self.progress.start_epoch()
+
+    def _save(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
+        progress = self.progress.state()
+        state = resuming.snapshot(self.step, epoch, metrics, self.made_with, progress)
         checkpoints.keep(state, self.checkpoints, best=best)
+        self.saved = time.monotonic()
 
     def _kept(self) -> str:
         _, kept, _ = checkpoints.progress_of(self.checkpoints)
@@ -190,20 +232,6 @@ def is_due(taken: int, steps: int, times: int) -> bool:
     [3, 5, 8, 10]
     """
     return taken * times // steps > (taken - 1) * times // steps
-
-
-class TimeLeft:
-    """Whether an epoch as long as the last one fits into ``minutes``; the first always does."""
-
-    def __init__(self, minutes: float | None):
-        self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        self.began: float | None = None
-
-    def for_another(self) -> bool:
-        """Whether the next epoch may start; call it once before each epoch."""
-        now, before = time.monotonic(), self.began
-        self.began = now
-        return before is None or now + (now - before) <= self.end
 
 
 def _truncate(path: Path, epochs: int) -> None:

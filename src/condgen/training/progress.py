@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 import torch
 from rich import progress as bars
@@ -21,11 +22,10 @@ class Progress:
 
     Args:
         steps: Number of steps in the whole training.
-        done: Steps taken before.
         quiet: Show no bar.
     """
 
-    def __init__(self, steps: int, done: int, *, quiet: bool = False):
+    def __init__(self, steps: int, *, quiet: bool = False):
         columns = (
             bars.BarColumn(20),
             bars.MofNCompleteColumn(),
@@ -33,7 +33,7 @@ class Progress:
             bars.TimeRemainingColumn(),
         )
         self._bar = bars.Progress(*columns, console=Console(stderr=True), disable=quiet)
-        self._task = self._bar.add_task("training", total=steps, completed=done, metrics="")
+        self._task = self._bar.add_task("training", total=steps, metrics="")
         self._running: Tensor | None = None
         self._drawn = -REFRESH_SECONDS
         self._validation = ""
@@ -51,11 +51,41 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
+    def done(self, steps: int) -> None:
+        """Set the number of steps taken before."""
+        self._bar.update(self._task, completed=steps)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start of the epoch, without pauses between two processes."""
+        return time.monotonic() - self._since
+
     def start_epoch(self) -> None:
         """Reset the metrics and the images per second."""
         self._names: tuple[str, ...] = ()
         self._sums = self._maxima = torch.zeros(0)
         self._steps, self._images, self._since = 0, 0, time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """The sums of the epoch so far, for a checkpoint."""
+        return {
+            "names": list(self._names),
+            "sums": self._sums.tolist(),
+            "maxima": self._maxima.tolist(),
+            "steps": self._steps,
+            "images": self._images,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Continue an epoch from its :meth:`state`."""
+        self._names = tuple(state["names"])
+        self._sums, self._maxima = (
+            torch.tensor(state[key], dtype=torch.float64, device=device)
+            for key in ("sums", "maxima")
+        )
+        self._steps, self._images = int(state["steps"]), int(state["images"])
+        self._since = time.monotonic() - float(state["seconds"])
 
     @torch.no_grad()
     def advance(self, metrics: Mapping[str, Tensor], images: int) -> None:
@@ -90,7 +120,7 @@ class Progress:
         self._validation = " · validation " + ", ".join(_words(metrics))
 
     def _rate(self) -> float:
-        return self._images / max(time.monotonic() - self._since, 1e-9)
+        return self._images / max(self.seconds, 1e-9)
 
     def _line(self, running: Tensor) -> str:
         metrics = dict(zip(self._names, running.tolist(), strict=True))

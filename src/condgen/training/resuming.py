@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from condgen.config import LinearDecay, Training
+from condgen.config.training import WITHOUT_EFFECT
 from condgen.errors import RunError
 from condgen.training import checkpoints
 from condgen.training.checkpoints import (
@@ -39,7 +40,7 @@ def may_grow(settings: Training, *, ramped: bool = False) -> tuple[str, ...]:
 def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[str, Any]:
     """Everything that the weights after a given step depend on, by name; stored in checkpoints."""
     ramped = isinstance(getattr(step, "objective", None), Ramp)
-    page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped), "compile"})
+    page = settings.model_dump(exclude={*may_grow(settings, ramped=ramped), *WITHOUT_EFFECT})
     return {
         "seed": loader.seed,
         "images": len(loader.data),
@@ -50,9 +51,15 @@ def made_with(step: TrainingStep, loader: Loader, settings: Training) -> dict[st
 
 
 def snapshot(
-    step: TrainingStep, epoch: int, metrics: dict[str, float], found: dict[str, Any]
+    step: TrainingStep,
+    epoch: int,
+    metrics: dict[str, float],
+    found: dict[str, Any],
+    progress: dict[str, Any],
 ) -> Checkpoint:
     """The checkpoint of a step after ``epoch`` epochs, made with ``found``.
+
+    ``progress`` is that of the epoch that is not finished.
 
     Module tensors that equal the weights of the same name are stored once.
     """
@@ -62,11 +69,17 @@ def snapshot(
             if name not in weights or not torch.equal(tensor, weights[name]):
                 training[f"{MODULE_PREFIX}{module}.{name}"] = tensor
     state = {f"{STATE_PREFIX}{name}": tensor for name, tensor in step.state().items()}
-    return Checkpoint(weights, {**training, **state}, epoch, step.taken, metrics, found)
+    tensors = {**training, **state}
+    return Checkpoint(weights, tensors, epoch, step.taken, metrics, found, progress)
 
 
-def restore(step: TrainingStep, directory: Path, found: dict[str, Any]) -> dict[str, float]:
-    """Load the newest checkpoint of ``directory`` into ``step``; returns the best one's metrics.
+def restore(
+    step: TrainingStep, directory: Path, found: dict[str, Any]
+) -> tuple[Checkpoint, dict[str, float]]:
+    """Load the newest checkpoint of ``directory`` into ``step``.
+
+    Returns:
+        The checkpoint, and the metrics of the best one.
 
     Raises:
         RunError: If the checkpoint is damaged, has another architecture, or was not made with
@@ -83,7 +96,7 @@ def restore(step: TrainingStep, directory: Path, found: dict[str, Any]) -> dict[
     best, replaced = checkpoints.best_metrics(directory, state, step.monitor)
     for warning in filter(None, (resumed_from, replaced)):
         Console(stderr=True).print(warning, markup=False)
-    return best
+    return state, best
 
 
 def is_finished(directory: Path, settings: Training) -> bool:
@@ -91,7 +104,9 @@ def is_finished(directory: Path, settings: Training) -> bool:
     epochs, steps, found = checkpoints.progress_of(directory)
     if not found:
         return epochs >= settings.epochs
-    return steps >= steps_in_all(found["images"] // found["training.batch_size"], settings)
+    per_epoch = found["images"] // found["training.batch_size"]
+    end = steps_in_all(per_epoch, settings)
+    return steps >= end and epochs >= -(-end // per_epoch)  # the last epoch is validated
 
 
 def check_same_training(state: Checkpoint, now: Mapping[str, Any], directory: Path) -> None:

@@ -17,7 +17,8 @@ def log_condition(
     """Log of the condition number of a flow's Jacobian at each ``v``, shape ``(N,)``.
 
     The condition number is the largest singular value of the flow times that of its inverse. Both
-    are estimated by power iteration, which approaches them from below.
+    are estimated by power iteration, which approaches them from below. Infinite if a number
+    overflows; in float32, values beyond 16 nats are rounding errors.
 
     Args:
         forward: The flow; returns z and the log-determinant.
@@ -29,7 +30,8 @@ def log_condition(
     with torch.no_grad():
         z, _ = forward(v)
     largest = log_largest(forward, v, generator, iterations)
-    return largest + log_largest(inverse, z, generator, iterations)
+    found = largest + log_largest(inverse, z, generator, iterations)
+    return found.nan_to_num(nan=torch.inf)
 
 
 def log_largest(f: Map, x: Tensor, generator: torch.Generator, iterations: int) -> Tensor:

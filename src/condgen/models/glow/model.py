@@ -1,5 +1,6 @@
 """Class-conditional Glow, the flow of the experiments (appendix A and B)."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -239,9 +240,10 @@ class Glow(ClassConditionalDensity):
         return noisy[:, : self.event_shape[0]] + 0.5
 
     def log_condition(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        with own_precision(x.device), inverse_bounded(self, SMALLEST_LOG_SCALE):
-            v = self.noisy(x, generator)
-            return log_condition(self.flow.forward, self.flow.inverse, v, generator)
+        flow = copy.deepcopy(self.flow).double()
+        with own_precision(x.device), inverse_bounded(flow, SMALLEST_LOG_SCALE):
+            v = self.noisy(x, generator).double()
+            return log_condition(flow.forward, flow.inverse, v, generator)
 
     def log_scales(self) -> Tensor:
         steps = [

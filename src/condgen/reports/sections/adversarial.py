@@ -109,7 +109,8 @@ SECTION = Section(
             words=lambda model: words(model.name, model.record(AUDIT).summary),
             overview=evasion,
             overview_words="Share of images on which some attack evades classifier and detector"
-            " within a distance. Solid: the perturbed image has the levels of stored images.",
+            " within a distance, of the first five models. Solid: the perturbed image has the"
+            " levels of stored images.",
         ),
         Part("Is the evaluation of attacks reliable?", table=checks_table),
         Part(

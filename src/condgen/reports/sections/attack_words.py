@@ -6,6 +6,7 @@ from condgen.audits.adversarial.summary import WORST
 from condgen.audits.checks import FAIL, FEW, LUCK, STORAGE, WEAK, Check
 from condgen.reports.audited import Audited
 from condgen.reports.detectors import detector_of
+from condgen.reports.evidence import may_be_weak
 from condgen.reports.sections.cells import first_warnings
 from condgen.reports.sections.section import Finding
 from condgen.reports.tables import Summary, percent, summaries_of
@@ -109,13 +110,14 @@ def _verdict(name: str, summary: Summary) -> str:
 
 def answer(models: Sequence[Audited]) -> Finding:
     """The share of images on which the best detector-aware attack evades the detector."""
-    cells = [_worst(summary)[1] for summary in summaries_of(models, AUDIT).values()]
+    summaries = list(summaries_of(models, AUDIT).values())
+    cells = [_worst(summary)[1] for summary in summaries]
     shares = [100 * cell["quantized_within"] for cell in cells]
     low, high = f"{min(shares):.0f}", f"{max(shares):.0f}"
     span = high if low == high else f"{low} to {high}"
     evaded = [cell["quantized_within_ci"] for cell in cells]
     trusted = False if any(fewest > 0.5 for fewest, _ in evaded) else None
-    if all(most < 0.5 for _, most in evaded):
+    if all(most < 0.5 for _, most in evaded) and not any(map(may_be_weak, summaries)):
         trusted = True
     attacked = f" of the {len(cells)} attacked models" if len(cells) > 1 else ""
     words = f"detector-aware attacks evade the detector on {span} % of the images{attacked}"
