@@ -58,7 +58,11 @@ def main(study: Path, to: Path, summaries: bool) -> None:
             publish(run, to / path.parent.name, summaries=summaries)
             click.echo(to / path.parent.name)
     if summaries:
-        shutil.copytree(study / "report" / "tables", to / "tables", dirs_exist_ok=True)
+        shutil.rmtree(to / "tables", ignore_errors=True)
+        (to / "tables").mkdir(parents=True)
+        for path in sorted((study / "report" / "tables").glob("*.json")):
+            if path.stem.partition("-")[0] in ("sweep", "difference", "trade"):
+                shutil.copy(path, to / "tables" / path.name)
 
 
 if __name__ == "__main__":

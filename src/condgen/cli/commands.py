@@ -93,8 +93,8 @@ def train(
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
     click.echo(
-        f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done} steps;"
-        f" continue with: {again}"
+        f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done}"
+        f" steps; continue with: {again}"
     )
 
 
