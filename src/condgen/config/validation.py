@@ -18,7 +18,7 @@ CHOSEN: dict[str, tuple[Registry[Any], str]] = {
 }
 
 MOST_SHOWN = 200  # characters of a value in an error message
-NOT_SET = ("images", "preset", "seed", "versions")  # filled in when a run starts
+NOT_SET = ("images", "preset", "seed", "start", "versions")  # filled in when a run starts
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
 Model = TypeVar("Model", bound=BaseModel)

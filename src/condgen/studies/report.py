@@ -68,7 +68,7 @@ def write_study_report(plan: Plan, directory: Path) -> Path:
         counterexample=page.counterexample,
         claims=page.claims,
         extra=list(sections(plan)),
-        last=[PageSection("Steps of the study", plan_table(plan))],
+        last=[PageSection(f"Steps of the study: {page.title}", plan_table(plan))],
     )
 
 
