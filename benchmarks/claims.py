@@ -90,13 +90,15 @@ AUROC of wrong labels within 0.01. "Differs": an interval is beyond its margin.
 """
 
 
+def page() -> str:
+    """The text of the page."""
+    text, negative = f"{OPENING}\n{claims_of(published())}\n", negative_results()
+    return text + (f"{APPENDIX_C}\n{negative}\n" if negative else "")
+
+
 def main() -> None:
-    negative = negative_results()
-    text = f"{OPENING}\n{claims_of(published())}\n"
-    if negative:
-        text += f"{APPENDIX_C}\n{negative}\n"
     with atomic_write(PAGE) as work:
-        work.write_text(text)
+        work.write_text(page())
 
 
 if __name__ == "__main__":

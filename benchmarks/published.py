@@ -52,11 +52,13 @@ def _needed(record: Record) -> dict[str, np.ndarray]:
 @click.option("--summaries", is_flag=True, help="Without per-image arrays.")
 def main(study: Path, to: Path, summaries: bool) -> None:
     """Copy the records of the study in folder STUDY to TO; its tables too with --summaries."""
-    for path in sorted((study / "runs").glob(f"*/{Run.page}")):
-        run = Run.open(path.parent)
-        if run.audits_made():
-            publish(run, to / path.parent.name, summaries=summaries)
-            click.echo(to / path.parent.name)
+    runs = [Run.open(path.parent) for path in sorted((study / "runs").glob(f"*/{Run.page}"))]
+    runs = [run for run in runs if run.audits_made()]
+    if not runs:
+        raise click.ClickException(f"{study} has no audited run; give the --out of a study.")
+    for run in runs:
+        publish(run, to / run.name, summaries=summaries)
+        click.echo(to / run.name)
     if summaries:
         shutil.rmtree(to / "tables", ignore_errors=True)
         (to / "tables").mkdir(parents=True)
