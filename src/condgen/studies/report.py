@@ -190,7 +190,8 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
         failed = len({*numbers.failed(first), *numbers.failed(second)})
         said = {"verdict": verdict(found, asked.margins)} if asked.margins else {}
         if asked.margins and failed:
-            said = {"verdict": f"{failed} of {failed + n} seeds failed"}
+            asked_for = len(numbers.plan.study.cases[first])
+            said = {"verdict": f"{failed} of {asked_for} seeds failed"}
         written = (cell(value, head, "+") for head, value in found.items())
         rows.append((words, *written, str(n), str(failed), *said.values()))
         values.append({"difference": words, **json_of(found), "seeds": n, "failed": failed, **said})
