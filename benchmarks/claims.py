@@ -22,7 +22,7 @@ A test supports a claim if, for each model, the whole 95 % interval is on the cl
 bound, and contradicts it if, for each model, it is on the other side. The bounds are ours.
 Successes of attacks are those of quantized images, with 1,000 queries for decision-based attacks.
 They are lower bounds, with intervals up to 100 %, if a check for weak attacks failed. Models are
-small: a claim that fails here may hold for the paper's models. † does not beat
+small: a claim that fails here may hold for the paper's models. A model marked with † does not beat
 the simple densities, and does not count.
 """
 

@@ -15,6 +15,7 @@ from condgen.files import atomic_write
 from condgen.runs import Run
 
 LARGEST = 2**20  # bytes of a file
+OF_STUDIES = ("sweep-", "difference-", "trade-off-")  # tables that only a study has
 
 
 def publish(run: Run, to: Path, *, summaries: bool) -> None:
@@ -63,7 +64,7 @@ def main(study: Path, to: Path, summaries: bool) -> None:
         shutil.rmtree(to / "tables", ignore_errors=True)
         (to / "tables").mkdir(parents=True)
         for path in sorted((study / "report" / "tables").glob("*.json")):
-            if path.stem.partition("-")[0] in ("sweep", "difference", "trade"):
+            if path.name.startswith(OF_STUDIES):
                 shutil.copy(path, to / "tables" / path.name)
 
 

@@ -31,7 +31,7 @@ def train(path: Path) -> None:
 
 
 def killed(path: Path, after: float) -> bool:
-    """Train in a process that is killed after so many seconds; whether it lived that long."""
+    """Train in a process that is killed after so many seconds; whether it was still training."""
     child = os.fork()
     if not child:
         code = 1
@@ -41,9 +41,14 @@ def killed(path: Path, after: float) -> bool:
             code = 0
         finally:
             os._exit(code)
-    time.sleep(after)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    end = time.monotonic() + after
+    ended, status = os.waitpid(child, os.WNOHANG)
+    while not ended and time.monotonic() < end:
+        time.sleep(0.01)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise SystemExit(f"a training failed with exit status {os.WEXITSTATUS(status)}")
     return os.WIFSIGNALED(status)

@@ -66,6 +66,15 @@ def test_presets_of_ones_own_lie_beside_the_page(tmp_path: Path) -> None:
 
 
 ONE = '[[runs]]\npresets = ["digits-base"]\n'
+TRADE_OFF = """
+[[trade_off]]
+title = "t"
+x = "classification.bits_per_dim"
+y = "classification.accuracy"
+x_label = "bits/dim"
+y_label = "accuracy %"
+curves = ["digits-reweight", "{}"]
+"""
 BAD = {
     "not TOML": ("title =", "is not valid TOML"),
     "no title": (ONE, "setting 'title' is missing"),
@@ -99,15 +108,11 @@ BAD = {
         "x = 'objective.name' is not a numeric setting",
     ),
     "curve": (
-        SWEEP + '[[trade_off]]\ntitle = "x"\nx = "classification.bits_per_dim"\n'
-        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-spilt"]\n'
-        'x_label = "bits/dim"\ny_label = "accuracy %"\n',
+        SWEEP + TRADE_OFF.format("digits-spilt"),
         "curve 'digits-spilt' is no preset of the study",
     ),
     "one curve": (
-        SWEEP + '[[trade_off]]\ntitle = "t"\nx = "classification.bits_per_dim"\n'
-        'y = "classification.accuracy"\ncurves = ["digits-reweight", "digits-reweight"]\n'
-        'x_label = "bits/dim"\ny_label = "accuracy %"\n',
+        SWEEP + TRADE_OFF.format("digits-reweight"),
         "both curves of 't' are 'digits-reweight'; name two presets.",
     ),
     "margin": (

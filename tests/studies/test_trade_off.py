@@ -117,7 +117,8 @@ def test_only_seeds_with_all_settings_count(plan: Plan) -> None:
 
 def test_without_records_there_is_nothing_to_compare(plan: Plan) -> None:
     (asked,) = plan.study.page.trade_off
-    assert trade_off_table(Numbers(of_seeds(plan)), asked, "t").rows == ()
+    table = trade_off_table(Numbers(of_seeds(plan)), asked, "t")
+    assert (table.rows, table.caption) == ((), "No seed has all settings of both presets yet.")
 
 
 def test_the_figure_has_a_mark_for_each_setting(plan: Plan) -> None:
@@ -139,7 +140,7 @@ def test_a_difference_has_a_verdict_within_margins(plan: Plan) -> None:
     assert table.columns[-1] == "verdict"
     assert table.rows[0][-1] == "no difference"
     assert 'The paper: "no difference". ' in table.caption
-    assert table.caption.endswith("Margins: accuracy ±20 %, bits/dim ±0.2.")
+    assert "all intervals are within accuracy ±20 %, bits/dim ±0.2." in table.caption
     narrow = plan.study.page.difference[0].model_copy(
         update={"margins": {"accuracy %": 0.05, "bits/dim": 0.2}}
     )

@@ -1,5 +1,6 @@
 """The training loop: reproducible, resumable at any step, stops at non-finite numbers."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,7 @@ def test_a_signal_ends_training_after_its_step(
         assert stopped.value.code == 143
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_run_killed_at_random_moments_ends_where_an_uninterrupted_run_does(
     tmp_path: Path,
 ) -> None:

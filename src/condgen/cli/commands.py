@@ -47,7 +47,7 @@ def main(debug: bool) -> None:
     "start",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Start from the weights of this run, such as Flow-GAN from a trained flow.",
+    help="Start from the weights of this run, such as Flow-GAN from a flow; --resume keeps them.",
 )
 @click.option(
     "--minutes",

@@ -9,16 +9,8 @@ from typing import Any, TypeVar
 from condgen.config import older
 from condgen.config.experiment import Config, SubjectConfig
 from condgen.config.section import named
-from condgen.config.validation import validated
+from condgen.config.validation import FILLED_IN, validated
 from condgen.errors import ConfigError, suggest
-
-FILLED_IN = {
-    "preset": "the preset's name",
-    "versions": "the installed packages",
-    "images": "the data",
-    "seed": "--seed",
-    "start": "--from",
-}
 
 NAMED_ONLY = "data"  # its name chooses images and does not change the allowed keys
 

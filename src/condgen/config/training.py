@@ -81,7 +81,8 @@ Decay = Annotated[
 ]
 
 
-WITHOUT_EFFECT = ("compile", "checkpoint_minutes")  # on the weights, but rounding
+# settings that change the weights by rounding at most
+WITHOUT_EFFECT = ("compile", "checkpoint_minutes")
 
 Decayed = Annotated[float, Field(ge=0, lt=1)]
 
@@ -113,5 +114,5 @@ class Training(Section):
     decay: Decay = StepDecay()
 
     def as_begun(self, begun: Self) -> Self:
-        """These settings with those of another run that change the result by rounding at most."""
+        """These settings, with :data:`WITHOUT_EFFECT` as in another run."""
         return self.model_copy(update={key: getattr(begun, key) for key in WITHOUT_EFFECT})

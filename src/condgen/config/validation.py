@@ -18,7 +18,13 @@ CHOSEN: dict[str, tuple[Registry[Any], str]] = {
 }
 
 MOST_SHOWN = 200  # characters of a value in an error message
-NOT_SET = ("images", "preset", "seed", "start", "versions")  # filled in when a run starts
+FILLED_IN = {  # when a run starts, and from where
+    "preset": "the preset's name",
+    "versions": "the installed packages",
+    "images": "the data",
+    "seed": "--seed",
+    "start": "--from",
+}
 
 Kind = TypeVar("Kind", bound=SubjectConfig)
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,7 +54,7 @@ def validated(
             " audit."
         )
     tables["audit"] = {name: _audit(name, table, origin, older) for name, table in audits.items()}
-    known = [name for name in setting_names(kind) if name.partition(".")[0] not in NOT_SET]
+    known = [name for name in setting_names(kind) if name.partition(".")[0] not in FILLED_IN]
     return _valid(kind, tables, origin, "", known)
 
 

@@ -71,9 +71,10 @@ def train(
     run = reopen(path, config) if resume else None
     config = run.config if run else resolved(config, place.type)
     splits = open_data(config, data_dir)
-    for other in filter(None, (run, begin)):
-        if other is run or other.config.data.name == config.data.name:
-            check_images_of(other.config, splits, other.path)
+    if run:
+        check_images_of(run.config, splits, run.path)
+    if begin and begin.config.data.name == config.data.name:
+        check_images_of(begin.config, splits, begin.path)
     experiment = build(config, splits, place, begin)
     run = run or Run.create(
         path, config.model_copy(update={"images": images_of(splits, hashed=True)})
@@ -130,8 +131,8 @@ def resolved(config: Config, device: str = "cpu") -> Config:
 def reopen(path: Path, config: Config) -> Run:
     """Open the run at ``path`` to resume it; updates its page from ``config``.
 
-    The page gets the detector, the audits, a greater length of training, and
-    settings without effect on the weights.
+    The page gets the detector, the audits, a greater length of training, and the settings without
+    effect on the weights.
 
     Raises:
         RunError: If the run was started with other settings than ``config``.

@@ -191,7 +191,7 @@ def _minus(first: Who, second: Who) -> str:
 
 
 def holds(interval: Interval, relation: Relation, bound: float) -> bool | None:
-    """Whether all of an interval is below (or above) a bound; ``None`` if the bound is inside.
+    """Whether an interval is entirely below (or above) a bound; ``None`` if the bound is inside.
 
     >>> holds((1.0, 2.0), "<", 3.0), holds((1.0, 2.0), "<", 0.5), holds((1.0, 2.0), ">", 1.5)
     (True, False, None)
@@ -251,9 +251,9 @@ def attack_success(attack: str, aware: bool) -> Number:
 
 
 def may_be_weak(summary: Summary) -> bool:
-    """Whether a check of the evaluation says that stronger attacks may find more.
+    """Whether a check for weak attacks failed.
 
-    Checks of older records do not say what they put in doubt; they count.
+    In older records, where checks have no ``doubt``, any failed check counts.
     """
     return any(
         check["passed"] is False and check.get("doubt", WEAK) == WEAK for check in summary["checks"]

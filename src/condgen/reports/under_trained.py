@@ -12,12 +12,12 @@ NOTE = f" {MARK} Under-trained: no better than the best simple density."
 
 
 def is_under_trained(model: Audited) -> bool:
-    """Whether a record holds a failed check that the model is better than simple densities."""
+    """Whether the check against simple densities failed."""
     return _outcome(model) is False
 
 
 def beats_simple_densities(model: Audited) -> bool:
-    """Whether a record holds a passed check that it is; records of older versions have none."""
+    """Whether the check against simple densities passed; older records do not have it."""
     return _outcome(model) is True
 
 

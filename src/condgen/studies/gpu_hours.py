@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from condgen import experiments
+from condgen.data.dataset import ImageDataset
 from condgen.errors import CondgenError
 from condgen.studies.plan import Plan
 from condgen.training.loader import steps_in_all, steps_per_epoch
@@ -39,7 +40,7 @@ def gpu_words(plan: Plan, data_dir: Path | None, only: str = "*") -> str:
     Only of families, sizes and objectives that were measured on a GPU; empty if there are none.
     """
     hours: dict[str, float] = {}
-    seconds: dict[str, float] = {}  # of an image
+    known: dict[str, tuple[float, ImageDataset]] = {}  # seconds per image, and the images
     for step in plan.pending(only):
         config, rate = step.config, RATES.get(step.config.model.name)
         plain = type(config.objective).step is MaximumLikelihoodSettings.step
@@ -47,14 +48,15 @@ def gpu_words(plan: Plan, data_dir: Path | None, only: str = "*") -> str:
             continue
         key = f"{config.model!r} {config.data!r}"
         try:
-            if key not in seconds:
+            if key not in known:
                 flops = experiments.summarize(config, data_dir, "cuda").training_flops
-                seconds[key] = flops / rate.flops if flops >= rate.least else 0.0
-            train = experiments.open_data(config, data_dir).train
+                seconds = flops / rate.flops if flops >= rate.least else 0.0
+                known[key] = seconds, experiments.open_data(config, data_dir).train
+            seconds, train = known[key]
             steps = steps_in_all(steps_per_epoch(train, config.training), config.training)
         except CondgenError:
             continue  # the step itself will raise it
-        taken = steps * config.training.batch_size * seconds[key] / 3600
+        taken = steps * config.training.batch_size * seconds / 3600
         hours[config.model.name] = hours.get(config.model.name, 0.0) + taken
     parts = [
         f"{hours[name]:.1f} for {name} ({rate.flops / 1e12:g} TFLOP/s, {rate.where})"

@@ -28,10 +28,6 @@ INTERVALS = (
     "Brackets: 95 % intervals; for several seeds, Student's interval of their mean; for one seed,"
     " that of its record."
 )
-MARGINS = (
-    '"No difference": all intervals are within these margins. "Differs": an interval is beyond its'
-    " margin. Margins"
-)
 
 
 @dataclass(frozen=True)
@@ -201,7 +197,10 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
     if asked.claim:
         caption += f" {asked.claim}"
     if asked.margins:
-        caption += f" {MARGINS}: {margin_words(asked.margins)}."
+        caption += (
+            f' "No difference": all intervals are within {margin_words(asked.margins)}. "Differs":'
+            " an interval is beyond its margin."
+        )
     return Table(
         name,
         asked.title,
@@ -213,7 +212,7 @@ def difference_table(numbers: Numbers, asked: Difference, name: str) -> Table:
 
 
 def verdict(found: Mapping[str, Value | None], margins: Mapping[str, float]) -> str:
-    """Whether two cases are equal up to margins.
+    """Equivalence of two cases within margins, from the intervals of their differences.
 
     >>> verdict({"accuracy %": Value(0.02, (0.011, 0.03))}, {"accuracy %": 0.01})
     'differs: accuracy %'

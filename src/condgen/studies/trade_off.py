@@ -94,25 +94,34 @@ def trade_off_table(numbers: Numbers, asked: TradeOff, name: str) -> Table:
             second: mean_of([b.value for _, b in pairs]) if len(seeds) > 1 else pairs[0][1],
             "difference": _difference(pairs),
         }
-        better = _better(found["difference"], first, second) if len(seeds) > 1 else "one seed"
-        verdicts.append(better)
+        verdicts.append(
+            _better(found["difference"], first, second) if len(seeds) > 1 else "one seed"
+        )
         written = [
             cell(value, asked.y_label, "+" if head == "difference" else "")
             for head, value in found.items()
         ]
         rows.append((f"{limit:.3f}", *written, verdicts[-1]))
         values.append({asked.x_label: limit, **json_of(found), "better": verdicts[-1]})
-    over = f"mean over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    interval = "Student, paired by seed" if len(seeds) > 1 else "over its test images"
+    head = (f"{asked.x_label} at most", first, second, "difference", "better")
+    caption = _caption(asked, len(seeds), verdicts)
+    return Table(name, asked.title, caption, head, tuple(rows), tuple(values))
+
+
+def _caption(asked: TradeOff, seeds: int, verdicts: Sequence[str]) -> str:
+    if not seeds:
+        return "No seed has all settings of both presets yet."
+    first, second = asked.curves
+    over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+    interval = "Student, paired by seed" if seeds > 1 else "over its test images"
     caption = (
         f"The best {asked.y_label} of any model with at most so much {asked.x_label}, {over},"
         f" chosen by these numbers. Difference: {first} minus {second}, 95 % interval ({interval})."
     )
-    if len(seeds) > 1:
-        counted = ", ".join(f"{word} at {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
-        caption += f" Better: {counted} of {len(verdicts)} limits, which share models."
-    head = (f"{asked.x_label} at most", first, second, "difference", "better")
-    return Table(name, asked.title, caption, head, tuple(rows), tuple(values))
+    if seeds == 1:
+        return caption
+    counted = ", ".join(f"{word} at {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+    return f"{caption} Better: {counted} of {len(verdicts)} limits, which share models."
 
 
 def _limits(curves: Sequence[Curve]) -> list[float]:

@@ -42,7 +42,7 @@ class Checkpoint:
         step: Optimizer steps taken.
         metrics: Metrics on the validation images.
         made_with: Seed, data, objective and settings of the training; empty in older checkpoints.
-        progress: Sums over the steps of an epoch that is not finished, for its log.
+        progress: Sums over the steps of the last epoch, from which its log line continues.
         weights_sha256: SHA-256 of the file that the weights were read from.
     """
 

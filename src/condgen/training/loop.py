@@ -20,7 +20,7 @@ from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
 from condgen.training.loader import Loader, steps_in_all, steps_per_epoch
 from condgen.training.progress import Progress
 from condgen.training.steps import NonFiniteLoss, TrainingStep
-from condgen.training.stopping import Stop
+from condgen.training.stopping import Stop, stopping
 
 
 def fit_step(
@@ -66,7 +66,7 @@ def fit_step(
     _check_data(step, train, validation)
     loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
     end = steps_in_all(per_epoch, settings)
-    with Progress(end, quiet=quiet) as progress, Stop(minutes) as stop:
+    with Progress(end, quiet=quiet) as progress, stopping(minutes) as stop:
         run = _Run(step, loader, validation, Path(directory), settings, progress, stop)
         best = run.begin(resume)
         for epoch in range(run.epochs, -(-end // per_epoch)):
@@ -80,11 +80,12 @@ def fit_step(
             if stop:
                 break
     stop.raise_signal()
-    path = run.checkpoints / "best"
-    if path.is_dir():
-        load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
     step.classifier.eval()
-    return best if path.is_dir() else {}
+    path = run.checkpoints / "best"
+    if not path.is_dir():
+        return {}
+    load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
+    return best
 
 
 def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:

@@ -59,9 +59,8 @@ def snapshot(
 ) -> Checkpoint:
     """The checkpoint of a step after ``epoch`` epochs, made with ``found``.
 
-    ``progress`` is that of the epoch that is not finished.
-
-    Module tensors that equal the weights of the same name are stored once.
+    ``progress`` is that of the last epoch. Module tensors that equal the weights of the same name
+    are stored once.
     """
     weights, training = plain(step.weights()), {}
     for module, network in step.modules.items():

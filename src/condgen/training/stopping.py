@@ -4,18 +4,16 @@ import math
 import signal
 import threading
 import time
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether a training must stop after the current step.
-
-    As a context it takes over SIGINT (Ctrl-C) and SIGTERM: the first one lets the step finish, so
-    that the training can save its state; a second one acts at once. Signals that were ignored stay
-    ignored. Outside the main thread no signal is taken over.
+    """True as soon as a training must stop after its current step.
 
     Args:
         minutes: Time limit from now; ``None`` for none.
@@ -27,22 +25,6 @@ class Stop:
     def __init__(self, minutes: float | None = None):
         self.end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.signal = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Stop":
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restore()
 
     def __bool__(self) -> bool:
         return bool(self.signal) or time.monotonic() >= self.end
@@ -57,10 +39,30 @@ class Stop:
         if self.signal:
             raise SystemExit(128 + self.signal)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signal = number
-        self._restore()
 
-    def _restore(self) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+@contextmanager
+def stopping(minutes: float | None = None) -> Iterator[Stop]:
+    """Context in which the first SIGINT (Ctrl-C) or SIGTERM is noted instead of raised.
+
+    The training can then finish its step and save its state. A second signal acts at once. Signals
+    that were ignored stay ignored. Outside the main thread no signal is noted.
+    """
+    stop = Stop(minutes)
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def note(number: int, _: FrameType | None) -> None:
+        stop.signal = number
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        restore()
