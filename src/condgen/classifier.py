@@ -4,19 +4,22 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from condgen import processes
 from condgen.density import ClassConditionalDensity, round_to_levels
 from condgen.errors import CondgenError, ConfigError
-from condgen.prediction import Prediction
+from condgen.machine import PIECE
+from condgen.prediction import Prediction, concatenate
+from condgen.randomness import drawing_for
 from condgen.validation import check_answer, check_count, check_images, check_model, check_tensor
 
-BATCH = 256  # largest number of images in one pass through the model
-# limit of images x classes x dimensions in one pass; a model may hold several such arrays
-NUMBERS = 2**25
+BATCH = 256  # largest number of images in one pass
+NUMBERS = 2**25  # limit of images x classes x dimensions in one pass; a model may hold several
 COARSE = 0.1  # nats: larger rounding errors of log-likelihoods cause a warning
 
 
@@ -265,13 +268,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def predict(classifier: GenerativeClassifier, x: Tensor, batch: int | None = None) -> Prediction:
+def predict(
+    classifier: GenerativeClassifier, x: Tensor, batch: int | None = None, *, shared: bool = False
+) -> Prediction:
     """Predict all images of ``x`` in evaluation mode; the :class:`Prediction` is on the CPU.
 
     Args:
         classifier: The model; its mode is restored.
         x: Images, shape ``(N, *event_shape)``.
         batch: Batch size. Default: :func:`images_at_once`.
+        shared: Each of several processes predicts a part of each batch; all of them must call this.
 
     Raises:
         CondgenError: If ``classifier`` is not a classifier, or ``x`` or ``batch`` is invalid.
@@ -281,12 +287,15 @@ def predict(classifier: GenerativeClassifier, x: Tensor, batch: int | None = Non
     batch = images_at_once(classifier.density) if batch is None else batch
     check_count("batch", batch)
     with evaluating(classifier):
-        parts = [classifier(part).cpu() for part in x.split(batch)]
-    subspaces = [part.subspace_log_prob for part in parts if part.subspace_log_prob is not None]
-    return Prediction(
-        torch.cat([part.class_log_prob for part in parts]),
-        parts[0].log_prior,
-        classifier.density.dims,
-        torch.cat(subspaces) if subspaces else None,
-        x.cpu(),
-    )
+        found = [_predict_batch(classifier, images, shared) for images in x.split(batch)]
+    return replace(concatenate([part for parts in found for part in parts]), x=x.cpu())
+
+
+def _predict_batch(model: GenerativeClassifier, x: Tensor, shared: bool) -> Sequence[Prediction]:
+    """The prediction of a batch; if processes share it, one part for each of them."""
+    if not shared or processes.count() == 1:
+        return [model(x).cpu()]
+    rows = processes.rows_of(len(x), PIECE)
+    with drawing_for(rows):
+        own = replace(model(x[rows.index]).cpu(), x=None)
+    return processes.gather_rows(own, len(x))

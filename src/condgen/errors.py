@@ -28,6 +28,10 @@ class TrainingError(CondgenError):
     """Training cannot continue; its saved files are unchanged."""
 
 
+class ProcessLost(CondgenError):
+    """A process of a distributed run has ended; its saved files are complete."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The hint that ends an error about a name: the closest known name, or all of them.
 

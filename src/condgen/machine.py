@@ -34,7 +34,10 @@ _thread = local()  # whether parallel_map uses this thread
 
 
 def prepare(threads: int | None = None) -> None:
-    """Set the threads of :func:`parallel_map` (default: :func:`free_cores`), and keep freed memory.
+    """Set the threads of :func:`parallel_map` (default: see below), and keep freed memory.
+
+    The default is :func:`free_cores`; if ``torchrun`` started several processes here, each gets an
+    equal part of the usable cores.
 
     Each single operation stays on one thread. Threads that share every small operation wait for
     each other after each of them, and they wait actively. Two processes of two threads on two cores
@@ -47,7 +50,8 @@ def prepare(threads: int | None = None) -> None:
     Without glibc only the threads are set.
     """
     global _workers, _helpers
-    threads = threads or free_cores()
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    threads = threads or (free_cores() if started == 1 else max(1, usable_cores() // started))
     torch.set_num_threads(1)
     _helpers = threads - 1
     _workers = ThreadPoolExecutor(_helpers, "condgen") if _helpers else None
@@ -161,6 +165,8 @@ def alone() -> Iterator[None]:
 def prepare_device(name: str = "auto") -> torch.device:
     """Return the device to compute on; "auto" is the CUDA device if there is one.
 
+    Each process that ``torchrun`` starts on a machine gets a CUDA device of its own.
+
     Likelihoods are then equal on both up to float32 rounding: TF32, with which cuDNN drops 13 of
     the 23 bits, is disabled.
 
@@ -179,6 +185,8 @@ def prepare_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
+    if "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return torch.device("cuda", torch.cuda.current_device())
 
 

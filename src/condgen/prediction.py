@@ -1,6 +1,7 @@
 """Prediction: class log-likelihoods of images, and quantities derived by Bayes' rule."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,3 +56,16 @@ class Prediction:
             None if part is None else part.cpu() for part in (self.subspace_log_prob, self.x)
         )
         return Prediction(self.class_log_prob.cpu(), self.log_prior.cpu(), self.dims, subspace, x)
+
+
+def concatenate(parts: Sequence[Prediction]) -> Prediction:
+    """The prediction of all images of at least one prediction, in order."""
+    subspaces = [part.subspace_log_prob for part in parts if part.subspace_log_prob is not None]
+    images = [part.x for part in parts if part.x is not None]
+    return Prediction(
+        torch.cat([part.class_log_prob for part in parts]),
+        parts[0].log_prior,
+        parts[0].dims,
+        torch.cat(subspaces) if subspaces else None,
+        torch.cat(images) if images else None,
+    )

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from rich.progress import track
 
 from condgen.audits import intervals
 from condgen.audits.audit import Audit
 from condgen.audits.predictions import check_auditable, check_numbers, predictions, warnings_on
 from condgen.audits.records import Record
+from condgen.audits.sharing import share_work
 from condgen.audits.subject import Subject
 from condgen.audits.thresholds import at
 from condgen.classifier import GenerativeClassifier, predict
@@ -56,29 +56,30 @@ def interpolation(
     check_count("seed", seed, 0)
     first, second = _draw_pairs(classifier, data, detector, pairs, seed)
     alpha = torch.linspace(0, 1, alphas)
-    bits, scores, accepted, posterior = [], [], [], []
-    for i, j in track(
-        list(zip(first, second, strict=True)), "interpolation", disable=quiet, transient=True
-    ):
-        (start, end), label = data.batch(np.array([i, j]))
+
+    def along(pair: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        (start, end), label = data.batch(pair)
         line = torch.lerp(start, end, alpha[:, None, None, None])
         line = classifier.quantize(line) if classifier.density.discrete else line
         prediction = predict(classifier, line)
         check_numbers(prediction)
-        bits.append(prediction.bits_per_dim.numpy())
-        scores.append(score(detector, prediction).numpy())
-        accepted.append(~flagged(detector, prediction).numpy())
-        posterior.append(prediction.log_posterior[:, label].exp().numpy())
-    chosen = np.stack([first[:STRIPS], second[:STRIPS]], axis=1)
+        scores, accepted = score(detector, prediction), ~flagged(detector, prediction)
+        posterior = prediction.log_posterior[:, label].exp()
+        found = (prediction.bits_per_dim, scores, accepted, posterior)
+        return tuple(each.numpy() for each in found)
+
+    index = np.stack([first, second], axis=1)
+    found = share_work(along, list(index), "interpolation", quiet=quiet)
+    bits, scores, accepted, posterior = (np.stack(each) for each in zip(*found, strict=True))
     arrays = {
-        "index": np.stack([first, second], axis=1),
+        "index": index,
         "label": np.stack([data.labels[first], data.labels[second]], axis=1),
         "alpha": alpha.numpy(),
-        "bits_per_dim": np.stack(bits),
-        "score": np.stack(scores),
-        "accepted": np.stack(accepted),
-        "posterior": np.stack(posterior).astype(np.float16),
-        "strips": np.stack([_strip(data, pair) for pair in chosen]),
+        "bits_per_dim": bits,
+        "score": scores,
+        "accepted": accepted,
+        "posterior": posterior.astype(np.float16),
+        "strips": np.stack([_strip(data, pair) for pair in index[:STRIPS]]),
     }
     about = {
         "class_prior": classifier.class_prior,

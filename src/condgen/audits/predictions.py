@@ -53,13 +53,13 @@ def check_dataset(data: object, density: ClassConditionalDensity) -> None:
 
 
 def predictions(classifier: GenerativeClassifier, data: ImageDataset) -> Iterator[Prediction]:
-    """Predict all images in order, in batches that fit in memory.
+    """Predict all images in order, in batches that fit in memory and that processes share.
 
     Raises:
         CondgenError: If a log-likelihood is NaN or +infinity; see :func:`check_numbers`.
     """
     for x, _ in data.batches(images_at_once(classifier.density)):
-        prediction = predict(classifier, x)
+        prediction = predict(classifier, x, shared=True)
         check_numbers(prediction)
         yield prediction
 

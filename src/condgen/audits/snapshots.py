@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from rich.progress import track
 
 from condgen.audits.audit import Audit
 from condgen.audits.classification import classification
 from condgen.audits.interpolation import interpolation
 from condgen.audits.records import Record
+from condgen.audits.sharing import share_work
 from condgen.audits.subject import Subject
 from condgen.config import AuditSettings
 from condgen.config.section import Positive
@@ -45,12 +45,11 @@ def snapshots(subject: Subject, settings: SnapshotsSettings) -> Record:
         Sec. 4.4 and Fig. 4.
     """
     data = _some(subject.splits.test, settings.test_images, subject.seed)
-    found = [
-        {"step": step, **_at(opened(), data, settings)}
-        for step, opened in track(
-            subject.snapshots.items(), "snapshots", disable=subject.quiet, transient=True
-        )
-    ]
+
+    def at(step: int) -> dict[str, Any]:
+        return {"step": step, **_at(subject.snapshots[step](), data, settings)}
+
+    found = share_work(at, list(subject.snapshots), "snapshots", quiet=subject.quiet)
     arrays = {
         key: np.array([line.get(key, np.nan) for line in found], np.float64)
         for key in ("step", *OF_CLASSIFICATION, *OF_PATHS)

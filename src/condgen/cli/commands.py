@@ -36,9 +36,10 @@ def main(debug: bool) -> None:
 @overrides_option
 @click.option(
     "--run",
+    "--run-dir",
     "path",
     type=click.Path(path_type=Path),
-    help="New run directory. Default: runs/PRESET.",
+    help="New run directory. Default: runs/PRESET. Under torchrun use --run-dir.",
 )
 @seed_option
 @click.option("--resume", is_flag=True, help="Continue from the newest checkpoint of --run.")
@@ -70,7 +71,7 @@ def train(
     threads: int | None,
 ) -> None:
     """Train the model of PRESET, or of your own TOML file, into a run directory."""
-    from condgen import experiments, machine
+    from condgen import experiments, machine, processes
     from condgen.config import load_preset
 
     config = load_preset(preset, overrides, seed)
@@ -79,6 +80,8 @@ def train(
     run = experiments.train(
         config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes, start=start
     )
+    if processes.number() > 0:  # the first one reports
+        return
     if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
         return
@@ -89,9 +92,10 @@ def train(
         "--device": device,
         "--threads": threads,
     }
-    given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
+    given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run-dir", path)]
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
+    again = f"torchrun ... -m {again}" if processes.started() > 1 else again
     click.echo(
         f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done}"
         f" steps; continue with: {again}"
@@ -144,7 +148,7 @@ def audit(
 
     --set takes settings of the detector and the audits.
     """
-    from condgen import experiments, machine
+    from condgen import experiments, machine, processes
     from condgen.config import subject_config
     from condgen.reports.terminal import print_record
     from condgen.runs import Run, open_folder
@@ -160,14 +164,16 @@ def audit(
         experiments.audit_model(
             config, out, only or None, data_dir=data_dir, device=device, done=print_record
         )
-        click.echo(f"{out} is audited; next: condgen report {out} --out report")
+        if processes.number() == 0:
+            click.echo(f"{out} is audited; next: condgen report {out} --out report")
         return
     if run is None or data is not None or out is not None:
         raise click.UsageError("give RUN; --data and --out need --model.")
     machine.prepare(threads)
     folder = open_folder(run)
     if (
-        isinstance(folder, Run)
+        processes.number() == 0
+        and isinstance(folder, Run)
         and folder.epochs_done > 0
         and not experiments.is_trained(run, folder.config)
     ):

@@ -1,15 +1,19 @@
 """The click group, which turns the library's errors into one line and exit status 2."""
 
 import io
+import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import click
 
 from condgen.errors import CondgenError, out_of_memory, suggest
 
+PATIENCE = 2.0  # seconds before torchrun kills the first process, which prints the same error
+SHARED = {"train", "audit"}  # commands that several processes share
 TERMINATED = 128 + signal.SIGTERM  # exit status
 
 
@@ -34,11 +38,14 @@ class Group(click.Group):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _terminate)  # like Ctrl-C
         try:
+            _check_alone(ctx)
             return super().invoke(ctx)
         except CondgenError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"condgen: {' '.join(str(error).split())}", err=True)
+            click.echo(f"{_name()}: {' '.join(str(error).split())}", err=True)
+            if _name() != "condgen":
+                time.sleep(PATIENCE)
             sys.exit(2)
         except UnicodeEncodeError as error:
             if ctx.params.get("debug"):
@@ -76,6 +83,27 @@ class Group(click.Group):
             hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
             click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
             sys.exit(code)
+
+
+def _check_alone(ctx: click.Context) -> None:
+    """Refuse commands that processes started by ``torchrun`` would all run in full."""
+    words = [*ctx._protected_args, *ctx.args]
+    if SHARED.isdisjoint(words[:1]) and "WORLD_SIZE" in os.environ and _number() is not None:
+        raise click.UsageError(
+            f"torchrun starts `condgen train` and `condgen audit`; run `condgen {words[0]}` alone"
+        )
+
+
+def _number() -> str | None:
+    """The number of this process, if ``torchrun`` started several."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return os.environ.get("RANK") if several else None
+
+
+def _name() -> str:
+    """The beginning of an error message; later processes say which one they are."""
+    number = _number()
+    return "condgen" if number in (None, "0") else f"condgen (process {number})"
 
 
 def _terminate(*_: object) -> None:

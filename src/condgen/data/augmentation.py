@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from condgen.randomness import integers, uniform
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -29,7 +31,7 @@ class Augmentation:
         rows = _source_indices(number, height, self, generator)
         columns = _source_indices(number, width, self, generator)
         if self.flip:
-            flipped = torch.rand((number, 1), generator=generator) < 0.5
+            flipped = uniform((number, 1), generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
         image = torch.arange(number)[:, None, None]
         return x[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
@@ -40,5 +42,5 @@ def _source_indices(
 ) -> Tensor:
     """Source row (or column) of each row of the crop, ``(N, size)``; clamping repeats the edge."""
     padding = augmentation.crop_padding
-    start = torch.randint(-padding, padding + 1, (number, 1), generator=generator)
+    start = integers(-padding, padding + 1, (number, 1), generator)
     return (start + torch.arange(size)).clamp(0, size - 1)

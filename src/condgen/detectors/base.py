@@ -151,8 +151,12 @@ def build_detector(
 def over(
     classifier: GenerativeClassifier, data: ImageDataset, quantity: Callable[[Prediction], Tensor]
 ) -> Tensor:
-    """Compute one number for each image of a data set in batches, shape ``(N,)``."""
-    parts = (predict(classifier, x) for x, _ in data.batches(images_at_once(classifier.density)))
+    """Compute one number for each image of a data set in batches, shape ``(N,)``.
+
+    Processes share each batch.
+    """
+    batches = data.batches(images_at_once(classifier.density))
+    parts = (predict(classifier, x, shared=True) for x, _ in batches)
     return torch.cat([torch.zeros(0), *map(quantity, parts)])
 
 

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from condgen import machine, processes
 from condgen.audits.audit import Audit
 from condgen.audits.records import Record, audit_lock
 from condgen.audits.subject import Subject
@@ -63,9 +65,29 @@ def audit(
     requested = None if only is None else _ordered([only] if isinstance(only, str) else only)
     config = replaced(config or folder.config, overrides, ("detector", "audit"))
     _check_read(requested, overrides)
-    subject = subject_of(
-        folder, config, model=model, splits=splits, data_dir=data_dir, device=device, quiet=quiet
-    )
+    place = machine.prepare_device(device)
+    with processes.joined():
+        first = processes.is_first()
+        subject = subject_of(
+            folder,
+            config,
+            model=model,
+            splits=splits,
+            data_dir=data_dir,
+            device=place,
+            quiet=quiet or not first,
+        )
+        return _all_made(subject, config, folder, requested, done if first else None)
+
+
+def _all_made(
+    subject: Subject,
+    config: SubjectConfig,
+    folder: RecordFolder,
+    requested: Collection[str] | None,
+    done: Callable[[Record], None] | None,
+) -> list[Record]:
+    """Run the audits; those that fail do not keep the others from running."""
     records: list[Record] = []
     failures = []
     for name in AUDITS.names() if requested is None else requested:
@@ -111,30 +133,36 @@ def audit_model(
     path, config = as_path(path), at_its_place(config)
     check_writable(path, replace_directory=True)
     splits = open_data(config, data_dir)
-    model = build_classifier(config.model, images_of(splits), config.seed)
-    if path.exists():
-        folder = RecordFolder.open(path)
-        same = {"data", "model", "seed"}
-        if folder.config.model_dump(include=same) != config.model_dump(include=same):
-            raise RunError(
-                f"{path} holds the audits of another model or data set; choose another --out."
-            )
-        folder = folder.with_config(
-            folder.config.model_copy(update={"detector": config.detector, "audit": config.audit})
+    machine.prepare_device(device)
+    with processes.joined():
+        model = build_classifier(config.model, images_of(splits), config.seed)
+        folder = processes.from_first(lambda: _folder(path, config, splits))
+        return audit(
+            folder,
+            only,
+            model=model,
+            splits=splits,
+            data_dir=data_dir,
+            device=device,
+            quiet=quiet,
+            done=done,
         )
-    else:
-        folder = RecordFolder.create(
+
+
+def _folder(path: Path, config: SubjectConfig, splits: Splits) -> RecordFolder:
+    """Open the folder of an external model, or create it."""
+    if not path.exists():
+        return RecordFolder.create(
             path, config.model_copy(update={"images": images_of(splits, hashed=True)})
         )
-    return audit(
-        folder,
-        only,
-        model=model,
-        splits=splits,
-        data_dir=data_dir,
-        device=device,
-        quiet=quiet,
-        done=done,
+    folder = RecordFolder.open(path)
+    same = {"data", "model", "seed"}
+    if folder.config.model_dump(include=same) != config.model_dump(include=same):
+        raise RunError(
+            f"{path} holds the audits of another model or data set; choose another --out."
+        )
+    return folder.with_config(
+        folder.config.model_copy(update={"detector": config.detector, "audit": config.audit})
     )
 
 
@@ -161,7 +189,8 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
     kind: Audit = AUDITS.get(name)
     if missing := _missing(subject, kind):
         raise CondgenError(missing)
-    with audit_lock(folder.records, kind.name), enough_memory(subject.classifier.density):
+    with ExitStack() as held, enough_memory(subject.classifier.density):
+        processes.from_first(lambda: held.enter_context(audit_lock(folder.records, kind.name)))
         start = time.monotonic()
         made = kind.make(
             replace(subject, directory=folder.records / kind.name), config.audit_settings(name)
@@ -173,7 +202,7 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
         }
         record = replace(made, origin=origin)
-        record.save(folder.records)
+        processes.from_first(lambda: record.save(folder.records))
     return record
 
 

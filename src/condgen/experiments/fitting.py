@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from condgen import machine
+from condgen import machine, processes
 from condgen.classifier import GenerativeClassifier
 from condgen.config import Config, Data, ModelSettings, ObjectiveSettings, Training
 from condgen.config.section import named
@@ -16,7 +16,7 @@ from condgen.data.dataset import Splits, check_fits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError, DataError
 from condgen.experiments.building import Experiment, at_its_place, images_of
-from condgen.experiments.training import check_minutes, reopen, run_training
+from condgen.experiments.training import check_minutes, create, reopen, run_training
 from condgen.files import as_path
 from condgen.models.own import OwnModel
 from condgen.runs import Run
@@ -81,8 +81,6 @@ def fit(
     """
     check_minutes(minutes)
     place, path = machine.prepare_device(device), as_path(directory)
-    if not resume:
-        Run.check_free(path)
     if not isinstance(splits, Splits):
         raise DataError(
             f"splits is a {type(splits).__name__}, expected Splits; `open_dataset` returns them."
@@ -103,16 +101,23 @@ def fit(
     }
     config = at_its_place(section_of(Config, page, "fit"))
     number = steps_per_epoch(splits.train, config.training)
-    run = reopen(path, config) if resume else None
-    classifier.to(place)
-    step = config.objective.step(classifier, config.training, number)
-    augmentation = Augmentation(config.data.crop_padding, config.data.flip)
-    run = run or Run.create(
-        path, config.model_copy(update={"images": images_of(splits, hashed=True)})
-    )
-    experiment = Experiment(classifier, step, splits, augmentation)
-    run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+    with processes.joined():
+        run = processes.from_first(lambda: _begun(path, config, resume))
+        classifier.to(place)
+        step = config.objective.step(classifier, config.training, number)
+        augmentation = Augmentation(config.data.crop_padding, config.data.flip)
+        run = run or create(path, config, splits)
+        experiment = Experiment(classifier, step, splits, augmentation)
+        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
     return run
+
+
+def _begun(path: Path, config: Config, resume: bool) -> Run | None:
+    """The run to resume."""
+    if resume:
+        return reopen(path, config)
+    Run.check_free(path)
+    return None
 
 
 def _objective(objective: ObjectiveSettings | Mapping[str, Any] | str) -> ObjectiveSettings:

@@ -28,7 +28,7 @@ def subject_of(
     model: ClassConditionalDensity | GenerativeClassifier | None = None,
     splits: Splits | None = None,
     data_dir: Path | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     quiet: bool = False,
 ) -> Subject:
     """Build the subject that the audits of ``folder`` use.
@@ -39,14 +39,14 @@ def subject_of(
         model: The model, which gets the weights of a run. Default: built from the folder's page.
         splits: The data. Default: the data that the folder's page names.
         data_dir: As for :func:`condgen.open_dataset`.
-        device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
+        device: "cpu", "cuda", "auto" for the CUDA device if there is one, or a device.
         quiet: Show no progress bars.
 
     Raises:
         CondgenError: If the model, its weights or the data cannot be read, or do not match.
     """
     config = config or folder.config
-    place = machine.prepare_device(device)
+    place = machine.prepare_device(device) if isinstance(device, str) else device
     splits = splits or open_data(folder.config, data_dir)
     check_images_of(folder.config, splits, folder.path)
     restored = folder.restored(place, images=images_of(splits), model=model)

@@ -1,14 +1,15 @@
 """Training of a run: start a new one, or resume it from its newest checkpoint."""
 
 import math
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from condgen import machine
+from condgen import machine, processes
 from condgen.config import Config
 from condgen.config.training import WITHOUT_EFFECT
-from condgen.errors import CondgenError, ConfigError, RunError
+from condgen.data.dataset import Splits
+from condgen.errors import CondgenError, ConfigError, DataError, RunError
 from condgen.experiments.building import (
     Experiment,
     at_its_place,
@@ -55,32 +56,58 @@ def train(
             ``start`` cannot be read or do not fit the model or its data.
     """
     check_minutes(minutes)
-    place, path = machine.prepare_device(device), as_path(path)
     if not isinstance(config, Config):
         raise ConfigError(
             f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns"
             " one."
         )
-    if not resume:
-        Run.check_free(path)
-    begin = None if start is None or resume else Run.open(start)
+    place, path = machine.prepare_device(device), as_path(path)
+    with processes.joined():
+        config, run, begin = processes.from_first(
+            lambda: _begun(config, path, place.type, resume, start)
+        )
+        splits = open_data(config, data_dir)
+        if run:
+            check_images_of(run.config, splits, run.path)
+        if begin and begin.config.data.name == config.data.name:
+            check_images_of(begin.config, splits, begin.path)
+        experiment = build(config, splits, place, begin)
+        run = run or create(path, config, splits)
+        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+    return run
+
+
+def _begun(
+    config: Config, path: Path, device: str, resume: bool, start: Path | str | None
+) -> tuple[Config, Run | None, Run | None]:
+    """The configuration to train, the run to resume, and the run to start from."""
     if resume:
         config = config.model_copy(update={"start": Run.open(path).config.start})
-    elif begin:
+        run = reopen(path, config)
+        return run.config, run, None
+    Run.check_free(path)
+    begin = None if start is None else Run.open(start)
+    if begin:
         config = config.model_copy(update={"start": begin.weights_sha256})
-    run = reopen(path, config) if resume else None
-    config = run.config if run else resolved(config, place.type)
-    splits = open_data(config, data_dir)
-    if run:
-        check_images_of(run.config, splits, run.path)
-    if begin and begin.config.data.name == config.data.name:
-        check_images_of(begin.config, splits, begin.path)
-    experiment = build(config, splits, place, begin)
-    run = run or Run.create(
-        path, config.model_copy(update={"images": images_of(splits, hashed=True)})
+    return resolved(config, device), None, begin
+
+
+def create(path: Path, config: Config, splits: Splits) -> Run:
+    """Create the directory of a new run.
+
+    Raises:
+        DataError: If another process has other images.
+    """
+    images = images_of(splits, hashed=True)
+    for number, theirs in enumerate(processes.gather(images)):
+        if theirs != images:
+            raise DataError(
+                f"process {number} has other images of {splits.name} than process"
+                f" {processes.rank()}; give all machines the same data."
+            )
+    return processes.from_first(
+        lambda: Run.create(path, config.model_copy(update={"images": images}))
     )
-    run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
-    return run
 
 
 def check_minutes(minutes: object) -> None:
@@ -99,7 +126,8 @@ def run_training(
     experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool
 ) -> None:
     """Train the parts of ``experiment`` into ``run``."""
-    with run.training(), enough_memory(experiment.classifier.density):
+    with ExitStack() as held, enough_memory(experiment.classifier.density):
+        processes.from_first(lambda: held.enter_context(run.training()))
         fit_step(
             experiment.step,
             experiment.splits.train,
@@ -112,14 +140,15 @@ def run_training(
             minutes=minutes,
             quiet=quiet,
         )
-        if training_is_done(run):
-            _keep_detector(experiment, run)
+        weights = processes.from_first(lambda: run.weights_sha256)
+        if processes.from_first(lambda: training_is_done(run)):
+            _keep_detector(experiment, run, weights)
 
 
-def _keep_detector(experiment: Experiment, run: Run) -> None:
+def _keep_detector(experiment: Experiment, run: Run, weights: str) -> None:
     """Fit and save the detector while the data is open; audits report it if this fails."""
     with suppress(CondgenError):
-        run.fit_detector(Restored(experiment.classifier, run.weights_sha256), experiment.splits)
+        run.fit_detector(Restored(experiment.classifier, weights), experiment.splits)
 
 
 def resolved(config: Config, device: str = "cpu") -> Config:

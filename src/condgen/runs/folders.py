@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
+from condgen import processes
 from condgen.audits.records import Record, file_of, records_in
 from condgen.classifier import GenerativeClassifier
 from condgen.config import Images, SubjectConfig, load_config
@@ -182,7 +183,8 @@ class RecordFolder:
     def fit_detector(self, model: "Restored", splits: Splits) -> Detector:
         """Fit the detector of the folder's page, and save it for :meth:`detector`."""
         detector = build_detector(self.config.detector, model.classifier, splits)
-        keep_detector(self.path, detector, self._detector_made_with(model.weights_sha256))
+        if processes.is_first():
+            keep_detector(self.path, detector, self._detector_made_with(model.weights_sha256))
         return detector
 
     def _detector_made_with(self, weights: str) -> dict[str, Any]:

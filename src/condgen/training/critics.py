@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from condgen.randomness import uniform
+
 Conditioning = Literal["projection", "auxiliary"]
 Loss = Literal["wasserstein", "non-saturating"]
 
@@ -96,7 +98,7 @@ def gradient_penalty(
     References:
         Gulrajani et al., Improved training of Wasserstein GANs, 2017.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=generator).to(real)
+    share = uniform((len(real), 1, 1, 1), generator).to(real)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between, label)[0].sum(), between, create_graph=True)
     penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()

@@ -9,18 +9,21 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from condgen import processes
 from condgen.classifier import GenerativeClassifier
 from condgen.config import Training
 from condgen.config.section import NonNegative, Positive, PositiveFloat
 from condgen.data.dataset import ImageDataset
 from condgen.density import ClassConditionalDensity
 from condgen.errors import ConfigError
-from condgen.randomness import stream
+from condgen.randomness import drawing_for, stream
 from condgen.registry import OBJECTIVES
 from condgen.training import critics
+from condgen.training.loader import rows_in_batch, shares
 from condgen.training.maximum_likelihood import MaximumLikelihood, MaximumLikelihoodSettings
 from condgen.training.objectives import Likelihood, Objective, Reweight
 from condgen.training.optimizer import Optimizer
+from condgen.training.replicas import Replicas
 from condgen.training.steps import NonFiniteLoss
 
 SOME = 1000  # real images whose spread is compared
@@ -75,6 +78,7 @@ class FlowGan(MaximumLikelihood):
             density.event_shape, density.num_classes, settings.conditioning, settings.critic_width
         ).to(classifier.device)
         changed = {"learning_rate": settings.critic_learning_rate, "beta1": 0.0, "beta2": 0.9}
+        self.critic_replicas = Replicas(self.critic)
         self.critic_optimizer = Optimizer(
             ((f"critic.{name}", each) for name, each in self.critic.named_parameters()),
             training.model_copy(update=changed),
@@ -95,10 +99,11 @@ class FlowGan(MaximumLikelihood):
         found = {}
         if not self.taken:
             critics.initialize(self.critic, generator.initial_seed())
-        if self.adversarial and self.taken:  # the first step initializes actnorm
+        if self.adds_gradients:
             real = x.to(self.classifier.device)
-            for _ in range(self.settings.critic_steps):
-                found = self._train_critic(real, label, generator)
+            with drawing_for(rows_in_batch(shares(self.whole_of(x), self.parts))):
+                for _ in range(self.settings.critic_steps):
+                    found = self._train_critic(real, label, generator)
         zero = torch.zeros((), device=self.classifier.device)
         scales = self.classifier.density.log_scales().detach()
         return {
@@ -109,38 +114,53 @@ class FlowGan(MaximumLikelihood):
             "log_scale_max": scales.amax(),
         }
 
+    @property
+    def adds_gradients(self) -> bool:
+        return self.adversarial and self.taken > 0  # the first step initializes actnorm
+
     def _train_critic(
         self, x: Tensor, label: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """One update of the critic; returns its loss, and by how much it prefers real images."""
         density, settings = self.classifier.density, self.settings
+        share = len(x) / self.whole_of(x)
         with torch.no_grad():
             real = density.dequantized(x, generator)
             fake = density.rsample(label, generator=generator)
         self.critic_optimizer.zero_grad()
-        of_real, logits = self.critic(real, label)
-        of_fake, _ = self.critic(fake, label)
-        loss = critics.critic_loss(settings.critic, of_real, of_fake)
-        if settings.critic == "wasserstein":
-            loss = loss + settings.penalty * critics.gradient_penalty(
-                self.critic, real, fake, label, generator
-            )
-        if logits is not None:
-            loss = loss + cross_entropy(logits, label)
-        loss.backward()
+
+        def compute() -> tuple[Tensor, Tensor]:
+            of_real, logits = self.critic(real, label)
+            of_fake, _ = self.critic(fake, label)
+            loss = critics.critic_loss(settings.critic, of_real, of_fake)
+            if settings.critic == "wasserstein":
+                loss = loss + settings.penalty * critics.gradient_penalty(
+                    self.critic, real, fake, label, generator
+                )
+            if logits is not None:
+                loss = loss + cross_entropy(logits, label)
+            gap = of_real.mean() - of_fake.mean()
+            return share * processes.count() * loss, share * torch.stack([loss, gap]).detach()
+
+        loss, gap = processes.total(self.critic_replicas.backward(compute)).unbind()
         self.critic_optimizer.update(loss)
-        return {"loss": loss.detach(), "gap": (of_real.mean() - of_fake.mean()).detach()}
+        return {"loss": loss, "gap": gap}
 
     def add_gradients(self, label: Tensor, generator: torch.Generator) -> None:
         """Add the gradient of the adversarial loss to that of the likelihood."""
-        if not (self.adversarial and self.taken):
+        if not self.adds_gradients:
             return
-        fake = self.classifier.density.rsample(label, generator=generator)
-        score, logits = self.critic(fake, label)
-        loss = critics.generator_loss(self.settings.critic, score)
-        if logits is not None:
-            loss = loss + cross_entropy(logits, label)
-        loss.backward()
+        share = len(label) / self.whole_of(label)
+
+        def compute() -> tuple[Tensor, None]:
+            fake = self.classifier.density.rsample(label, generator=generator)
+            score, logits = self.critic(fake, label)
+            loss = critics.generator_loss(self.settings.critic, score)
+            if logits is not None:
+                loss = loss + cross_entropy(logits, label)
+            return share * processes.count() * loss, None
+
+        self.replicas.backward(compute)
 
     def validate(self, data: ImageDataset, seed: int) -> dict[str, float]:
         """Metrics of the likelihood, and of the samples that the critic sees.

@@ -4,11 +4,14 @@ import json
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from condgen import processes
 from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
@@ -64,8 +67,10 @@ def fit_step(
     """
     per_epoch = steps_per_epoch(train, settings)
     _check_data(step, train, validation)
-    loader = Loader(train, settings.batch_size, augmentation or Augmentation(), seed)
-    end = steps_in_all(per_epoch, settings)
+    loader = Loader(
+        train, settings.batch_size, augmentation or Augmentation(), seed, settings.accumulation
+    )
+    end, quiet = steps_in_all(per_epoch, settings), quiet or not processes.is_first()
     with Progress(end, quiet=quiet) as progress, stopping(minutes) as stop:
         run = _Run(step, loader, validation, Path(directory), settings, progress, stop)
         best = run.begin(resume)
@@ -77,14 +82,15 @@ def fit_step(
             best = metrics if is_best else best
             run.keep(epoch + 1, metrics, best=is_best)
             progress.epoch_done(metrics)
+            stop.check()
             if stop:
                 break
     stop.raise_signal()
     step.classifier.eval()
-    path = run.checkpoints / "best"
-    if not path.is_dir():
+    kept = processes.from_first(run.best_weights)
+    if kept is None:
         return {}
-    load_weights(step.classifier.density, Checkpoint.load(path).weights, path)
+    load_weights(step.classifier.density, kept, run.checkpoints / "best")
     return best
 
 
@@ -124,6 +130,15 @@ class _Run:
         return self.directory / "checkpoint"
 
     @property
+    def log(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def _longest(self) -> float:
+        """Seconds between two checkpoints."""
+        return 60 * self.settings.checkpoint_minutes
+
+    @property
     def made_with(self) -> dict[str, Any]:
         return resuming.made_with(self.step, self.loader, self.settings)
 
@@ -132,20 +147,33 @@ class _Run:
         best, device = {self.step.monitor: math.inf}, self.step.classifier.device
         if device.type == "cuda":  # reset once: a CUDA graph allocates in the first epoch only
             torch.cuda.reset_peak_memory_stats(device)
-        if checkpoints.begun(self.checkpoints):
-            if not resume:
-                raise RunError(
-                    f"{self.directory} holds checkpoints of another training run; use resume=True"
-                    " or another directory."
-                )
-            state, best = resuming.restore(self.step, self.checkpoints, self.made_with)
+        found = processes.from_first(lambda: self._newest(resume))
+        if found is not None:
+            state, best = found
+            resuming.restore(self.step, state, self.checkpoints)
             self.metrics = state.metrics
             self.epochs = min(state.epoch, state.step // len(self.loader))
             if state.progress and state.step > self.epochs * len(self.loader):
                 self.progress.restore(state.progress, device)
         self.progress.done(self.step.taken)
-        _truncate(self.directory / "metrics.jsonl", self.epochs)
+        processes.from_first(lambda: _truncate(self.log, self.epochs))
         return best
+
+    def _newest(self, resume: bool) -> tuple[Checkpoint, dict[str, float]] | None:
+        """The newest checkpoint and the metrics of the best one; ``None`` at the beginning."""
+        if not checkpoints.begun(self.checkpoints):
+            return None
+        if not resume:
+            raise RunError(
+                f"{self.directory} holds checkpoints of another training run; use resume=True"
+                " or another directory."
+            )
+        return resuming.newest(self.checkpoints, self.made_with, self.step.monitor)
+
+    def best_weights(self) -> dict[str, Tensor] | None:
+        """Weights of the best checkpoint; ``None`` before the end of the first epoch."""
+        path = self.checkpoints / "best"
+        return Checkpoint.load(path).weights if path.is_dir() else None
 
     def epoch(self, epoch: int, end: int) -> dict[str, float] | None:
         """Train the rest of an epoch, at most until step ``end``.
@@ -169,6 +197,7 @@ class _Run:
             "epochs": self.settings.epochs,
             "step": self.step.taken,
             "device": str(device),
+            "processes": processes.count(),
             **summary,
             "seconds": round(self.progress.seconds, 3),
             **{f"validation_{name}": value for name, value in metrics.items()},
@@ -176,7 +205,7 @@ class _Run:
         if device.type == "cuda":
             line["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
         # resuming drops a line without a checkpoint
-        _append(self.directory / "metrics.jsonl", line)
+        processes.from_first(lambda: _append(self.log, line))
         return metrics
 
     def _steps(self, epoch: int, end: int) -> bool:
@@ -188,20 +217,22 @@ class _Run:
             return True  # only the validation is left
         for number, (x, label) in enumerate(self.loader.epoch(epoch, first), first):
             noise = stream(self.loader.seed, "noise", epoch, number)
-            self.progress.advance(self.step.step(x, label, noise), len(label))
+            self.progress.advance(self.step.step(x, label, noise), self.loader.batch_size)
             if is_due(
                 self.step.taken, steps_in_all(per_epoch, self.settings), self.settings.snapshots
             ):
                 state = Checkpoint(
                     dict(self.step.weights()), {}, epoch + 1, self.step.taken, {}, self.made_with
                 )
-                state.save(self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}")
+                place = self.checkpoints / SNAPSHOTS / f"{self.step.taken:08d}"
+                processes.from_first(partial(state.save, place))
+            (due,) = self.stop.check(time.monotonic() - self.saved >= self._longest)
             if self.stop:
                 self._save(epoch, self.metrics, best=False)
                 return False
             if self.step.taken == last:
                 break
-            if time.monotonic() - self.saved >= 60 * self.settings.checkpoint_minutes:
+            if due:
                 self._save(epoch, self.metrics, best=False)
         return True
 
@@ -212,9 +243,12 @@ class _Run:
         self.progress.start_epoch()
 
     def _save(self, epoch: int, metrics: dict[str, float], *, best: bool) -> None:
-        progress = self.progress.state()
-        state = resuming.snapshot(self.step, epoch, metrics, self.made_with, progress)
-        checkpoints.keep(state, self.checkpoints, best=best)
+        def save() -> None:
+            progress = self.progress.state()
+            state = resuming.snapshot(self.step, epoch, metrics, self.made_with, progress)
+            checkpoints.keep(state, self.checkpoints, best=best)
+
+        processes.from_first(save)
         self.saved = time.monotonic()
 
     def _kept(self) -> str:

@@ -8,15 +8,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from condgen import processes
 from condgen.classifier import GenerativeClassifier
 from condgen.config import ObjectiveSettings, Training
 from condgen.config.section import NonNegative
 from condgen.data.dataset import ImageDataset
 from condgen.errors import ConfigError
+from condgen.machine import PIECE
 from condgen.prediction import Prediction
-from condgen.randomness import seeded, stream
+from condgen.randomness import Rows, drawing_for, seeded, stream
 from condgen.registry import OBJECTIVES
 from condgen.training.average import Average
+from condgen.training.loader import rows_in_batch, shares
 from condgen.training.objectives import (
     Likelihood,
     Objective,
@@ -28,6 +31,7 @@ from condgen.training.objectives import (
     described,
 )
 from condgen.training.optimizer import Optimizer
+from condgen.training.replicas import Replicas
 from condgen.training.steps import TrainingStep
 
 EVALUATION_BATCH = 256  # images
@@ -74,14 +78,12 @@ class MaximumLikelihood(TrainingStep):
                 f"{type(density).__name__} has no parameters to train; make its weights an"
                 " nn.Parameter with requires_grad=True."
             )
-        if training.accumulation > training.batch_size:
-            raise ConfigError(
-                f"training.accumulation = {training.accumulation} does not fit: a batch has"
-                f" {training.batch_size} images; use at most as many parts."
-            )
+        _check_parts(training)
         self.objective, self.parts = objective, training.accumulation
+        self.batch_size = training.batch_size
         self.weight = 1.0  # of the objective, beside what `add_gradients` adds
         self.optimizer = Optimizer(density.named_parameters(), training, steps_per_epoch)
+        self.replicas = Replicas(density)
         self.average = Average(classifier, training.average) if training.average else None
         self.description = described(objective)
         self.advice = (
@@ -108,29 +110,49 @@ class MaximumLikelihood(TrainingStep):
             self.classifier.train()
         self.optimizer.zero_grad()
         device = self.classifier.device
-        images, labels = (batch.tensor_split(self.parts) for batch in (x, label.to(device)))
+        whole = self.whole_of(x)
+        parts = shares(whole, self.parts)
+        split = [batch.split([len(part) for part in parts]) for batch in (x, label.to(device))]
         with seeded(generator, device), self.classifier.density.fresh_noise(generator):
-            parts = [
-                self._backward(part, part_label, len(part) / len(x))
-                for part, part_label in zip(images, labels, strict=True)
+            found = [
+                self._add_gradient(own, own_label, rows, len(rows) / whole, rows is parts[-1])
+                for own, own_label, rows in zip(*split, parts, strict=True)
             ]
-            self.add_gradients(label.to(device), generator)
-        figures = torch.stack(parts).sum(0)
+            with drawing_for(rows_in_batch(parts)):
+                self.add_gradients(label.to(device), generator)
+        figures = processes.total(torch.stack(found).sum(0))
         norm = self.optimizer.update(figures[0])
         if self.average is not None:
             self.average.update(self.taken)
         return {**dict(zip(FIGURES, figures.unbind(), strict=True)), "gradient_norm": norm}
 
+    def whole_of(self, own: Tensor) -> int:
+        """Size of the batch of which this process has the rows ``own``."""
+        return self.batch_size if processes.count() > 1 else len(own)
+
+    @property
+    def adds_gradients(self) -> bool:
+        """Whether :meth:`add_gradients` adds any in this step; for subclasses."""
+        return False
+
     def add_gradients(self, label: Tensor, generator: torch.Generator) -> None:
         """Add further gradients to those of a step's objective; for subclasses."""
 
-    def _backward(self, x: Tensor, label: Tensor, share: float) -> Tensor:
+    def _add_gradient(
+        self, x: Tensor, label: Tensor, rows: Rows, share: float, last: bool
+    ) -> Tensor:
         """Add the gradient of a part; returns its :data:`FIGURES`, weighted by its share."""
-        prediction = self.classifier(x)
-        losses = self._objective_now(prediction, label)
-        if self.weight:
-            (self.weight * share * losses.mean()).backward()
-        return share * _figures(prediction, label, losses).mean(1)
+
+        def compute() -> tuple[Tensor, Tensor]:
+            prediction = self.classifier(x)
+            losses = self._objective_now(prediction, label)
+            loss = self.weight * share * processes.count() * losses.mean()
+            return loss, share * _figures(prediction, label, losses).mean(1)
+
+        with drawing_for(rows):
+            if self.weight:
+                return self.replicas.backward(compute, last=last and not self.adds_gradients)
+            return compute()[1]
 
     @property
     def _objective_now(self) -> Objective:
@@ -158,15 +180,31 @@ def evaluate(
 ) -> dict[str, float]:
     """Means of the objective ("loss"), bits/dim under the true class and accuracy.
 
-    The noise depends only on the seed. The classifier is left in evaluation mode.
+    The noise depends only on the seed. Each process evaluates its share of each batch. The
+    classifier is left in evaluation mode.
     """
     classifier.eval()
-    sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=classifier.device)
+    sums = torch.zeros(len(FIGURES), dtype=torch.float64)
     with classifier.density.fresh_noise(stream(seed, "validation")):
         for x, label in data.batches(EVALUATION_BATCH):
-            prediction, label = classifier(x), label.to(classifier.device)
-            sums += _figures(prediction, label, objective(prediction, label)).sum(1)
+            rows = processes.rows_of(len(x), PIECE)
+            own = label[rows.index].to(classifier.device)
+            with drawing_for(rows):
+                prediction = classifier(x[rows.index])
+            found = _figures(prediction, own, objective(prediction, own)).cpu()
+            sums += torch.cat(processes.gather_rows(found, len(x)), 1).sum(1)
     return dict(zip(FIGURES, (sums / len(data)).tolist(), strict=True))
+
+
+def _check_parts(training: Training) -> None:
+    """Every process needs an image of every part of a batch."""
+    most = training.batch_size // processes.count()
+    if training.accumulation > most:
+        spread = f" over {processes.count()} processes" if processes.count() > 1 else ""
+        raise ConfigError(
+            f"training.accumulation = {training.accumulation} does not fit: a batch has"
+            f" {training.batch_size} images{spread}; use at most {most} parts."
+        )
 
 
 @torch.no_grad()

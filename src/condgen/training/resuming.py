@@ -72,30 +72,34 @@ def snapshot(
     return Checkpoint(weights, tensors, epoch, step.taken, metrics, found, progress)
 
 
-def restore(
-    step: TrainingStep, directory: Path, found: dict[str, Any]
+def newest(
+    directory: Path, found: dict[str, Any], monitor: str
 ) -> tuple[Checkpoint, dict[str, float]]:
-    """Load the newest checkpoint of ``directory`` into ``step``.
-
-    Returns:
-        The checkpoint, and the metrics of the best one.
+    """The newest checkpoint of ``directory``, and the metrics of the best one.
 
     Raises:
-        RunError: If the checkpoint is damaged, has another architecture, or was not made with
-            ``found``.
+        RunError: If the checkpoint is damaged, or was not made with ``found``.
     """
     state, resumed_from = checkpoints.newest(directory)
     check_same_training(state, found, directory)
+    best, replaced = checkpoints.best_metrics(directory, state, monitor)
+    for warning in filter(None, (resumed_from, replaced)):
+        Console(stderr=True).print(warning, markup=False)
+    return state, best
+
+
+def restore(step: TrainingStep, state: Checkpoint, directory: Path) -> None:
+    """Load a checkpoint of ``directory`` into ``step``.
+
+    Raises:
+        RunError: If it has another architecture.
+    """
     for module, network in step.modules.items():
         own = _with_prefix(f"{MODULE_PREFIX}{module}.", state.training)
         complete = network is step.classifier.density
         names = state.weights if complete else state.weights.keys() & network.state_dict().keys()
         load_weights(network, {name: state.weights[name] for name in names} | own, directory)
     step.restore(_with_prefix(STATE_PREFIX, state.training), state.step)
-    best, replaced = checkpoints.best_metrics(directory, state, step.monitor)
-    for warning in filter(None, (resumed_from, replaced)):
-        Console(stderr=True).print(warning, markup=False)
-    return state, best
 
 
 def is_finished(directory: Path, settings: Training) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condgen import processes
 from condgen.attacks import Attack
 from condgen.attacks.search import dot, normed
 from condgen.audits.adversarial.scene import Scene
@@ -116,10 +117,11 @@ def _shift_invariance(scene: Scene, attacks: Mapping[str, Attack]) -> Check:
     )
     few = torch.arange(min(AGAIN, len(scene.x)))
     x, goal = scene.x[few], scene.goal(detector_aware=False)[few]
-    found = [
-        attack(model, x, goal, generator=stream(scene.seed, "shift")).l2
-        for model in (scene.classifier, shifted)
-    ]
+
+    def distances(model: GenerativeClassifier) -> Tensor:
+        return attack(model, x, goal, generator=stream(scene.seed, "shift")).l2
+
+    found = processes.share_work(distances, (scene.classifier, shifted))
     plain, moved = (float(np.quantile(l2.numpy(), 0.5, method="higher")) for l2 in found)
     if np.isinf(plain) and np.isinf(moved):
         found_none = f"the first attack fails on at least half of {len(few)} images"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from condgen.models.first_batch import SMALLEST_STD, InitializedByData
+from condgen.models.first_batch import SMALLEST_STD, InitializedByData, std_mean
 from condgen.models.glow.bijections import Bijection, Map
 
 
@@ -42,9 +42,9 @@ class ActNorm(InitializedByData, Bijection):
         return z * (-self.bounded(self.log_scale)).exp() - self.shift, -self._log_det(z)
 
     def set_from(self, x: Tensor) -> list[nn.Parameter]:
-        std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
-        self.shift.copy_(-mean[0])
-        self.log_scale.copy_(-std[0].clamp_min(SMALLEST_STD).log())
+        std, mean = (each.view_as(self.shift) for each in std_mean(x))
+        self.shift.copy_(-mean)
+        self.log_scale.copy_(-std.clamp_min(SMALLEST_STD).log())
         return [self.shift, self.log_scale]
 
     def _log_det(self, x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from condgen.randomness import uniform
+
 
 class Dequantization(nn.Module):
     r"""Dequantized images :math:`v = (s + u) / L - 1/2`, noise channels :math:`w \sim U[0, 2/L]`.
@@ -47,10 +49,7 @@ class Dequantization(nn.Module):
             offset, noise = self.fixed_offset.to(x.dtype), self.fixed_noise.to(x.dtype).expand_as(x)
         else:
             # sampled on the device of the generator: a seed gives the same noise on every device
-            first, second = (
-                torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-                for _ in range(2)
-            )
+            first, second = (uniform(x.shape, generator, x.dtype) for _ in range(2))
             offset, noise = first.to(x.device), second.to(x.device) * 2 / self.pixel_levels
         return torch.cat(
             [(x * (self.pixel_levels - 1) + offset) / self.pixel_levels - 0.5, noise], dim=1

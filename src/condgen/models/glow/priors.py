@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from condgen.errors import ConfigError, suggest
 from condgen.models.distributions import FAMILIES, GAUSSIAN, class_log_prob, log_prob
+from condgen.randomness import draw, integers, uniform
 
 REFERENCE_DIMS = 128
 
@@ -104,10 +105,9 @@ class Prior(nn.Module, abc.ABC):
         Random numbers are drawn on the device of the generator and then moved.
         """
         label = label.to(generator.device)
-        other = (
-            label + torch.randint(1, max(2, self.num_classes), label.shape, generator=generator)
-        ) % self.num_classes
-        swapped = torch.rand(label.shape, generator=generator) < self.label_smoothing
+        shift = integers(1, max(2, self.num_classes), label.shape, generator)
+        other = (label + shift) % self.num_classes
+        swapped = uniform(label.shape, generator) < self.label_smoothing
         return self.sample_cluster(
             torch.where(swapped, other, label).to(self.device), temperature, generator
         )
@@ -181,7 +181,8 @@ class ClassMixture(Prior):
     def sample_cluster(
         self, cluster: Tensor, temperature: float, generator: torch.Generator
     ) -> Tensor:
-        noise = temperature * self.family.draw((len(cluster), self.dims), generator).to(self.device)
+        noise = draw(self.family.draw, (len(cluster), self.dims), generator).to(self.device)
+        noise = temperature * noise
         rest, of_class = noise.split([self.dims - self.class_dims, self.class_dims], dim=1)
         shifted = self.classes.mean[cluster] + self.classes.log_scale[cluster].exp() * of_class
         return torch.cat([rest, shifted], dim=1)
@@ -251,10 +252,10 @@ class SplitPrior(Prior):
         self, cluster: Tensor, temperature: float, generator: torch.Generator
     ) -> Tensor:
         corner = nn.functional.one_hot(cluster, self.num_classes).to(self.classes.raw_mean.dtype)
-        noise = GAUSSIAN.draw((len(cluster), self.num_classes), generator).to(self.device)
+        noise = draw(GAUSSIAN.draw, (len(cluster), self.num_classes), generator).to(self.device)
         subspace = corner + temperature * math.exp(self.log_subspace_scale) * noise
         mean, log_scale = self.mean_and_log_scale(subspace, cluster)
-        noise = self.family.draw((len(cluster), self.rest), generator).to(self.device)
+        noise = draw(self.family.draw, (len(cluster), self.rest), generator).to(self.device)
         rest = mean + temperature * log_scale.exp() * noise
         return torch.cat([rest, subspace], dim=1)
 

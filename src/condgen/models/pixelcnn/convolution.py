@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 
-from condgen.models.first_batch import SMALLEST_STD, InitializedByData
+from condgen.models.first_batch import SMALLEST_STD, InitializedByData, std_mean
 
 Padding = tuple[int, int, int, int]  # left, right, top, bottom
 NONE: Padding = (0, 0, 0, 0)
@@ -80,7 +80,7 @@ class Convolution(InitializedByData):
         self.gain.fill_(1.0)
         self.bias.zero_()
         out = self.convolve(x.to(self.direction), self.weight(), self.bias)
-        std, mean = torch.std_mean(out, dim=(0, 2, 3), correction=0)
+        std, mean = std_mean(out)
         self.gain.copy_(self.scale / std.clamp_min(SMALLEST_STD))
         self.bias.copy_(-mean * self.gain)
         return [self.gain, self.bias]

@@ -1,6 +1,6 @@
 """Conditional PixelCNN++: an autoregressive model of quantized pixels (appendix E)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -17,10 +17,12 @@ from condgen.models.pixelcnn.sampling import CachedHead, CachedNetwork
 from condgen.models.pixelcnn.streams import Block, Network
 from condgen.models.recomputation import check_compilable, counted_without
 from condgen.models.sizes import check_halving
+from condgen.randomness import integers
 from condgen.validation import check_labels, check_temperature
 
 PIECE, PIXELS = 16, 2**14  # images of a piece at least; more if they have fewer pixels
 DRAWN_AT_ONCE = 64  # images
+MOST_BLOCKS = 2**20  # distance of the seeds of dropout of two classes; blocks count on from them
 
 
 class PixelCNN(ClassConditionalDensity):
@@ -160,14 +162,14 @@ class PixelCNN(ClassConditionalDensity):
             if not torch.is_grad_enabled() and not self.training:
                 return torch.cat(machine.parallel_map(self._log_prob, x.split(self._piece)))
             if not self._settled:  # the initialization needs the whole batch
-                return self._log_prob(x, self._seeds(1)[0])
-            seeds = self._seeds(-(-len(x) // self._piece))
-            return in_pieces(
-                lambda piece, number: self._log_prob(piece, seeds[number]),
-                x,
-                list(self.parameters()),
-                self._piece,
-            )
+                return self._log_prob(x, self._seeds(len(x)))
+            seeds, size = self._seeds(len(x)), self._piece
+
+            def of_piece(piece: Tensor, number: int) -> Tensor:
+                own = None if seeds is None else seeds[number * size :][: len(piece)]
+                return self._log_prob(piece, own)
+
+            return in_pieces(of_piece, x, list(self.parameters()), size)
 
     @property
     def _piece(self) -> int:
@@ -175,14 +177,13 @@ class PixelCNN(ClassConditionalDensity):
         _, height, width = self.event_shape
         return max(PIECE, PIXELS // (height * width))
 
-    def _seeds(self, number: int) -> list[int] | list[None]:
-        """Seeds of dropout for some pieces of a batch; ``None`` without dropout and on a GPU."""
+    def _seeds(self, images: int) -> list[int] | None:
+        """Seeds of dropout, one for each image; ``None`` without dropout and on a GPU."""
         on_cpu = next(self.parameters()).device.type == "cpu"
         if not (self.training and self.dropout and on_cpu):
-            return [None] * number
-        generator = self.noise_generator
-        device = "cpu" if generator is None else generator.device
-        drawn = torch.randint(2**62, (number,), generator=generator, device=device)
+            return None
+        generator = self.noise_generator or torch.default_generator
+        drawn = integers(0, 2**62, (images,), generator)
         return cast(list[int], drawn.tolist())
 
     @property
@@ -220,12 +221,15 @@ class PixelCNN(ClassConditionalDensity):
         each: Tensor = parameters.unflatten(0, (-1, self.num_classes))
         return each.flatten(1, 2)
 
-    def _log_prob(self, x: Tensor, seed: int | None = None) -> Tensor:
+    def _log_prob(self, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         x = 2 * x - 1
         label = None
         if self.class_bias:
             x, label = self._for_each_class(x)
-        each: Tensor = self.mixture.log_prob(self.mixture(self.network(x, label, seed)), x)
+            seeds = seeds and [
+                seed + MOST_BLOCKS * y for seed in seeds for y in range(self.num_classes)
+            ]
+        each: Tensor = self.mixture.log_prob(self.mixture(self.network(x, label, seeds)), x)
         if label is None:
             return each
         if not self.mixture.weighted:

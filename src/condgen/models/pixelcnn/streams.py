@@ -1,6 +1,6 @@
 """The network: a vertical stream that sees all rows above, and a horizontal one that sees left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple, cast
 
@@ -19,6 +19,8 @@ from condgen.models.pixelcnn.convolution import (
 )
 from condgen.models.pixelcnn.pieces import recomputed
 
+Seeds = Sequence[int]  # one for each image
+
 
 class Streams(NamedTuple):
     """Activations of both streams, each ``(N, filters, H, W)``.
@@ -36,19 +38,21 @@ def concat_elu(x: Tensor, channels: int = 1) -> Tensor:
     return elu(torch.cat([x, -x], channels))
 
 
-def drop(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout of single activations; without a generator, with that of the device.
+def drop(x: Tensor, probability: float, generators: Sequence[torch.Generator] | None) -> Tensor:
+    """Dropout of single activations; without generators, with that of the device.
 
-    With one (on a CPU), a 64-bit random number decides on four activations, which is several times
-    as fast as :func:`torch.nn.functional.dropout`; the probability is rounded to a multiple of
-    2**-16.
+    With one for each image (on a CPU), what is dropped from an image does not depend on its batch.
+    A 64-bit random number decides on four activations, which is several times as fast as
+    :func:`torch.nn.functional.dropout`; the probability is rounded to a multiple of 2**-16.
     """
-    if generator is None:
+    if generators is None:
         return dropout(x, probability)
-    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
-    words.random_(-(2**63), None, generator=generator)
+    number = x[0].numel()
+    words = torch.empty(len(x), -(-number // 4), dtype=torch.int64)
+    for row, generator in zip(words, generators, strict=True):
+        row.random_(-(2**63), None, generator=generator)
     threshold = round(probability * 2**16) - 2**15
-    kept = (words.view(torch.int16)[: x.numel()] >= threshold).to(x.dtype)
+    kept = (words.view(torch.int16)[:, :number] >= threshold).to(x.dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     return x * kept.mul_(1 / (1 - probability)).as_strided(x.shape, x.stride())
 
@@ -84,7 +88,7 @@ class GatedBlock(nn.Module):
         x: Tensor,
         skip: Tensor | None,
         label: Tensor | None,
-        generator: torch.Generator | None,
+        generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
         precision = self.first.products_in(x)
         hidden: Tensor = self.first(concat_elu(x.to(precision)))
@@ -92,7 +96,7 @@ class GatedBlock(nn.Module):
             hidden = hidden + self.skip(concat_elu(skip.to(precision)))
         hidden = concat_elu(hidden)
         if self.dropout and self.training:
-            hidden = drop(hidden, self.dropout, generator)
+            hidden = drop(hidden, self.dropout, generators)
         out: Tensor = self.second(hidden)
         if self.label is not None:
             out = out + self.label[label][:, :, None, None]
@@ -124,24 +128,24 @@ class Block(nn.Module):
         return self.vertical.first.settled
 
     def forward(
-        self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
+        self, now: Streams, skip: Streams | None, label: Tensor | None, seeds: Seeds | None
     ) -> Streams:
         if not (self.recompute and torch.is_grad_enabled()):
-            return self._through(now, skip, label, seed)
+            return self._through(now, skip, label, seeds)
 
         def again(*tensors: Tensor) -> Streams:
             skipped = Streams(*tensors[2:]) if skip else None
-            return self._through(Streams(*tensors[:2]), skipped, label, seed)
+            return self._through(Streams(*tensors[:2]), skipped, label, seeds)
 
         return Streams(*recomputed(again, [*now, *(skip or ())], list(self.parameters())))
 
     def _through(
-        self, now: Streams, skip: Streams | None, label: Tensor | None, seed: int | None
+        self, now: Streams, skip: Streams | None, label: Tensor | None, seeds: Seeds | None
     ) -> Streams:
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        vertical = self.vertical(now.vertical, skip.vertical if skip else None, label, generator)
+        own = None if seeds is None else [torch.Generator().manual_seed(seed) for seed in seeds]
+        vertical = self.vertical(now.vertical, skip.vertical if skip else None, label, own)
         seen = torch.cat([vertical, skip.horizontal], 1) if skip else vertical
-        return Streams(vertical, self.horizontal(now.horizontal, seen, label, generator))
+        return Streams(vertical, self.horizontal(now.horizontal, seen, label, own))
 
 
 class Resize(nn.Module):
@@ -213,14 +217,14 @@ class Level(nn.Module):
             self.inner = Level(blocks, levels - 1, filters, classes, dropout, recompute)
             self.upsample = Resize(Upsampling(filters, (2, 3)), Upsampling(filters, (2, 2)))
 
-    def forward(self, now: Streams, label: Tensor | None, seeds: Iterator[int] | None) -> Streams:
-        def seed() -> int | None:
+    def forward(self, now: Streams, label: Tensor | None, seeds: Iterator[Seeds] | None) -> Streams:
+        def own() -> Seeds | None:
             return None if seeds is None else next(seeds)
 
         def through(block: nn.Module, now: Streams, skip: Streams | None) -> Streams:
             # only `block(...)` runs a compiled block
             run = block if self.training and block.settled else block.forward
-            return cast(Streams, run(now, skip, label, seed()))
+            return cast(Streams, run(now, skip, label, own()))
 
         earlier = [now]
         for block in self.down:
@@ -269,15 +273,15 @@ class Network(nn.Module):
         self.first = First(channels, filters)
         self.level = Level(blocks, levels, filters, classes, dropout, recompute)
 
-    def forward(self, x: Tensor, label: Tensor | None = None, seed: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | None = None, seeds: Seeds | None = None) -> Tensor:
         """Activations of the horizontal stream at full resolution, ``(N, filters, H, W)``.
 
         Args:
             x: Images in [-1, 1], shape ``(N, channels, H, W)``.
             label: Class of each image, shape ``(N,)``, if there are class biases.
-            seed: Seed of dropout; ``None`` for the generator of the device.
+            seeds: Seed of dropout of each image; ``None`` for the generator of the device.
         """
-        seeds = None if seed is None else count(seed)
+        of_blocks = None if seeds is None else ([seed + i for seed in seeds] for i in count())
         first = self.first(x.contiguous(memory_format=torch.channels_last))
-        now: Streams = self.level(first, label, seeds)
+        now: Streams = self.level(first, label, of_blocks)
         return now.horizontal
