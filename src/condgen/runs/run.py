@@ -20,6 +20,7 @@ from condgen.training.checkpoints import (
     progress_of,
     weights_sha256,
 )
+from condgen.training.log import read_log
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ class Run(RecordFolder):
     @property
     def epochs_logged(self) -> int:
         """The number of finished epochs in the log, which also exists without checkpoints."""
-        log = self.path / "metrics.jsonl"
-        return len(log.read_text(errors="replace").splitlines()) if log.exists() else 0
+        return len(read_log(self.path))
 
     def training(self) -> AbstractContextManager[None]:
         """Lock the run while this process trains it, so that no other process overwrites it.
