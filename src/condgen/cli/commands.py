@@ -54,6 +54,7 @@ def main(debug: bool) -> None:
     type=Finite(min=0),
     help="Stop after the step that reaches this limit; --resume continues there.",
 )
+@click.option("--tensorboard", is_flag=True, help="Write events to RUN/tensorboard as well.")
 @data_dir_option
 @device_option
 @threads_option
@@ -65,6 +66,7 @@ def train(
     resume: bool,
     start: Path | None,
     minutes: float | None,
+    tensorboard: bool,
     data_dir: Path | None,
     device: str,
     threads: int | None,
@@ -72,12 +74,20 @@ def train(
     """Train the model of PRESET, or of your own TOML file, into a run directory."""
     from condgen import experiments, machine
     from condgen.config import load_preset
+    from condgen.training.tensorboard import TensorBoard
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
     path = path or Path("runs") / config.preset
     run = experiments.train(
-        config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes, start=start
+        config,
+        path,
+        data_dir=data_dir,
+        device=device,
+        resume=resume,
+        minutes=minutes,
+        start=start,
+        loggers=[TensorBoard(path)] if tensorboard else (),
     )
     if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
@@ -91,6 +101,7 @@ def train(
     }
     given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run", path)]
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
+    words += ["--tensorboard"] if tensorboard else []
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
     click.echo(
         f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done}"
