@@ -20,6 +20,7 @@ from condgen.cli.options import (
 )
 from condgen.cli.study import demo, study
 from condgen.cli.theory import theory
+from condgen.cli.watching import list_runs, watch
 from condgen.errors import ConfigError
 from condgen.registry import AUDITS
 
@@ -272,5 +273,7 @@ def presets() -> None:
         click.echo(name)
 
 
-for command in (sample, score, show, describe, check, presets, theory, study, demo):
+for command in (
+    *(list_runs, watch, sample, score, show, describe, check, presets, theory, study, demo),
+):
     main.add_command(command)

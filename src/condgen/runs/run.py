@@ -22,6 +22,8 @@ from condgen.training.checkpoints import (
 )
 from condgen.training.log import read_log
 
+LOCK = ".training.lock"
+
 
 @dataclass(frozen=True)
 class Run(RecordFolder):
@@ -76,7 +78,8 @@ class Run(RecordFolder):
             f"{self.path} is being trained by another process; wait for it, or choose another"
             " --run."
         )
-        return locked(self.path / ".training.lock", busy)
+        # waits, because a process that only looks at the lock holds it for microseconds
+        return locked(self.path / LOCK, busy, wait=0.2)
 
     def _load_weights(self, classifier: GenerativeClassifier) -> tuple[str, int | None]:
         checkpoint = Checkpoint.load(self.best)
