@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from condgen.cli import main, watching
 from condgen.reports.run_status import picture
 from condgen.runs import Run
 from condgen.runs.listing import status_of
+from tests.conftest import TINY
 from tests.runs.test_listing import held
 
 
@@ -109,3 +111,26 @@ def test_a_run_without_an_epoch_and_a_damaged_one_have_a_sentence(copied: Run) -
     log.unlink()
     shutil.rmtree(copied.path / "checkpoint")
     assert "No epoch is done, and no checkpoint is written yet." in words()
+
+
+def test_events_for_tensorboard_are_an_option(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "run"
+    settings = [word for setting in (*TINY, "training.epochs=1") for word in ("--set", setting)]
+    train = ("train", "digits-base", *settings, "--run", run, "--threads", 1, "--tensorboard")
+    done = condgen(*train, "--minutes", 0)
+    assert done.output.rstrip().endswith("--tensorboard --resume")
+    assert condgen(*train, "--resume").exit_code == 0
+    assert [path.name[:6] for path in (run / "tensorboard").iterdir()] == ["events"]
+
+
+def test_without_tensorboard_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    done = condgen("train", "digits-base", "--run", tmp_path / "run", "--tensorboard")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("condgen: TensorBoard cannot be imported (")
+    assert "pip install 'condgen[tensorboard]'" in done.stderr
+    assert not (tmp_path / "run").exists()

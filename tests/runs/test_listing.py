@@ -1,8 +1,10 @@
 """States of runs: running, stopped, done and damaged, without a tensor read or a byte written."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +95,9 @@ def test_looking_at_a_run_does_not_keep_it_from_being_trained(begun: Path) -> No
     run = Run.open(begun)
     with run.training():
         assert status_of(begun).state == "running"
+    look = (begun / LOCK).open("rb")
+    fcntl.flock(look, fcntl.LOCK_SH)  # as is_locked does, for microseconds
+    threading.Timer(0.05, look.close).start()
     with run.training():
         pass
 
