@@ -8,7 +8,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +20,7 @@ from condgen.training.log import read_log
 from condgen.training.progress import duration
 
 STYLES = {"running": "green", "stopped": "yellow", "done": "", "damaged": "red"}
-COLUMNS = ("run", "state", "epochs", "steps", "left", "accuracy %", "bits/dim", "audits")
+COLUMNS = ("run", "state", "epochs", "steps", "left", "acc. %", "bits/dim", "audits")
 WORDS = 2  # columns of words; the others hold numbers
 TITLES = {"loss": "loss", "bits_per_dim": "bits/dim", "accuracy": "accuracy %"}
 ALONE = "gradient_norm"  # plotted although it has no validation metric
@@ -37,14 +36,15 @@ def as_line(status: Status) -> dict[str, Any]:
 
 
 def print_statuses(folder: Path, statuses: Sequence[Status]) -> None:
-    """Print a row for each run, and the reason of each damage below."""
-    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True)
-    for place, column in enumerate(COLUMNS):
-        table.add_column(column, justify="left" if place < WORDS else "right")
-    for status in statuses:
-        style = STYLES[status.state]
-        name, *cells = _row(status, folder)
-        table.add_row(escape(name), f"[{style}]{cells[0]}[/]" if style else cells[0], *cells[1:])
+    """Print a row for each run without empty columns, and the reason of each damage below."""
+    rows = [_row(status, folder) for status in statuses]
+    kept = [place for place in range(len(COLUMNS)) if any(row[place] for row in rows)]
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for place in kept:
+        table.add_column(COLUMNS[place], justify="left" if place < WORDS else "right")
+    for row in rows:
+        styles = ["", STYLES[row[1]], *[""] * len(row)]
+        table.add_row(*(Text(row[place], styles[place]) for place in kept))
     show(table)
     for status in statuses:
         if status.reason:
