@@ -5,7 +5,6 @@ matrix product on the device and writes ``benchmarks/results/gpu.json``: GFLOP/s
 their fraction of the GFLOP/s of that product.
 """
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from condgen import experiments, machine
 from condgen.cli.options import data_dir_option
 from condgen.errors import CondgenError
 from condgen.runs import Run
+from condgen.training.log import LOG, read_log
 
 PRODUCT = {"cuda": 8192, "cpu": 1024}
 CHOSEN = ("n", "accuracy", "accuracy_ci", "bits_per_dim", "bits_per_dim_ci")
@@ -25,7 +25,7 @@ CHOSEN = ("n", "accuracy", "accuracy_ci", "bits_per_dim", "bits_per_dim_ci")
 
 def measured(run: Run, device: torch.device, data_dir: Path | None) -> dict[str, Any]:
     """Speed and memory of a training from its log, and the numbers of Table 1 if it was audited."""
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    lines = read_log(run.path)
     rate = statistics.median(line["images_per_second"] for line in lines)
     precision = getattr(run.config.model, "precision", "float32")
     gflops = rate * experiments.summarize(run.config, data_dir, device.type).training_flops / 1e9
@@ -64,7 +64,7 @@ def main(folder: Path, device: str, data_dir: Path | None, out: Path) -> None:
         place = machine.prepare_device(device)
         runs = [
             Run.open(path.parent)
-            for path in sorted(folder.glob("runs/*/metrics.jsonl"))
+            for path in sorted(folder.glob(f"runs/*/{LOG}"))
             if path.stat().st_size
         ]
         presets = {run.name: measured(run, place, data_dir) for run in runs}

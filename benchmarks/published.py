@@ -13,6 +13,7 @@ import numpy as np
 from condgen.audits.records import Record
 from condgen.files import atomic_write
 from condgen.runs import Run
+from condgen.training.log import LOG
 
 LARGEST = 2**20  # bytes of a file
 OF_STUDIES = ("sweep-", "difference-", "trade-off-")  # tables that only a study has
@@ -23,7 +24,7 @@ def publish(run: Run, to: Path, *, summaries: bool) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(to, replace_directory=True) as work:
         (work / "records").mkdir(parents=True)
-        for name in (Run.page, "metrics.jsonl"):
+        for name in (Run.page, LOG):
             shutil.copy(run.path / name, work / name)
         for audit in run.audits_made():
             record = run.record(audit)

@@ -11,7 +11,7 @@ import pytest
 
 from condgen import files
 from condgen.errors import CondgenError, RunError
-from condgen.files import atomic_write, check_writable, locked
+from condgen.files import atomic_write, check_writable, is_locked, locked
 
 
 def dead_process() -> int:
@@ -150,4 +150,16 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
         locked(tmp_path / "again", "busy.", again=True),
         locked(tmp_path / "again", "busy.", again=True),
     ):
+        pass
+
+
+def test_looking_at_a_lock_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(path)
+    assert not path.exists()
+    with locked(path, "busy."):
+        assert is_locked(path)
+        assert is_locked(path)
+    assert not is_locked(path)
+    with locked(path, "busy."):
         pass

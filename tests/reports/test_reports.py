@@ -18,13 +18,14 @@ from condgen.audits import Record
 from condgen.audits.audit import Audit
 from condgen.config import AuditSettings
 from condgen.data.dataset import ImageDataset
-from condgen.errors import CondgenError
+from condgen.errors import CondgenError, RunError
 from condgen.registry import AUDITS
 from condgen.reports import PageSection, sections, write_report
 from condgen.reports.images import image_grid, save_labelled_grid
 from condgen.reports.paper import classification_of
 from condgen.reports.tables import Table
 from condgen.runs import open_folder
+from condgen.training.log import LOG, MetricsFile
 
 SAVED = Path(__file__).parents[2] / "results"
 
@@ -185,6 +186,16 @@ def test_a_damaged_record_of_a_known_audit_is_refused(folder, tmp_path: Path) ->
     run = folder("samples", "classification")
     next(run.records.glob("samples.*.npz")).write_bytes(b"")
     with pytest.raises(CondgenError, match=r"samples\.json/\.npz is damaged"):
+        write_report([run], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_damaged_log_is_refused(folder, tmp_path: Path) -> None:
+    run = folder("samples")
+    MetricsFile(run.path).log({"epoch": 1}, 19)
+    log = run.path / LOG
+    log.write_text(log.read_text().replace('"epoch": 1', '"epoch": 2'))
+    with pytest.raises(RunError, match=r"damaged \(line 1: sha256 differs\)"):
         write_report([run], tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

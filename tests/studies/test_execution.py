@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from condgen.cli import main
 from condgen.studies.execution import Options
+from condgen.training.log import read_log
 from tests.conftest import TINY
 from tests.studies.pages import SWEEP, TWO, written
 
@@ -137,10 +138,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
 
 
 def epochs(folder: Path, label: str) -> list[int]:
-    return [
-        json.loads(line)["epoch"]
-        for line in (folder / f"runs/{label}/metrics.jsonl").read_text().splitlines()
-    ]
+    return [line["epoch"] for line in read_log(folder / f"runs/{label}")]
 
 
 def called(page: Path, *more: str) -> subprocess.Popen[str]:

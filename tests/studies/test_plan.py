@@ -16,6 +16,7 @@ from condgen.studies.gpu_hours import RATES, Rate, gpu_words
 from condgen.studies.overview import plan_table, plan_words
 from condgen.studies.plan import Plan, make_plan
 from condgen.studies.study import Study
+from condgen.training.log import read_log
 from tests.conftest import TINY
 from tests.studies.pages import SWEEP, TWO, written
 
@@ -138,7 +139,7 @@ def test_a_pattern_chooses_runs_or_steps_and_includes_their_training(
 
 def test_times_are_those_of_like_runs_and_unknown_without_any(folder: Path) -> None:
     run = folder / "runs/digits-split"
-    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    log = read_log(run)
     for line, rate in zip(log, (100.0, 300.0), strict=True):
         line["images_per_second"] = rate
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in log))

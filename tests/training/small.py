@@ -1,6 +1,5 @@
 """A small training for tests, and comparisons of its results."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from condgen.data.dataset import ImageDataset
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.models.glow import Glow
 from condgen.training.checkpoints import Checkpoint
+from condgen.training.log import read_log
 from condgen.training.loop import fit_step
 from condgen.training.maximum_likelihood import MaximumLikelihood
 from condgen.training.objectives import Objective, Reweight
@@ -57,7 +57,9 @@ def train(
     **changes: Any,
 ) -> dict[str, Tensor]:
     """Train the tiny model with changed settings or loop arguments; return the last weights."""
-    arguments = {name: changes.pop(name) for name in ("resume", "minutes") if name in changes}
+    arguments = {
+        name: changes.pop(name) for name in ("resume", "minutes", "loggers") if name in changes
+    }
     page = settings(**changes)
     fit_step(
         step or step_of(page, seed=seed, per_epoch=number // page.batch_size),
@@ -78,7 +80,7 @@ def last(directory: Path) -> Checkpoint:
 
 
 def log(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return read_log(directory)
 
 
 def epochs_logged(directory: Path) -> list[int]:

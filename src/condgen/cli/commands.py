@@ -20,6 +20,7 @@ from condgen.cli.options import (
 )
 from condgen.cli.study import demo, study
 from condgen.cli.theory import theory
+from condgen.cli.watching import list_runs, watch
 from condgen.errors import ConfigError
 from condgen.registry import AUDITS
 
@@ -55,6 +56,7 @@ def main(debug: bool) -> None:
     type=Finite(min=0),
     help="Stop after the step that reaches this limit; --resume continues there.",
 )
+@click.option("--tensorboard", is_flag=True, help="Write events to RUN/tensorboard as well.")
 @data_dir_option
 @device_option
 @threads_option
@@ -66,6 +68,7 @@ def train(
     resume: bool,
     start: Path | None,
     minutes: float | None,
+    tensorboard: bool,
     data_dir: Path | None,
     device: str,
     threads: int | None,
@@ -73,12 +76,20 @@ def train(
     """Train the model of PRESET, or of your own TOML file, into a run directory."""
     from condgen import experiments, machine, processes
     from condgen.config import load_preset
+    from condgen.training.tensorboard import TensorBoard
 
     config = load_preset(preset, overrides, seed)
     machine.prepare(threads)
     path = path or Path("runs") / config.preset
     run = experiments.train(
-        config, path, data_dir=data_dir, device=device, resume=resume, minutes=minutes, start=start
+        config,
+        path,
+        data_dir=data_dir,
+        device=device,
+        resume=resume,
+        minutes=minutes,
+        start=start,
+        loggers=[TensorBoard(path)] if tensorboard else (),
     )
     if processes.number() > 0:  # the first one reports
         return
@@ -94,6 +105,7 @@ def train(
     }
     given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run-dir", path)]
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
+    words += ["--tensorboard"] if tensorboard else []
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
     again = f"torchrun ... -m {again}" if processes.started() > 1 else again
     click.echo(
@@ -267,5 +279,7 @@ def presets() -> None:
         click.echo(name)
 
 
-for command in (sample, score, show, describe, check, presets, theory, study, demo):
+for command in (
+    *(list_runs, watch, sample, score, show, describe, check, presets, theory, study, demo),
+):
     main.add_command(command)

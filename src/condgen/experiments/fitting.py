@@ -1,6 +1,6 @@
 """Training of any density from Python, into a run directory that every command can read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from condgen.files import as_path
 from condgen.models.own import OwnModel
 from condgen.runs import Run
 from condgen.training.loader import steps_per_epoch
+from condgen.training.log import Logger
 from condgen.validation import check_model
 
 
@@ -38,6 +39,7 @@ def fit(
     resume: bool = False,
     minutes: float | None = None,
     quiet: bool = False,
+    loggers: Sequence[Logger] = (),
 ) -> Run:
     """Train ``model`` in place and write a run directory; the model gets the best weights.
 
@@ -57,6 +59,7 @@ def fit(
         resume: Continue from the newest checkpoint.
         minutes: Stop with a checkpoint after the step that reaches this limit.
         quiet: Show no progress bar.
+        loggers: Receive the metrics of each epoch.
 
     Raises:
         ConfigError: If a setting is not valid, or ``built_by`` builds another model.
@@ -108,7 +111,7 @@ def fit(
         augmentation = Augmentation(config.data.crop_padding, config.data.flip)
         run = run or create(path, config, splits)
         experiment = Experiment(classifier, step, splits, augmentation)
-        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet, loggers=loggers)
     return run
 
 

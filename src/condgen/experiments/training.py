@@ -1,6 +1,7 @@
 """Training of a run: start a new one, or resume it from its newest checkpoint."""
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from condgen.experiments.building import (
 )
 from condgen.files import as_path
 from condgen.runs import Restored, Run
+from condgen.training.log import Logger
 from condgen.training.loop import fit_step
 from condgen.training.resuming import LENGTH, is_finished, may_grow
 
@@ -35,6 +37,7 @@ def train(
     minutes: float | None = None,
     start: Path | str | None = None,
     quiet: bool = False,
+    loggers: Sequence[Logger] = (),
 ) -> Run:
     """Train a new run, or resume a run from its newest checkpoint.
 
@@ -49,6 +52,7 @@ def train(
         start: Directory of a run whose best weights training starts from, such as that of a flow
             trained by likelihood for Flow-GAN. A resumed run keeps the start that it had.
         quiet: Show no progress bar.
+        loggers: Receive the metrics of each epoch, such as a ``TensorBoard(path)``.
 
     Raises:
         ConfigError: If the device does not support the configuration.
@@ -73,7 +77,7 @@ def train(
             check_images_of(begin.config, splits, begin.path)
         experiment = build(config, splits, place, begin)
         run = run or create(path, config, splits)
-        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet)
+        run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet, loggers=loggers)
     return run
 
 
@@ -123,7 +127,13 @@ def check_minutes(minutes: object) -> None:
 
 
 def run_training(
-    experiment: Experiment, run: Run, *, resume: bool, minutes: float | None, quiet: bool
+    experiment: Experiment,
+    run: Run,
+    *,
+    resume: bool,
+    minutes: float | None,
+    quiet: bool,
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Train the parts of ``experiment`` into ``run``."""
     with ExitStack() as held, enough_memory(experiment.classifier.density):
@@ -139,6 +149,7 @@ def run_training(
             resume=resume,
             minutes=minutes,
             quiet=quiet,
+            loggers=loggers,
         )
         weights = processes.from_first(lambda: run.weights_sha256)
         if processes.from_first(lambda: training_is_done(run)):

@@ -11,6 +11,7 @@ from condgen.errors import CondgenError
 from condgen.reports.selection import Selection
 from condgen.reports.tables import MISSING, Table
 from condgen.runs import RecordFolder, Run
+from condgen.training.log import read_log
 
 COLUMNS = (
     "model",
@@ -158,10 +159,9 @@ def command(run: Run) -> str:
 
 def _trained_on(folder: RecordFolder) -> str:
     """The date of the last epoch in the log."""
-    log = folder.path / "metrics.jsonl"
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = read_log(folder.path)
     try:
-        moment = datetime.fromtimestamp(float(json.loads(lines[-1])["time"]), UTC)
+        moment = datetime.fromtimestamp(float(lines[-1]["time"]), UTC)
     except (LookupError, ValueError, TypeError, OverflowError):
         return UNKNOWN
     return f"{moment:%Y-%m-%d}"

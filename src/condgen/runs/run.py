@@ -20,6 +20,9 @@ from condgen.training.checkpoints import (
     progress_of,
     weights_sha256,
 )
+from condgen.training.log import read_log
+
+LOCK = ".training.lock"
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ class Run(RecordFolder):
     @property
     def epochs_logged(self) -> int:
         """The number of finished epochs in the log, which also exists without checkpoints."""
-        log = self.path / "metrics.jsonl"
-        return len(log.read_text(errors="replace").splitlines()) if log.exists() else 0
+        return len(read_log(self.path))
 
     def training(self) -> AbstractContextManager[None]:
         """Lock the run while this process trains it, so that no other process overwrites it.
@@ -76,7 +78,8 @@ class Run(RecordFolder):
             f"{self.path} is being trained by another process; wait for it, or choose another"
             " --run."
         )
-        return locked(self.path / ".training.lock", busy)
+        # waits, because a process that only looks at the lock holds it for microseconds
+        return locked(self.path / LOCK, busy, wait=0.2)
 
     def _load_weights(self, classifier: GenerativeClassifier) -> tuple[str, int | None]:
         checkpoint = Checkpoint.load(self.best)

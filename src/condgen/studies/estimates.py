@@ -1,6 +1,5 @@
 """Estimated time of steps: from similar runs and records, else from a timed training step."""
 
-import json
 import statistics
 import time
 from collections.abc import Iterable
@@ -13,24 +12,10 @@ from condgen.errors import CondgenError
 from condgen.randomness import stream
 from condgen.registry import AUDITS
 from condgen.runs import Run
+from condgen.training.log import read_log
 
 TIMED_IMAGES = 16
 SECONDS_TO_TIME = 20.0  # limit for all timings together
-
-
-def metrics_lines(path: Path) -> list[dict[str, Any]]:
-    """The epochs that a run has logged; incomplete lines are skipped."""
-    try:
-        lines = (path / "metrics.jsonl").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 class Estimates:
@@ -80,7 +65,7 @@ class Estimates:
         """Seconds per step and steps per epoch, from the logs of similar runs."""
         place = machine.prepare_device(self.device).type
         for run in self.runs:
-            lines = metrics_lines(run.path) if _alike(config, run.config) else []
+            lines = _lines(run) if _alike(config, run.config) else []
             if lines and str(lines[-1].get("device", place)).startswith(place):
                 rate = statistics.median(line["images_per_second"] for line in lines)
                 if rate > 0:
@@ -101,6 +86,14 @@ class Estimates:
             found = None
         self.left -= time.monotonic() - start
         return found
+
+
+def _lines(run: Run) -> list[dict[str, Any]]:
+    """The log of a run; empty if it is damaged."""
+    try:
+        return read_log(run.path)
+    except CondgenError:
+        return []
 
 
 def time_a_step(config: Config, data_dir: Path | None, device: str) -> tuple[float, int]:

@@ -11,11 +11,11 @@ from scipy import stats
 from condgen.errors import ConfigError, suggest
 from condgen.registry import AUDITS
 from condgen.runs import Run
-from condgen.studies.estimates import metrics_lines
 from condgen.studies.labels import flat
 from condgen.studies.plan import Plan, PlannedRun, PlannedStep
 from condgen.studies.steps import TRAINING, note
 from condgen.studies.study import source_of
+from condgen.training.log import read_log
 
 # over the epochs of a log; for all other metrics, the last epoch counts
 REDUCED: dict[str, Callable[[Sequence[float]], float]] = {
@@ -120,7 +120,7 @@ def _summary(run: PlannedRun, source: str) -> Mapping[str, Any]:
     if source != TRAINING:
         summary = Run.open(run.path).record(AUDITS.get(source).name).summary
         return flat({**summary, **_of_attacks(summary.get("cells", []))})
-    lines = metrics_lines(run.path)
+    lines = read_log(run.path)
     last = dict(lines[-1]) if lines else {}
     for name, reduce in REDUCED.items():
         if values := [line[name] for line in lines if line.get(name) is not None]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +17,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from condgen.studies.estimates import metrics_lines
+from condgen.errors import CondgenError
 from condgen.studies.steps import Outcome, Setting, Step, note
+from condgen.training.log import read_log
 from condgen.training.progress import duration
 
 WORDS = {
@@ -85,7 +87,10 @@ class StudyProgress:
             epochs = step.config.training.epochs if step.is_training else None
             self.shown[step] = self.bars.add_task(escape(step.name), total=epochs, words="")
             self.bars.tasks[-1].start_time = self.bars.get_time() - (time.time() - begun)
-        lines = metrics_lines(step.path) if step.is_training else []
+        lines = []
+        if step.is_training:
+            with suppress(CondgenError):  # the report names a damaged log
+                lines = read_log(step.path)
         if lines:
             self.bars.update(
                 self.shown[step], completed=lines[-1]["epoch"], words=_words(lines[-1])

@@ -222,6 +222,23 @@ def epochs_done(directory: Path) -> int:
     return progress_of(directory)[0]
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """The state file of the checkpoint ``path``, without its tensors; empty if there is none.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    if not path.is_dir():
+        return {}
+    try:
+        state = _state(path)
+        return {**state, "epoch": _count(state["epoch"], 0), "step": _count(state["step"])}
+    except UNREADABLE as error:
+        raise RunError(f"{path} is damaged ({error}); restore it or continue with --resume.") from (
+            error
+        )
+
+
 def weights_sha256(path: Path) -> str:
     """SHA-256 of the weights, read from the state file of ``path``; empty if unreadable."""
     try:

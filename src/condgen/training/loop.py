@@ -1,8 +1,8 @@
 """The training loop: epochs, time limit, validation and checkpoints for any training step."""
 
-import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
 from condgen.errors import DataError, RunError
-from condgen.files import as_json, atomic_write
 from condgen.randomness import stream
 from condgen.training import checkpoints, resuming
 from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
 from condgen.training.loader import Loader, steps_in_all, steps_per_epoch
+from condgen.training.log import Logger, MetricsFile, log_all
 from condgen.training.progress import Progress
 from condgen.training.steps import NonFiniteLoss, TrainingStep
 from condgen.training.stopping import Stop, stopping
@@ -38,6 +38,7 @@ def fit_step(
     resume: bool = False,
     minutes: float | None = None,
     quiet: bool = False,
+    loggers: Sequence[Logger] = (),
 ) -> dict[str, float]:
     """Train in place and leave the best checkpoint by the step's ``monitor`` in its classifier.
 
@@ -52,6 +53,7 @@ def fit_step(
         resume: Continue from the newest checkpoint in ``directory``, at any step of an epoch.
         minutes: Stop after the step that reaches this limit; at least one step is taken.
         quiet: Show no progress bar.
+        loggers: Receive the metrics of each epoch, as ``metrics.jsonl`` does.
 
     Returns:
         The validation metrics of the best checkpoint; empty before the end of the first epoch.
@@ -72,7 +74,7 @@ def fit_step(
     )
     end, quiet = steps_in_all(per_epoch, settings), quiet or not processes.is_first()
     with Progress(end, quiet=quiet) as progress, stopping(minutes) as stop:
-        run = _Run(step, loader, validation, Path(directory), settings, progress, stop)
+        run = _Run(step, loader, validation, Path(directory), settings, progress, stop, loggers)
         best = run.begin(resume)
         for epoch in range(run.epochs, -(-end // per_epoch)):
             metrics = run.epoch(epoch, end)
@@ -121,6 +123,7 @@ class _Run:
     settings: Training
     progress: Progress
     stop: Stop
+    loggers: Sequence[Logger] = ()
     epochs: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     saved: float = field(default_factory=time.monotonic)
@@ -128,10 +131,6 @@ class _Run:
     @property
     def checkpoints(self) -> Path:
         return self.directory / "checkpoint"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "metrics.jsonl"
 
     @property
     def _longest(self) -> float:
@@ -156,7 +155,8 @@ class _Run:
             if state.progress and state.step > self.epochs * len(self.loader):
                 self.progress.restore(state.progress, device)
         self.progress.done(self.step.taken)
-        processes.from_first(lambda: _truncate(self.log, self.epochs))
+        file = processes.from_first(lambda: MetricsFile(self.directory, self.epochs))
+        self.loggers = (file, *self.loggers) if processes.is_first() else ()
         return best
 
     def _newest(self, resume: bool) -> tuple[Checkpoint, dict[str, float]] | None:
@@ -195,7 +195,6 @@ class _Run:
         line = {
             "epoch": epoch + 1,
             "epochs": self.settings.epochs,
-            "step": self.step.taken,
             "device": str(device),
             "processes": processes.count(),
             **summary,
@@ -205,7 +204,7 @@ class _Run:
         if device.type == "cuda":
             line["peak_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
         # resuming drops a line without a checkpoint
-        processes.from_first(lambda: _append(self.log, line))
+        processes.from_first(lambda: log_all(self.loggers, line, self.step.taken))
         return metrics
 
     def _steps(self, epoch: int, end: int) -> bool:
@@ -267,15 +266,3 @@ def is_due(taken: int, steps: int, times: int) -> bool:
     [3, 5, 8, 10]
     """
     return taken * times // steps > (taken - 1) * times // steps
-
-
-def _truncate(path: Path, epochs: int) -> None:
-    """Keep the lines of the first ``epochs`` epochs; the other epochs are trained again."""
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    with atomic_write(path) as work:
-        work.write_text("".join(f"{line}\n" for line in lines[:epochs]))
-
-
-def _append(path: Path, line: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(as_json({"time": round(time.time(), 1), **line})) + "\n")
