@@ -262,6 +262,7 @@ def test_no_flipped_bit_of_a_state_goes_unnoticed(checkpoint: Path, tmp_path: Pa
 @given(choice=st.integers(0, 10**6), value=values)
 def test_a_state_with_any_value(choice: int, value: Any, checkpoint: Path, tmp_path: Path) -> None:
     state = altered(tomllib.loads((checkpoint / "state.toml").read_text()), choice, value)
+    state.pop("format", None)  # an older format, which may have no checksum
     state.get("sha256", {}).pop("state.toml", None) if isinstance(
         state.get("sha256"), dict
     ) else None

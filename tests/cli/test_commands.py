@@ -558,6 +558,13 @@ def alter_config(run: Run) -> None:
     page.write_text(page.read_text().replace("\nseed = 0\n", "\nseed = 1\n"))
 
 
+def alter_checksum(run: Run) -> None:
+    page = run.path / "config.toml"
+    page.write_text(
+        page.read_text().replace("# sha256", "# sha356").replace("width = 8", "width = 9")
+    )
+
+
 def empty_directory(run: Run) -> None:
     (run.path / "config.toml").unlink()
 
@@ -583,6 +590,7 @@ DAMAGE = {
         alter_config,
         "config.toml was altered (sha256 differs); restore it, or remove its first line",
     ),
+    "altered configuration and checksum": (alter_checksum, "config.toml was altered"),
     "not a run": (empty_directory, "it has no config.toml"),
     "broken configuration": (break_config, "not valid TOML"),
     "a detector that accepts nothing": (refuse_all, "interpolation needs two classes"),

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,35 @@ def test_an_altered_state_is_damaged_whatever_was_altered(tmp_path: Path) -> Non
         assert epochs_done(tmp_path / "checkpoint") == 1  # from the previous checkpoint
     state.write_text(text)
     assert epochs_done(tmp_path / "checkpoint") == 2
+
+
+def with_state(path: Path, **changes: object) -> None:
+    """Change the state of a checkpoint, with a checksum."""
+    state = tomllib.loads((path / "state.toml").read_text()) | changes
+    del state["sha256"]["state.toml"]
+    state["sha256"]["state.toml"] = files.digest_of(state)
+    (path / "state.toml").write_text(tomli_w.dumps(state))
+
+
+def test_a_checkpoint_of_a_newer_format_is_refused_and_stays(tmp_path: Path) -> None:
+    train(tmp_path, epochs=2)
+    with_state(tmp_path / "checkpoint" / "last", format=3)
+    message = "last has format 3, and this version of condgen reads formats 1 to 2; install a newer"
+    for _ in range(2):
+        with pytest.raises(RunError, match=message):
+            train(tmp_path, epochs=2, resume=True)
+
+
+def test_only_the_first_format_may_have_no_checksum_of_its_state(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    path = tmp_path / "checkpoint" / "last"
+    text = (path / "state.toml").read_text()
+    without = "".join(line for line in text.splitlines(True) if not line.startswith('"state.toml"'))
+    (path / "state.toml").write_text(without)
+    with pytest.raises(RunError, match=r"state\.toml: sha256 differs"):
+        Checkpoint.load(path)
+    (path / "state.toml").write_text(without.replace("format = 2\n", ""))
+    assert Checkpoint.load(path).epoch == 1
 
 
 def test_a_checkpoint_that_was_put_aside_by_a_killed_process_is_found(tmp_path: Path) -> None:

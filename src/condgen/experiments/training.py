@@ -20,7 +20,7 @@ from condgen.experiments.building import (
     images_of,
     open_data,
 )
-from condgen.files import as_path
+from condgen.files import as_path, tidy
 from condgen.runs import Restored, Run
 from condgen.training.log import Logger
 from condgen.training.loop import fit_step
@@ -177,6 +177,7 @@ def reopen(path: Path, config: Config) -> Run:
     Raises:
         RunError: If the run was started with other settings than ``config``.
     """
+    tidy(path.parent)  # a kill while the run was created may have left a folder there
     run = Run.open(path)
     requested = _as_begun(config, run)
     different = _differences(requested, run.config)

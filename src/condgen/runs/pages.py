@@ -11,6 +11,7 @@ from condgen.config import SubjectConfig
 from condgen.errors import RunError
 
 CHECKSUM = "# sha256 of the lines below: {sha256}. Remove this line if you change them.\n"
+MARKS = ("# sha256", "Remove this line")  # either tells a checksum, altered or not
 VERSIONS_OF = ("condgen", "torch", "numpy", "scipy", "scikit-learn", "scikit-image")
 
 
@@ -38,7 +39,8 @@ def check_unaltered(page: Path) -> None:
         RunError: If the page was altered; says how to accept an intended change.
     """
     first, _, text = page.read_text(errors="replace").partition("\n")
-    if first.startswith(CHECKSUM[:8]) and f"{first}\n" != CHECKSUM.format(sha256=_sha256(text)):
+    is_checksum = any(mark in first for mark in MARKS)
+    if is_checksum and f"{first}\n" != CHECKSUM.format(sha256=_sha256(text)):
         raise RunError(
             f"{page} was altered (sha256 differs); restore it, or remove its first line to accept"
             " the change."

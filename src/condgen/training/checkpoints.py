@@ -20,12 +20,17 @@ from condgen.errors import RunError
 from condgen.files import atomic_write, digest_of, tidy
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.toml"
+FORMAT = 2  # of checkpoints; those of format 1 name none, and their state may have no checksum
 SNAPSHOTS = "snapshots"  # a folder of checkpoints with weights only, named by step
 OLDER_OPTIMIZER = "optimiser.safetensors"  # Adam's moments only, without a prefix
 OLDER_TENSOR, TENSOR = r"\binitialised$", "initialized"  # of actnorm
 # errors that reading damaged bytes can raise
 UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 MODULE_PREFIX, STATE_PREFIX = "module.", "state."  # name prefixes of tensors besides the weights
+
+
+class NewerFormat(RunError):
+    """A checkpoint that a newer version of condgen wrote."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Checkpoint:
         contents = {WEIGHTS: save(plain(self.weights)), OPTIMIZER: save(plain(self.training))}
         sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         state = {
+            "format": FORMAT,
             "epoch": self.epoch,
             "step": self.step,
             "metrics": self.metrics,
@@ -84,6 +90,7 @@ class Checkpoint:
 
         Raises:
             RunError: If the checkpoint is missing, or a file in it is truncated or altered.
+            NewerFormat: If a newer version of condgen wrote it.
         """
         if not path.is_dir():
             tidy(path.parent)  # a kill during saving may have moved it
@@ -140,9 +147,14 @@ def _state(path: Path) -> dict[str, Any]:
     state = tomllib.loads((path / STATE).read_text())
     if unknown := set(state["sha256"]) - {WEIGHTS, OPTIMIZER, OLDER_OPTIMIZER, STATE}:
         raise ValueError(f"{STATE}: {min(unknown)} is not a file of a checkpoint")
-    expected = state["sha256"].pop(STATE, None)  # older checkpoints have none
-    if expected is not None and expected != digest_of(state):
+    expected = state["sha256"].pop(STATE, None)
+    if expected != digest_of(state) and (expected is not None or "format" in state):
         raise ValueError(f"{STATE}: sha256 differs")
+    if state.get("format", 1) > FORMAT:
+        raise NewerFormat(
+            f"{path} has format {state['format']}, and this version of condgen reads formats 1 to"
+            f" {FORMAT}; install a newer version."
+        )
     return state
 
 
@@ -254,12 +266,12 @@ def newest(directory: Path) -> tuple[Checkpoint, str]:
     ``last`` means that the process was killed while it was being saved.
 
     Raises:
-        RunError: If neither ``last`` nor ``previous`` can be read.
+        RunError: If neither ``last`` nor ``previous`` can be read, or ``last`` has a newer format.
     """
     try:
         return Checkpoint.load(directory / "last"), ""
     except RunError as error:
-        if not (directory / "previous").is_dir():
+        if isinstance(error, NewerFormat) or not (directory / "previous").is_dir():
             raise
         checkpoint = Checkpoint.load(directory / "previous")
         if not (directory / "last").exists():

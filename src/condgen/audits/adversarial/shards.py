@@ -14,6 +14,7 @@ from condgen.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 SHARD = 25  # images per shard
+CHECKSUM = "sha256"  # array of a file with the hash of the others; older files have none
 
 
 class Shards:
@@ -29,9 +30,9 @@ class Shards:
         self.folder = (
             Path(directory) / hashlib.sha256(text.encode()).hexdigest()[:12] if directory else None
         )
-        if self.folder and not (self.folder / "plan.json").exists():
+        if self.folder and not _holds(self.folder / "plan.json", f"{text}\n".encode()):
             with atomic_write(self.folder / "plan.json") as path:
-                path.write_text(text + "\n")
+                path.write_text(f"{text}\n")
 
     def get(
         self, name: str, compute: Callable[[], Arrays], columns: Sequence[str], rows: int
@@ -48,7 +49,10 @@ class Shards:
             try:
                 with path.open("rb") as file, np.load(file) as arrays:
                     shard = dict(arrays)
+                checksum = shard.pop(CHECKSUM, None)
                 _check(shard, columns, rows)
+                if checksum is not None and str(checksum) != _digest(shard):
+                    raise ValueError("sha256 differs")
                 return shard
             except Exception as error:  # the reader may raise anything on damaged bytes
                 Console(stderr=True).print(
@@ -59,8 +63,22 @@ class Shards:
                 )
         shard = compute()
         with atomic_write(path) as work, work.open("wb") as output:
-            np.savez_compressed(output, **cast(dict[str, Any], shard))
+            checksum = {CHECKSUM: np.array(_digest(shard))}
+            np.savez_compressed(output, **cast(dict[str, Any], shard | checksum))
         return shard
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content
+
+
+def _digest(shard: Arrays) -> str:
+    """Hash names, types, shapes and contents of the arrays."""
+    found = hashlib.sha256()
+    for name, array in sorted(shard.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _check(shard: Arrays, columns: Sequence[str], rows: int) -> None:
