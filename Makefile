@@ -6,7 +6,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test lint setup bench-data bench-flow bench-pixelcnn bench-attacks bench-precision stability gpu-study results clean
+.PHONY: demo test lint setup bench-data bench-flow bench-pixelcnn bench-attacks bench-precision bench-overhead stability gpu-study results clean
 
 setup: $(INSTALLED_DEV)
 
@@ -53,6 +53,9 @@ bench-attacks: setup  ## speed and strength of the attacks beside foolbox and AR
 
 bench-precision: setup  ## bfloat16 beside float32 on mnist-reweight-small, nine runs of 20 minutes; continues after a stop
 	$(BIN)/condgen study precision --out runs/precision
+
+bench-overhead: setup  ## cost of checkpoints, metrics and locks, and memory over 10,000 steps; CONDGEN_DATA names the real data
+	$(BIN)/python -m benchmarks.overhead
 
 stability: setup  ## 20 seeds x 300 steps of each small preset: hours; continues after a stop
 	$(BIN)/condgen study stability --out runs/stability

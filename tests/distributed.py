@@ -23,7 +23,7 @@ from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.training.maximum_likelihood import MaximumLikelihood
 from tests.conftest import TINY
-from tests.forking import together
+from tests.together import together
 
 # With the rate and the warm-up of the paper: Adam's first step turns a gradient that is zero up to
 # rounding, such as that of actnorm's shift, into a full step.

@@ -1,59 +1,59 @@
-"""Processes that work together as under ``torchrun``, forked so that they share one import."""
+"""Work in forked processes, which share one import of PyTorch."""
 
 import os
-import signal
-import socket
-import sys
-import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
-from condgen import machine
+from condgen import experiments, machine
+from condgen.config import load_preset
+from condgen.errors import CondgenError
+from condgen.runs import Run
+from tests.conftest import TINY
 
-LONGEST = 120.0  # seconds, after which processes that wait for each other are killed
-
-
-def together(count: int, work: Callable[[], object]) -> list[int]:
-    """Call ``work`` in ``count`` processes that can join each other.
-
-    Returns:
-        The exit status of each: 0, 1 after an error, or minus the signal that ended it.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    sys.stdout.flush()
-    children = [_start(number, count, port, work) for number in range(count)]
-    end, found = time.monotonic() + LONGEST, {}
-    while len(found) < count and time.monotonic() < end:
-        for child in set(children) - set(found):
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                found[child] = os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    for child in set(children) - set(found):
-        os.kill(child, signal.SIGKILL)
-        found[child] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return [found[child] for child in children]
+SETTINGS = (*TINY, "audit.adversarial.attacked=4", "training.snapshots=0")
+EVERY_STEP = "training.checkpoint_minutes=1e-9"
 
 
-def _start(number: int, count: int, port: int, work: Callable[[], object]) -> int:
+def train(path: Path, *settings: str, minutes: float | None = None) -> None:
+    config = load_preset("digits-base", (*SETTINGS, *settings))
+    experiments.train(config, path, resume=path.exists(), minutes=minutes, quiet=True)
+
+
+def audit(path: Path) -> None:
+    experiments.audit(Run.open(path), ["adversarial"], quiet=True)
+
+
+def start(work: Callable[[], object]) -> tuple[int, int]:
+    """Fork a process for ``work``; returns its id and a pipe for its error."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child:
-        return child
+        os.close(writing)
+        return child, reading
     code = 1
     try:
-        place = {"RANK": number, "LOCAL_RANK": number, "MASTER_PORT": port}
-        sizes = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-        os.environ.update({key: str(value) for key, value in (place | sizes).items()})
-        os.environ["MASTER_ADDR"] = "127.0.0.1"
         machine.prepare(1)
-        work()
+        try:
+            work()
+        except CondgenError as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
         code = 0
-    except SystemExit as stopped:
-        code = stopped.code if isinstance(stopped.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
         os._exit(code)
+
+
+def wait(child: int, reading: int) -> str:
+    """The error of a process; empty if it had none."""
+    with os.fdopen(reading) as pipe:
+        error = pipe.read()
+    if code := os.waitpid(child, 0)[1]:
+        raise SystemExit(f"the process ended with {code}")
+    return error
+
+
+def run(work: Callable[[], object]) -> str:
+    """Do ``work`` in a process; returns its error."""
+    return wait(*start(work))

@@ -12,10 +12,11 @@ from condgen.audits.adversarial.shards import Shards
 from condgen.audits.fingerprints import fingerprint
 from condgen.errors import CondgenError, RunError
 from condgen.runs import Run
-from condgen.training.checkpoints import Checkpoint, newest
+from condgen.training.checkpoints import Checkpoint
+from condgen.training.log import read_log
+from condgen.training.resuming import newest_readable
 
 FLIPS = 200
-LEFT_OUT = ("metrics.jsonl",)
 
 Reader = Callable[[Path, Path, Path], Any]  # an unaltered run, its copy, the name of a file
 
@@ -45,7 +46,7 @@ def last(whole: Path, run: Path, name: Path) -> Any:
     copied = run / "copied"
     shutil.copytree(run / "checkpoint", copied)
     try:
-        found, warning = newest(copied)
+        found, warning = newest_readable(copied)
     finally:
         shutil.rmtree(copied)
     if warning:
@@ -53,6 +54,10 @@ def last(whole: Path, run: Path, name: Path) -> Any:
         assert fingerprint(vars(found)) == fingerprint(vars(before))
         raise RunError(warning)
     return vars(found)
+
+
+def log(whole: Path, run: Path, name: Path) -> Any:
+    return read_log(run)
 
 
 def detector(whole: Path, run: Path, name: Path) -> Any:
@@ -83,6 +88,7 @@ def plan(whole: Path, run: Path, name: Path) -> Any:
 
 READERS: Mapping[str, Reader] = {
     "config.toml": config,
+    "metrics.jsonl": log,
     "detector.*": detector,
     "checkpoint/best/*": best,
     "checkpoint/last/*": last,
@@ -98,7 +104,7 @@ READERS: Mapping[str, Reader] = {
 def readers_of(run: Path) -> dict[Path, Reader]:
     """The reader of each file of a run, without lock files, which are empty."""
     names = [path.relative_to(run) for path in sorted(run.rglob("*")) if path.is_file()]
-    filled = [name for name in names if name.name not in LEFT_OUT and (run / name).stat().st_size]
+    filled = [name for name in names if (run / name).stat().st_size]
     matches = {
         name: [
             reader

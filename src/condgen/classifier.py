@@ -287,11 +287,11 @@ def predict(
     batch = images_at_once(classifier.density) if batch is None else batch
     check_count("batch", batch)
     with evaluating(classifier):
-        found = [_predict_batch(classifier, images, shared) for images in x.split(batch)]
-    return replace(concatenate([part for parts in found for part in parts]), x=x.cpu())
+        found = [part for rows in x.split(batch) for part in _in_parts(classifier, rows, shared)]
+    return replace(concatenate(found), x=x.cpu())
 
 
-def _predict_batch(model: GenerativeClassifier, x: Tensor, shared: bool) -> Sequence[Prediction]:
+def _in_parts(model: GenerativeClassifier, x: Tensor, shared: bool) -> Sequence[Prediction]:
     """The prediction of a batch; if processes share it, one part for each of them."""
     if not shared or processes.count() == 1:
         return [model(x).cpu()]

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from condgen.errors import CondgenError, RunError
+from condgen.errors import CondgenError, RunError, WriteError, as_size, disk_is_full
 
 # names of temporary folders: machine and process of the owner
 WORK = re.compile(r"\.condgen-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\w+")
@@ -26,7 +26,9 @@ OLD = 24 * 3600  # seconds after which another machine's temporary folder counts
 
 
 @contextmanager
-def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Path]:
+def atomic_write(
+    path: Path, *, replace_directory: bool = False, size: int | None = None
+) -> Iterator[Path]:
     """Yield a temporary path; rename it to ``path`` if the block ends without an error.
 
     The temporary path lies beside ``path`` and is for a file or a directory. A file replaces a
@@ -34,9 +36,14 @@ def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Pat
     disk before it is renamed. What a killed writer left in the same folder is removed; content that
     it had moved aside is restored.
 
+    Args:
+        path: The file or directory.
+        replace_directory: Whether ``path`` may be a directory already.
+        size: Bytes that will be written, for the error message.
+
     Raises:
-        CondgenError: If the place is not writable, or something is in the way; existing content
-            stays.
+        WriteError: If the place is not writable or the disk is full; existing content stays.
+        CondgenError: If something is in the way.
     """
     _check_free(path, replace_directory)
     try:
@@ -44,7 +51,7 @@ def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Pat
         tidy(path.parent)
         work = Path(tempfile.mkdtemp(prefix=f".condgen-{_place()}-{os.getpid()}-", dir=path.parent))
     except OSError as error:
-        raise CondgenError(
+        raise WriteError(
             f"{path} cannot be written ({error.strerror}); choose another place."
         ) from error
     try:
@@ -54,8 +61,9 @@ def atomic_write(path: Path, *, replace_directory: bool = False) -> Iterator[Pat
         _flush_folder(path.parent)
     except OSError as error:
         _check_free(path, replace_directory)  # another writer may have been faster
-        raise CondgenError(
-            f"{path} cannot be written ({error.strerror or error});"
+        needed = f" {as_size(size)} are needed;" if size and disk_is_full(error) else ""
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error});{needed}"
             " free some space or choose another place."
         ) from error
     finally:

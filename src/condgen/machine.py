@@ -54,7 +54,10 @@ def prepare(threads: int | None = None) -> None:
     threads = threads or (free_cores() if started == 1 else max(1, usable_cores() // started))
     torch.set_num_threads(1)
     _helpers = threads - 1
-    _workers = ThreadPoolExecutor(_helpers, "condgen") if _helpers else None
+    # without the initializer, the first operation of a thread is split and rounds differently
+    _workers = (
+        ThreadPoolExecutor(_helpers, "condgen", torch.set_num_threads, (1,)) if _helpers else None
+    )
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -162,13 +165,18 @@ def alone() -> Iterator[None]:
         _helpers = usual
 
 
-def prepare_device(name: str = "auto") -> torch.device:
+def prepare_device(name: str = "auto", *, deterministic: bool = False) -> torch.device:
     """Return the device to compute on; "auto" is the CUDA device if there is one.
 
     Each process that ``torchrun`` starts on a machine gets a CUDA device of its own.
 
     Likelihoods are then equal on both up to float32 rounding: TF32, with which cuDNN drops 13 of
     the 23 bits, is disabled.
+
+    Args:
+        name: One of :data:`DEVICES`.
+        deterministic: Use only operations whose results do not vary between two calls, for the rest
+            of this process; see ``docs/determinism.md``.
 
     Raises:
         ConfigError: If "cuda" is requested and not available, or the name is not known.
@@ -181,10 +189,15 @@ def prepare_device(name: str = "auto") -> torch.device:
             f"device 'cuda' is not available (torch {torch.__version__});"
             " use --device cpu, or a CUDA build of torch."
         )
+    if deterministic:
+        # cuBLAS reads it when it is first used in a process
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     if name == "cpu" or not available:
         return torch.device("cpu")
     torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = not torch.backends.cudnn.deterministic
     if "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     return torch.device("cuda", torch.cuda.current_device())

@@ -13,6 +13,7 @@ from condgen.cli.inspecting import check, describe, sample, score, show
 from condgen.cli.options import (
     Finite,
     data_dir_option,
+    deterministic_option,
     device_option,
     overrides_option,
     seed_option,
@@ -59,6 +60,7 @@ def main(debug: bool) -> None:
 @click.option("--tensorboard", is_flag=True, help="Write events to RUN/tensorboard as well.")
 @data_dir_option
 @device_option
+@deterministic_option
 @threads_option
 def train(
     preset: str,
@@ -71,6 +73,7 @@ def train(
     tensorboard: bool,
     data_dir: Path | None,
     device: str,
+    deterministic: bool,
     threads: int | None,
 ) -> None:
     """Train the model of PRESET, or of your own TOML file, into a run directory."""
@@ -90,6 +93,7 @@ def train(
         minutes=minutes,
         start=start,
         loggers=[TensorBoard(path)] if tensorboard else (),
+        deterministic=deterministic,
     )
     if processes.number() > 0:  # the first one reports
         return
@@ -106,6 +110,7 @@ def train(
     given = [*(("--set", setting) for setting in overrides), *options.items(), ("--run-dir", path)]
     words = [str(word) for option, value in given if value is not None for word in (option, value)]
     words += ["--tensorboard"] if tensorboard else []
+    words += ["--deterministic"] * deterministic
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
     again = f"torchrun ... -m {again}" if processes.started() > 1 else again
     click.echo(
@@ -142,6 +147,7 @@ def train(
 @seed_option
 @data_dir_option
 @device_option
+@deterministic_option
 @threads_option
 def audit(
     run: Path | None,
@@ -154,6 +160,7 @@ def audit(
     seed: int,
     data_dir: Path | None,
     device: str,
+    deterministic: bool,
     threads: int | None,
 ) -> None:
     """Audit the model of RUN, or your own model, and save the records.
@@ -174,7 +181,13 @@ def audit(
         )
         machine.prepare(threads)
         experiments.audit_model(
-            config, out, only or None, data_dir=data_dir, device=device, done=print_record
+            config,
+            out,
+            only or None,
+            data_dir=data_dir,
+            device=device,
+            deterministic=deterministic,
+            done=print_record,
         )
         if processes.number() == 0:
             click.echo(f"{out} is audited; next: condgen report {out} --out report")
@@ -200,6 +213,7 @@ def audit(
         overrides=overrides,
         data_dir=data_dir,
         device=device,
+        deterministic=deterministic,
         done=print_record,
     )
 

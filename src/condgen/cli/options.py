@@ -20,6 +20,11 @@ device_option = click.option(
     show_default=True,
     help="Device; auto is CUDA if available, else the CPU.",
 )
+deterministic_option = click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Use only operations whose results do not vary; see docs/determinism.md.",
+)
 overrides_option = click.option(
     "--set",
     "overrides",

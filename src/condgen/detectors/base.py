@@ -8,12 +8,7 @@ from typing import Any, ClassVar, Self, SupportsFloat
 import torch
 from torch import Tensor
 
-from condgen.classifier import (
-    GenerativeClassifier,
-    at_least_float32,
-    images_at_once,
-    predict,
-)
+from condgen.classifier import GenerativeClassifier, at_least_float32, images_at_once, predict
 from condgen.config import DetectorSettings, Quantile
 from condgen.data.dataset import ImageDataset, Splits
 from condgen.density import ClassConditionalDensity

@@ -18,7 +18,8 @@ from condgen.config.older import upgraded
 from condgen.data.dataset import Splits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError, RunError
-from condgen.experiments.building import at_its_place, enough_memory, images_of, open_data
+from condgen.experiments.building import at_its_place, images_of, open_data
+from condgen.experiments.failures import audit_failures
 from condgen.experiments.subjects import subject_of
 from condgen.files import as_path, check_writable
 from condgen.registry import AUDITS
@@ -36,6 +37,7 @@ def audit(
     splits: Splits | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
+    deterministic: bool = False,
     quiet: bool = False,
     done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
@@ -50,6 +52,7 @@ def audit(
         splits: The data. Default: the data that the folder's page names.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
+        deterministic: As for :func:`condgen.machine.prepare_device`.
         quiet: Show no progress bars.
         done: Called with each record as soon as it is saved.
 
@@ -65,7 +68,7 @@ def audit(
     requested = None if only is None else _ordered([only] if isinstance(only, str) else only)
     config = replaced(config or folder.config, overrides, ("detector", "audit"))
     _check_read(requested, overrides)
-    place = machine.prepare_device(device)
+    place = machine.prepare_device(device, deterministic=deterministic)
     with processes.joined():
         first = processes.is_first()
         subject = subject_of(
@@ -112,6 +115,7 @@ def audit_model(
     *,
     data_dir: Path | None = None,
     device: str = "cpu",
+    deterministic: bool = False,
     quiet: bool = False,
     done: Callable[[Record], None] | None = None,
 ) -> list[Record]:
@@ -123,6 +127,7 @@ def audit_model(
         only: Names of audits. Default: all audits that the model supports.
         data_dir: As for :func:`condgen.open_dataset`.
         device: "cpu", "cuda", or "auto".
+        deterministic: As for :func:`condgen.machine.prepare_device`.
         quiet: Show no progress bars.
         done: Called with each record as soon as it is saved.
 
@@ -144,6 +149,7 @@ def audit_model(
             splits=splits,
             data_dir=data_dir,
             device=device,
+            deterministic=deterministic,
             quiet=quiet,
             done=done,
         )
@@ -189,7 +195,7 @@ def _made(name: str, subject: Subject, config: SubjectConfig, folder: RecordFold
     kind: Audit = AUDITS.get(name)
     if missing := _missing(subject, kind):
         raise CondgenError(missing)
-    with ExitStack() as held, enough_memory(subject.classifier.density):
+    with ExitStack() as held, audit_failures(subject.classifier.density):
         processes.from_first(lambda: held.enter_context(audit_lock(folder.records, kind.name)))
         start = time.monotonic()
         made = kind.make(

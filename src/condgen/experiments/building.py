@@ -1,7 +1,5 @@
 """Builds data, model and training step from a configuration; other layers get only these parts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,8 +11,7 @@ from condgen.config import Config, Images, SubjectConfig
 from condgen.data.augmentation import Augmentation
 from condgen.data.catalogue import located, open_dataset
 from condgen.data.dataset import Splits
-from condgen.density import ClassConditionalDensity
-from condgen.errors import ConfigError, RunError, TrainingError, out_of_memory
+from condgen.errors import ConfigError, RunError
 from condgen.runs import Run
 from condgen.runs.restoring import build_classifier
 from condgen.training.loader import steps_per_epoch
@@ -144,22 +141,3 @@ def _check_order(before: list[str], now: list[str], origin: Path, splits: Splits
                 f"{origin} was trained with '{was}' as class {label}, which is '{name}' in"
                 f" {splits.name} now; number the classes as before."
             )
-
-
-@contextmanager
-def enough_memory(density: ClassConditionalDensity) -> Iterator[None]:
-    """Convert an out-of-memory error in this context to one sentence of advice.
-
-    Raises:
-        TrainingError: If the machine or the GPU runs out of memory.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        hint = f", or {density.memory_hint}" if density.memory_hint else ""
-        raise TrainingError(
-            "not enough memory; use a smaller training.batch_size or a larger"
-            f" training.accumulation{hint}."
-        ) from error

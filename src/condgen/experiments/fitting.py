@@ -38,6 +38,7 @@ def fit(
     device: str = "cpu",
     resume: bool = False,
     minutes: float | None = None,
+    deterministic: bool = False,
     quiet: bool = False,
     loggers: Sequence[Logger] = (),
 ) -> Run:
@@ -58,6 +59,7 @@ def fit(
         device: "cpu", "cuda", or "auto" for the CUDA device if there is one.
         resume: Continue from the newest checkpoint.
         minutes: Stop with a checkpoint after the step that reaches this limit.
+        deterministic: As for :func:`condgen.machine.prepare_device`.
         quiet: Show no progress bar.
         loggers: Receive the metrics of each epoch.
 
@@ -83,7 +85,8 @@ def fit(
         1
     """
     check_minutes(minutes)
-    place, path = machine.prepare_device(device), as_path(directory)
+    place = machine.prepare_device(device, deterministic=deterministic)
+    path = as_path(directory)
     if not isinstance(splits, Splits):
         raise DataError(
             f"splits is a {type(splits).__name__}, expected Splits; `open_dataset` returns them."

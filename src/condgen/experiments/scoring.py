@@ -23,7 +23,7 @@ from condgen.data.images import Geometry, decode
 from condgen.data.reading import read_image
 from condgen.detectors import Detector, flagged, score
 from condgen.errors import ConfigError, DataError, RunError
-from condgen.experiments.building import enough_memory
+from condgen.experiments.failures import audit_failures
 from condgen.files import as_path, atomic_write, check_writable
 from condgen.runs import RecordFolder
 
@@ -134,7 +134,7 @@ def score_files(
     )
     unreadable = 0
     with (
-        enough_memory(classifier.density),
+        audit_failures(classifier.density),
         atomic_write(out) as work,
         work.open("w", newline="", encoding="utf-8") as file,
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar,

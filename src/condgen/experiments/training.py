@@ -16,10 +16,10 @@ from condgen.experiments.building import (
     at_its_place,
     build,
     check_images_of,
-    enough_memory,
     images_of,
     open_data,
 )
+from condgen.experiments.failures import training_failures
 from condgen.files import as_path, tidy
 from condgen.runs import Restored, Run
 from condgen.training.log import Logger
@@ -36,6 +36,7 @@ def train(
     resume: bool = False,
     minutes: float | None = None,
     start: Path | str | None = None,
+    deterministic: bool = False,
     quiet: bool = False,
     loggers: Sequence[Logger] = (),
 ) -> Run:
@@ -51,6 +52,7 @@ def train(
             ``run.epochs_done`` and ``run.steps_done`` say how far it came.
         start: Directory of a run whose best weights training starts from, such as that of a flow
             trained by likelihood for Flow-GAN. A resumed run keeps the start that it had.
+        deterministic: As for :func:`condgen.machine.prepare_device`.
         quiet: Show no progress bar.
         loggers: Receive the metrics of each epoch, such as a ``TensorBoard(path)``.
 
@@ -65,7 +67,7 @@ def train(
             f"the experiment is a {type(config).__name__}, expected a Config; `load_preset` returns"
             " one."
         )
-    place, path = machine.prepare_device(device), as_path(path)
+    place, path = machine.prepare_device(device, deterministic=deterministic), as_path(path)
     with processes.joined():
         config, run, begin = processes.from_first(
             lambda: _begun(config, path, place.type, resume, start)
@@ -136,7 +138,7 @@ def run_training(
     loggers: Sequence[Logger] = (),
 ) -> None:
     """Train the parts of ``experiment`` into ``run``."""
-    with ExitStack() as held, enough_memory(experiment.classifier.density):
+    with ExitStack() as held, training_failures(experiment, run):
         processes.from_first(lambda: held.enter_context(run.training()))
         fit_step(
             experiment.step,

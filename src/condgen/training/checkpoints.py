@@ -1,7 +1,6 @@
 """Checkpoints: tensors in safetensors, the rest in TOML; each directory is written atomically."""
 
 import hashlib
-import math
 import re
 import shutil
 import tomllib
@@ -74,7 +73,8 @@ class Checkpoint:
             "sha256": sha256,
         }
         sha256[STATE] = digest_of(state)
-        with atomic_write(path, replace_directory=True) as work:
+        size = sum(map(len, contents.values()))
+        with atomic_write(path, replace_directory=True, size=size) as work:
             work.mkdir()
             for name, content in contents.items():
                 (work / name).write_bytes(content)
@@ -257,45 +257,6 @@ def weights_sha256(path: Path) -> str:
         return str(_state(path)["sha256"][WEIGHTS])
     except UNREADABLE:
         return ""
-
-
-def newest(directory: Path) -> tuple[Checkpoint, str]:
-    """The checkpoint to resume from, and a warning if it is not the last one.
-
-    A damaged ``last`` is removed, because it would become ``previous`` at the next save. A missing
-    ``last`` means that the process was killed while it was being saved.
-
-    Raises:
-        RunError: If neither ``last`` nor ``previous`` can be read, or ``last`` has a newer format.
-    """
-    try:
-        return Checkpoint.load(directory / "last"), ""
-    except RunError as error:
-        if isinstance(error, NewerFormat) or not (directory / "previous").is_dir():
-            raise
-        checkpoint = Checkpoint.load(directory / "previous")
-        if not (directory / "last").exists():
-            warning = (
-                f"Training was stopped while {directory / 'last'} was being saved. Resumed from"
-                f" step {checkpoint.step}; later steps are trained again."
-            )
-            return checkpoint, warning
-        shutil.rmtree(directory / "last", ignore_errors=True)
-        return checkpoint, f"{error} Resumed from step {checkpoint.step}; nothing else was lost."
-
-
-def best_metrics(directory: Path, last: Checkpoint, monitor: str) -> tuple[dict[str, float], str]:
-    """Validation metrics of ``best``, and a warning if it was replaced by ``last``.
-
-    Infinity before the end of the first epoch.
-    """
-    if not last.epoch:
-        return {monitor: math.inf}, ""
-    try:
-        return Checkpoint.load(directory / "best", monitor).metrics, ""
-    except RunError as error:
-        keep_best(last, directory)
-        return last.metrics, f"{error} The checkpoint of epoch {last.epoch} takes its place."
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: Path) -> None:

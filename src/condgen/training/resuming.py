@@ -1,5 +1,7 @@
 """Converts a training step to a checkpoint and back; refuses to resume another training run."""
 
+import math
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from condgen.training.checkpoints import (
     MODULE_PREFIX,
     STATE_PREFIX,
     Checkpoint,
+    NewerFormat,
     load_weights,
     plain,
 )
@@ -80,12 +83,51 @@ def newest(
     Raises:
         RunError: If the checkpoint is damaged, or was not made with ``found``.
     """
-    state, resumed_from = checkpoints.newest(directory)
+    state, resumed_from = newest_readable(directory)
     check_same_training(state, found, directory)
-    best, replaced = checkpoints.best_metrics(directory, state, monitor)
+    best, replaced = _best_metrics(directory, state, monitor)
     for warning in filter(None, (resumed_from, replaced)):
         Console(stderr=True).print(warning, markup=False)
     return state, best
+
+
+def newest_readable(directory: Path) -> tuple[Checkpoint, str]:
+    """The checkpoint to resume from, and a warning if it is not the last one.
+
+    A damaged ``last`` is removed, because it would become ``previous`` at the next save. A missing
+    ``last`` means that the process was killed while it was being saved.
+
+    Raises:
+        RunError: If neither ``last`` nor ``previous`` can be read, or ``last`` has a newer format.
+    """
+    try:
+        return Checkpoint.load(directory / "last"), ""
+    except RunError as error:
+        if isinstance(error, NewerFormat) or not (directory / "previous").is_dir():
+            raise
+        checkpoint = Checkpoint.load(directory / "previous")
+        if not (directory / "last").exists():
+            warning = (
+                f"Training was stopped while {directory / 'last'} was being saved. Resumed from"
+                f" step {checkpoint.step}; later steps are trained again."
+            )
+            return checkpoint, warning
+        shutil.rmtree(directory / "last", ignore_errors=True)
+        return checkpoint, f"{error} Resumed from step {checkpoint.step}; nothing else was lost."
+
+
+def _best_metrics(directory: Path, last: Checkpoint, monitor: str) -> tuple[dict[str, float], str]:
+    """Validation metrics of ``best``, and a warning if it was replaced by ``last``.
+
+    Infinity before the end of the first epoch.
+    """
+    if not last.epoch:
+        return {monitor: math.inf}, ""
+    try:
+        return Checkpoint.load(directory / "best", monitor).metrics, ""
+    except RunError as error:
+        checkpoints.keep_best(last, directory)
+        return last.metrics, f"{error} The checkpoint of epoch {last.epoch} takes its place."
 
 
 def restore(step: TrainingStep, state: Checkpoint, directory: Path) -> None:
