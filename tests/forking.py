@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import tests.preloaded  # noqa: F401
 from condgen import experiments, machine
 from condgen.config import load_preset
 from condgen.errors import CondgenError

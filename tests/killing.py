@@ -4,7 +4,6 @@ Moments are counted in changes of the directory, so that kills hit all parts of 
 machine, too. Forks share one import of PyTorch, so that a kill costs a fraction of a second.
 """
 
-import importlib
 import math
 import multiprocessing
 import os
@@ -20,15 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-import skimage.data  # noqa: F401
-import sklearn.datasets  # noqa: F401
-
+import tests.preloaded  # noqa: F401
 from condgen import experiments, machine
 from condgen.audits.adversarial import budgets, run_attacks
 from condgen.audits.adversarial.shards import Arrays, Shards
 from condgen.cli import main as condgen
 from condgen.config import load_preset
-from condgen.models.glow import Glow  # noqa: F401
 from condgen.runs import Run
 from condgen.studies import estimates, workers
 from tests.conftest import TINY
@@ -114,8 +110,6 @@ def main() -> None:
     if task is audit:
         experiments.train(load_preset("digits-gaussian"), whole, quiet=True)
         shutil.copytree(whole, parts)
-    else:
-        importlib.import_module("torch._dynamo")  # torch.optim imports it, which takes seconds
     start = time.monotonic()
     _, changes = killed(task, whole)
     between = (time.monotonic() - start) / changes

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+import tests.preloaded  # noqa: F401
 from condgen import machine
 
 LONGEST = 120.0  # seconds, after which processes that wait for each other are killed

@@ -22,9 +22,9 @@ from condgen.training.checkpoints import (
     Checkpoint,
     epochs_done,
     load_weights,
-    newest,
     plain,
 )
+from condgen.training.resuming import newest_readable
 from tests.training.small import assert_same, epochs_logged, last, tiny_density, train
 
 
@@ -54,7 +54,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
     whole = train(tmp_path / "run", epochs=3)
     weights = tmp_path / "run" / "checkpoint" / "last" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    state, warning = newest(tmp_path / "run" / "checkpoint")
+    state, warning = newest_readable(tmp_path / "run" / "checkpoint")
     assert state.epoch == 2
     assert "sha256 differs" in warning
     # Otherwise the next checkpoint would replace the previous, good one by the damaged one.
@@ -66,7 +66,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(tmp_path: Path) 
 def test_a_run_killed_between_two_renames_continues(tmp_path: Path) -> None:
     train(tmp_path, epochs=2)
     shutil.rmtree(tmp_path / "checkpoint" / "last")
-    state, warning = newest(tmp_path / "checkpoint")
+    state, warning = newest_readable(tmp_path / "checkpoint")
     assert state.epoch == epochs_done(tmp_path / "checkpoint") == 1
     assert "Training was stopped while" in warning
     assert "train the run" not in warning

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from condgen.errors import RunError
+from condgen.errors import RunError, WriteError
 from condgen.files import as_json, atomic_write, digest_of
 
 LOG = "metrics.jsonl"
@@ -56,7 +56,7 @@ class MetricsFile:
         """Append a line and flush it to disk.
 
         Raises:
-            RunError: If it cannot be written.
+            WriteError: If it cannot be written.
         """
         line = _encoded({"time": round(time.time(), 1), "step": step, **metrics})
         try:
@@ -65,9 +65,9 @@ class MetricsFile:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RunError(
-                f"{self.path} cannot be written ({error.strerror}); free some space, then continue"
-                " with --resume."
+            raise WriteError(
+                f"{self.path} cannot be written ({error.strerror}); free some space or choose"
+                " another place."
             ) from error
 
 
