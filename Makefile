@@ -6,6 +6,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
+# processes that tests, studies and torchrun start import PyTorch twice as fast from bytecode
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test lint setup bench-data bench-flow bench-pixelcnn bench-attacks bench-precision bench-overhead stability gpu-study results clean
 
 setup: $(INSTALLED_DEV)

@@ -66,7 +66,7 @@ def audit(path: Path) -> None:
     budgets.BUDGETS["smoke"] = budgets.Budget(
         2, searches=1, steps=2, walk=2, queries=20, examined=1
     )
-    overrides = ["audit.adversarial.attacked=4"]
+    overrides = ["audit.adversarial.attacked=2"]
     experiments.audit(Run.open(path), ["adversarial"], overrides=overrides, quiet=True)
 
 

@@ -11,12 +11,13 @@ import torch
 
 from condgen import machine
 from condgen.errors import ConfigError
+from condgen.files import tidy
 from condgen.studies.overview import plan_words
 from condgen.studies.plan import Plan, make_plan
 from condgen.studies.progress import StudyProgress
 from condgen.studies.report import models_of, write_study_report
 from condgen.studies.running import run_steps
-from condgen.studies.steps import Outcome, Setting, Step
+from condgen.studies.steps import Outcome, Setting, Step, note
 from condgen.studies.study import Study
 from condgen.studies.workers import LocalWorkers, dask_workers
 
@@ -114,6 +115,7 @@ def run_study(
     plan = make_plan(
         study, folder, data_dir, options.device, timed="" if options.scheduler else options.only
     )
+    _tidy(plan)
     steps = plan.pending(options.only)
     setting = Setting(folder, data_dir, options.device, options.threads_of_a_step, until)
     with _workers(options, len(steps)) as (executor, jobs):
@@ -123,6 +125,16 @@ def run_study(
             outcomes = run_steps(steps, executor, setting, progress)
     plan = make_plan(study, folder, data_dir, options.device)
     return Result(plan, outcomes, _report(plan, folder / "report"))
+
+
+def _tidy(plan: Plan) -> None:
+    """Remove what killed processes left behind in steps that are done."""
+    for run in plan.runs:
+        for place in (run.path, run.path / "checkpoint", run.path / "records"):
+            tidy(place)
+        for planned in run.steps:
+            if planned.state == "done":
+                note(plan.folder, planned.step, "running").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from condgen.studies.metrics import Numbers, Value, mean_of
 from condgen.studies.page import TradeOff
 
 PLACES = 5  # values of x at which two curves are compared
+APART = 0.06  # of the width of a curve, between two labels
+
+Point = tuple[str, Value, Value]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
                 and (y := numbers.statistic(asked.y, case))
             ]
             color = CYCLE[place % len(CYCLE)]
-            axes.errorbar(
+            _, caps, bars = axes.errorbar(
                 [x.value for _, x, _ in shown],
                 [y.value for _, _, y in shown],
                 xerr=error_bars([x for _, x, _ in shown]),
@@ -64,10 +67,13 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
                 marker="o",
                 markersize=3.5,
                 capsize=2,
+                elinewidth=0.7,
                 color=color,
                 label=plain(line),
             )
-            for words, x, y in shown:
+            for part in (*caps, *bars):
+                part.set_alpha(0.4)
+            for words, x, y in _apart(shown):
                 axes.annotate(
                     plain(words.rpartition("=")[2]),
                     (x.value, y.value),
@@ -79,6 +85,17 @@ def trade_off_figure(numbers: Numbers, asked: TradeOff) -> Figure:
         axes.set(xlabel=plain(asked.x_label), ylabel=plain(asked.y_label))
         axes.legend(fontsize=7, loc="lower right")
         return figure
+
+
+def _apart(shown: Sequence[Point]) -> list[Point]:
+    """The points whose labels do not overlap: those that are far enough from the one before."""
+    widths = [x.value for _, x, _ in shown]
+    least = APART * (max(widths, default=0.0) - min(widths, default=0.0))
+    kept: list[Point] = []
+    for point in shown:
+        if not kept or abs(point[1].value - kept[-1][1].value) >= least:
+            kept.append(point)
+    return kept
 
 
 def trade_off_table(numbers: Numbers, asked: TradeOff, name: str) -> Table:
