@@ -2,17 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from condgen.cli import main as condgen
 from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.training.checkpoints import Checkpoint
+from tests.conftest import TINY
 from tests.distributed import RUNS
 
 ROOT = Path(__file__).parents[1]
@@ -95,3 +99,38 @@ def test_all_processes_refuse_an_infinite_loss_of_one(folder: Path) -> None:
 def test_a_parameter_without_gradient_is_named(folder: Path) -> None:
     assert codes(folder, "unused") == [2, 2]
     assert "does not depend on the parameter 'unused'" in (folder / "unused-0.txt").read_text()
+
+
+def test_torchrun_starts_the_command_line_and_a_signal_leaves_a_run_to_resume(
+    tmp_path: Path,
+) -> None:
+    run, settings = tmp_path / "run", [word for each in TINY for word in ("--set", each)]
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    command = ("-m", "condgen", "train", "digits-base", *settings, "--run-dir", str(run))
+    long = ("--set", "training.epochs=100000", "--set", "training.checkpoint_minutes=1e-9")
+    with subprocess.Popen(
+        (*torchrun, *command, *long), stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as started:
+        while started.poll() is None and not (run / "checkpoint/previous").exists():
+            time.sleep(0.05)
+        started.send_signal(signal.SIGTERM)
+        _, said = started.communicate(timeout=60)
+    assert said.count("condgen: stopped; saved files are complete. Add --resume to continue.") == 1
+    stopped = Run.open(run)
+    assert stopped.steps_done > 0
+    with stopped.training():  # nobody holds the lock
+        pass
+
+
+@pytest.mark.parametrize("command", ["study", "report", "sample"])
+def test_other_commands_refuse_torchrun(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match="2"):
+        condgen([command, "x"])
+    assert (
+        f"torchrun starts `condgen train` and `condgen audit`; run `condgen {command}` alone"
+        in (capsys.readouterr().err)
+    )

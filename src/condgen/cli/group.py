@@ -81,7 +81,8 @@ class Group(click.Group):
                 "study": " The same command continues.",
             }
             hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
-            click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
+            if _name() == "condgen":
+                click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
             sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 
+from condgen import processes
 from condgen.config import Config, ModelSettings
 from condgen.errors import as_size
 from condgen.models.memory import Memory, rough_bound, training_memory
@@ -137,7 +138,8 @@ def _is_estimated(step: TrainingStep, config: Config) -> bool:
 
 
 def _of_step(memory: Memory, images: int, parts: int) -> int:
-    return memory.of(-(-images // parts))
+    """Bytes of this process, which computes its share of each part of a batch."""
+    return memory.of(-(-images // (parts * processes.count())))
 
 
 def _recomputing(settings: ModelSettings) -> str:
