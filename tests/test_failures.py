@@ -31,7 +31,7 @@ def script(name: str, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((80, "digits-base", "training.batch_size=1024"), "training.accumulation=8"),
+        ((150, "digits-base", "training.batch_size=1024"), 'model.memory="constant"'),
         ((250, "digits-pixelcnn", "training.batch_size=256"), 'model.memory="recompute"'),
     ],
 )

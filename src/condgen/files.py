@@ -212,13 +212,20 @@ def _close(work: Path) -> None:
 def _is_abandoned(entry: os.DirEntry[str], owner: re.Match[str]) -> bool:
     if owner["place"] != _place() or os.name != "posix":
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD
+    return not is_running(int(owner["pid"]))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine runs; one that ended without being waited for does not."""
     try:
-        os.kill(int(owner["pid"]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # another user's process, or not a process id
         return False
-    return False
+    except (OSError, OverflowError):  # another user's process, or not a process id
+        return True
+    with suppress(OSError):  # without /proc, such a process counts as running
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
 
 
 @cache

@@ -17,6 +17,7 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from condgen.errors import CondgenError, ProcessLost
+from condgen.files import is_running
 from condgen.randomness import Rows
 
 Item = TypeVar("Item")
@@ -254,17 +255,7 @@ def _lost(places: Sequence[str]) -> int | None:
     end = time.monotonic() + LOOK_AROUND
     while time.monotonic() < end:
         for number, pid in pids.items():
-            if not _runs(pid):
+            if not is_running(pid):
                 return number
         time.sleep(0.02)
     return None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -15,6 +15,7 @@ from condgen.runs.restoring import build_density
 from condgen.training.maximum_likelihood import MaximumLikelihood
 from condgen.training.steps import TrainingStep
 
+ROOM = 0.75  # share of the free memory that advised settings need at most
 GAPS = 1.4  # recomputation leaves gaps between what is stored and what is not
 
 
@@ -84,7 +85,7 @@ class StepMemory:
     @property
     def _limit(self) -> int:
         """Memory that an option may need: half of a step's if the estimate was too low."""
-        return self.needed // 2 if self.free is None or self.fits else self.free
+        return self.needed // 2 if self.free is None or self.fits else int(ROOM * self.free)
 
     def _parts(self, memory: Memory) -> int:
         """The smallest accumulation that fits, as a power of two of the current one; 0 if none."""
