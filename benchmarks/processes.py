@@ -80,7 +80,9 @@ def communication() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for preset, channels in LARGE.items():
         settings = load_preset(preset).model.on("cpu")
-        density = build_density(settings, Images(shape=[channels, 32, 32], classes=10), 0)
+        density = build_density(
+            settings, Images(shape=[channels, 32, 32], classes=10, levels=256), 0
+        )
         size = sum(each.numel() * each.element_size() for each in density.parameters())
         found[preset] = {"gradient_mb": round(size / 1e6, 1)}
         for gigabits, latency in NETWORKS.items():
@@ -155,6 +157,7 @@ def main() -> None:
         "threads_per_process": 1,
         "versions": installed_versions(),
     }
+    found["communication_ms"] = communication()
     if arguments.run:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
@@ -174,7 +177,6 @@ def main() -> None:
             }
             for precision in precisions()
         }
-    found["communication_ms"] = communication()
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     print(RESULTS.read_text())
 
