@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from condgen import experiments
+from condgen import experiments, processes
 from condgen.classifier import GenerativeClassifier
 from condgen.config import load_preset
 from condgen.data.catalogue import open_dataset
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
+from condgen.models.memory import training_memory
 from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.training.maximum_likelihood import MaximumLikelihood
-from tests.conftest import TINY
+from tests.conftest import TINY, tiny_glow
 from tests.together import together
 
 # With the rate and the warm-up of the paper: Adam's first step turns a gradient that is zero up to
@@ -124,6 +125,19 @@ def unused_parameter(path: Path) -> None:
     says(path, lambda: experiments.fit(classifier, data, path, training=training, quiet=True))
 
 
+def closed_form(path: Path) -> None:
+    config = load_preset("digits-gaussian")
+    says(path, lambda: experiments.train(config, path, quiet=True))
+
+
+def one_measures_its_memory() -> None:
+    """Measuring initializes a copy of the model, of which the others know nothing."""
+    with processes.joined():
+        if processes.rank() == 1:
+            training_memory(tiny_glow())
+        assert processes.gather(processes.rank()) == [0, 1]
+
+
 def main() -> None:
     folder, codes = Path(sys.argv[1]), {}
     for count in (1, 2, 3):
@@ -142,6 +156,8 @@ def main() -> None:
     }.items():
         codes[name] = together(3, partial(disturbed, folder / name, work))
     codes["unused"] = together(2, partial(unused_parameter, folder / "unused"))
+    codes["closed form"] = together(2, partial(closed_form, folder / "closed-form"))
+    codes["memory"] = together(2, one_measures_its_memory)
     (folder / "codes.json").write_text(json.dumps(codes))
 
 

@@ -101,6 +101,16 @@ def test_a_parameter_without_gradient_is_named(folder: Path) -> None:
     assert "does not depend on the parameter 'unused'" in (folder / "unused-0.txt").read_text()
 
 
+def test_an_objective_that_cannot_be_shared_says_so(folder: Path) -> None:
+    assert codes(folder, "closed form") == [2, 2]
+    said = (folder / "closed-form-0.txt").read_text()
+    assert said == "ClosedForm trains with one process only; start it without torchrun."
+
+
+def test_what_one_process_measures_alone_waits_for_nobody(folder: Path) -> None:
+    assert codes(folder, "memory") == [0, 0]
+
+
 def test_torchrun_starts_the_command_line_and_a_signal_leaves_a_run_to_resume(
     tmp_path: Path,
 ) -> None:

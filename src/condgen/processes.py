@@ -84,6 +84,16 @@ def joined() -> Iterator[None]:
         _together.reset(token)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Context in which this process is alone: for work that others do not do at the same time."""
+    token = _together.set(False)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
 def _meet() -> None:
     """Make the group of all processes; it lasts until this process ends."""
     global _store
@@ -210,9 +220,8 @@ def share_work(
     if shared and cost is not None:
         order.sort(key=lambda number: -cost(items[number]))
     taken: Iterable[int] = _taken(order, rank(), count()) if shared else order
-    token = _together.set(False)
     mine: dict[int, Result | CondgenError] = {}
-    try:
+    with alone():
         for number in taken:
             try:
                 mine[number] = result = work(items[number])
@@ -223,8 +232,6 @@ def share_work(
                 continue
             if done is not None:
                 done(number, result)
-    finally:
-        _together.reset(token)
     found = {number: result for each in gather(mine) for number, result in each.items()}
     failed = next((each for each in found.values() if isinstance(each, CondgenError)), None)
     if failed is not None:

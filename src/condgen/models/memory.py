@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from condgen import machine
+from condgen import machine, processes
 from condgen.density import ClassConditionalDensity
 
 FEW, MORE = 4, 8  # images on which memory is measured
@@ -62,7 +62,8 @@ def rough_bound(density: ClassConditionalDensity) -> Memory:
     density = copy.deepcopy(density).train()
     first = next(density.parameters(), torch.zeros(()))
     image = first.new_zeros(1, *density.event_shape, requires_grad=False) + density.bounds[0]
-    with machine.alone(), torch.random.fork_rng([first.device] if first.is_cuda else []):
+    gpu = [first.device] if first.is_cuda else []
+    with machine.alone(), processes.alone(), torch.random.fork_rng(gpu):
         one = _peak(density, _forward, image)
     return Memory(OUTSIDE, BOUND * one)
 
@@ -95,7 +96,12 @@ def _measured(
     first = next(density.parameters(), torch.zeros(()))
     image = first.new_zeros(1, *density.event_shape, requires_grad=False) + density.bounds[0]
     gpu = [first.device] if first.is_cuda else []
-    with machine.alone(), torch.random.fork_rng(gpu), torch.enable_grad():
+    with (
+        machine.alone(),
+        processes.alone(),
+        torch.random.fork_rng(gpu),
+        torch.enable_grad(),
+    ):
         density.class_log_prob(image)  # for data-dependent initialization, if the model has any
         few, many = (
             _peak(density, run, image.repeat(number, *[1] * len(density.event_shape)))

@@ -15,7 +15,7 @@ from condgen import processes
 from condgen.config import Training
 from condgen.data.augmentation import Augmentation
 from condgen.data.dataset import ImageDataset, check_fits
-from condgen.errors import DataError, RunError
+from condgen.errors import ConfigError, DataError, RunError
 from condgen.randomness import stream
 from condgen.training import checkpoints, resuming
 from condgen.training.checkpoints import SNAPSHOTS, Checkpoint, load_weights
@@ -68,7 +68,7 @@ def fit_step(
         SystemExit: The same with status 143 after SIGTERM.
     """
     per_epoch = steps_per_epoch(train, settings)
-    _check_data(step, train, validation)
+    _check(step, train, validation)
     loader = Loader(
         train, settings.batch_size, augmentation or Augmentation(), seed, settings.accumulation
     )
@@ -96,7 +96,11 @@ def fit_step(
     return best
 
 
-def _check_data(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
+def _check(step: TrainingStep, train: ImageDataset, validation: ImageDataset) -> None:
+    if processes.count() > 1 and not step.shared:
+        raise ConfigError(
+            f"{type(step).__name__} trains with one process only; start it without torchrun."
+        )
     if not len(validation):
         raise DataError(
             f"{validation.name} has no validation images to choose the best checkpoint by; keep at"

@@ -63,6 +63,8 @@ class MaximumLikelihood(TrainingStep):
         ['accuracy', 'bits_per_dim', 'gradient_norm', 'loss']
     """
 
+    shared = True
+
     def __init__(
         self,
         classifier: GenerativeClassifier,

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +32,13 @@ class TrainingStep(abc.ABC):
         monitor: The validation metric that picks the best checkpoint; lower is better.
         advice: One sentence: what to do if the loss or gradient is not finite.
         description: Text that identifies the objective. Training resumes only if it is equal.
+        shared: Whether several processes can train it: each gets its rows of a batch, and all must
+            end a step with equal parameters.
     """
 
     monitor: str = "loss"
     advice: str = "Lower the learning rate."
+    shared: ClassVar[bool] = False
 
     def __init__(self, classifier: GenerativeClassifier):
         self.classifier = classifier
