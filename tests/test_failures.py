@@ -31,7 +31,7 @@ def script(name: str, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((100, "digits-base", "training.batch_size=2048"), 'model.memory="constant"'),
+        ((100, "digits-base", "training.batch_size=1024"), "training.accumulation=16"),
         ((250, "digits-pixelcnn", "training.batch_size=256"), 'model.memory="recompute"'),
     ],
 )
