@@ -75,11 +75,17 @@ class RecordFolder:
             RunError: If something is there already.
             CondgenError: If the path is not writable.
         """
+        taken = RunError(
+            f"{path} exists already; choose another path, remove it, or continue with --resume."
+        )
         if path.exists():
-            raise RunError(
-                f"{path} exists already; choose another path, remove it, or continue with --resume."
-            )
-        check_writable(path)
+            raise taken
+        try:
+            check_writable(path)
+        except CondgenError as error:
+            if path.exists():  # another process was faster
+                raise taken from error
+            raise
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
