@@ -7,8 +7,6 @@ real data.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
@@ -18,13 +16,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.evidence import RESULTS, about, keep, kept
 from condgen import experiments, load_preset, machine, open_dataset
 from condgen.config import Config
 from condgen.data.dataset import Splits
 from condgen.experiments.building import Experiment, images_of
 from condgen.experiments.training import resolved, run_training
 from condgen.randomness import stream
-from condgen.runs import Run, installed_versions
+from condgen.runs import Run
 from condgen.training import checkpoints
 from condgen.training.loader import Loader
 from condgen.training.loop import fit_step
@@ -33,7 +32,7 @@ from condgen.training.maximum_likelihood import MaximumLikelihood
 PRESET = "mnist-base-small"
 NEVER, USUAL = 1e9, 5.0  # minutes between two checkpoints
 LONG = ("training.epochs=100000", "training.decay.name=step", "model.blocks=1", "model.width=8")
-RESULTS = Path(__file__).parent / "results" / "overhead.json"
+PATH = RESULTS / "overhead.json"
 
 
 def page_of(steps: int, minutes: float) -> Config:
@@ -190,19 +189,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.1, help="between two checkpoints")
     arguments = parser.parse_args()
     machine.prepare(1)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found |= {
-        "machine": platform.machine(),
-        "cores": machine.usable_cores(),
-        "threads": 1,
-        "versions": installed_versions(),
-    }
+    found = kept(PATH) | about() | {"threads": 1}
     if arguments.only != "memory":
         found["time"] = overhead(arguments.steps, arguments.rounds, arguments.minutes)
     if arguments.only != "time":
         found["memory"] = memory(10_000, 500)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(RESULTS.read_text())
+    keep(PATH, found)
+    print(PATH.read_text())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ their turn. Writes ``benchmarks/results/processes.json``; CONDGEN_DATA names the
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -21,19 +19,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.evidence import RESULTS, about, keep, kept
 from benchmarks.rounds import precisions
 from condgen import experiments, load_preset, machine, open_dataset, processes
 from condgen.config import Images
 from condgen.experiments.training import resolved
 from condgen.randomness import stream
-from condgen.runs import Run, installed_versions
+from condgen.runs import Run
 from condgen.runs.restoring import build_density
 from condgen.training.loader import Loader
 from condgen.training.stopping import Stop
 
 PRESET, WARM_UP = "mnist-reweight", 2  # steps
 COUNTS = (1, 2)
-RESULTS = Path(__file__).parent / "results" / "processes.json"
+PATH = RESULTS / "processes.json"
 
 LARGE = {"mnist-reweight": 1, "cifar10-reweight": 3, "cifar10-pixelcnn": 3}  # image channels
 NETWORKS = {1: 1e-4, 10: 5e-5, 100: 2e-5}  # Gbit/s; seconds per message
@@ -150,13 +149,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found |= {
-        "machine": platform.machine(),
-        "cores": machine.usable_cores(),
-        "threads_per_process": 1,
-        "versions": installed_versions(),
-    }
+    found = kept(PATH) | about() | {"threads_per_process": 1}
     found["communication_ms"] = communication()
     if arguments.run:
         with tempfile.TemporaryDirectory() as folder:
@@ -177,8 +170,8 @@ def main() -> None:
             }
             for precision in precisions()
         }
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    print(RESULTS.read_text())
+    keep(PATH, found)
+    print(PATH.read_text())
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from condgen import ClassConditionalDensity, DiagonalGaussian, GenerativeClassifier, ImageDataset
 from condgen.attacks import CarliniWagner, Misclassify
-from condgen.classifier import Prediction, class_prior, images_at_once, predict
+from condgen.classifier import Prediction, images_at_once, predict
 from condgen.config import Images
 from condgen.errors import CondgenError, ConfigError, ImageError
 from condgen.models.distributions import GAUSSIAN, class_log_prob, log_prob
 from condgen.models.glow.settings import GlowSettings
 from condgen.models.own import OwnModel
 from condgen.models.summary import summarize
-from condgen.runs.restoring import build_classifier
+from condgen.runs.restoring import build_classifier, class_prior
 from tests.conftest import tiny_glow
 
 MEAN = torch.tensor([0.4, 0.6]).view(2, 1, 1, 1).expand(2, 1, 4, 4).clone()

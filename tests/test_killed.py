@@ -41,7 +41,7 @@ def assert_nothing_is_left(whole: Path, parts: Path) -> None:
 
 
 def test_an_audit_killed_at_random_moments_loses_a_shard_at_a_time(tmp_path: Path) -> None:
-    kills = killing.interrupted("audit", tmp_path, 10)
+    kills = killing.interrupted("audit", tmp_path, 20)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert_same_records(whole, parts)
     assert_nothing_is_left(whole, parts)
@@ -50,15 +50,15 @@ def test_an_audit_killed_at_random_moments_loses_a_shard_at_a_time(tmp_path: Pat
     assert computed[0].keys() == computed[1].keys()
     assert len(computed[0]) >= 10
     assert computed[1].total() <= computed[0].total() + kills
-    assert kills >= 5  # the others came after the end
+    assert kills >= 10  # the others came after the end
 
 
 def test_a_study_killed_at_random_moments_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    kills = killing.interrupted("study", tmp_path, 6)
+    kills = killing.interrupted("study", tmp_path, 8)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert_nothing_is_left(whole, parts)
     assert not list((parts / "running").iterdir())
     for run in (whole / "runs").iterdir():
         assert_same_records(run, parts / "runs" / run.name)
         assert_same(last(run).weights, last(parts / "runs" / run.name).weights)
-    assert kills >= 3
+    assert kills >= 4

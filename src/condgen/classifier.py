@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from condgen import processes
 from condgen.density import ClassConditionalDensity, round_to_levels
-from condgen.errors import CondgenError, ConfigError
+from condgen.errors import CondgenError
 from condgen.machine import PIECE
 from condgen.prediction import Prediction, concatenate
 from condgen.randomness import drawing_for
@@ -203,49 +203,6 @@ def rounding_of(answer: Tensor) -> float:
     sizes = answer.detach().float().abs()
     largest = sizes[torch.isfinite(sizes)].amax().item() if torch.isfinite(sizes).any() else 0.0
     return largest * torch.finfo(answer.dtype).eps
-
-
-def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor | None:
-    """Build the class prior from the setting ``model.class_prior``; ``None`` if it is uniform.
-
-    Args:
-        setting: "uniform", "counts", or the probability of each class.
-        counts: Number of training images of each class.
-
-    Raises:
-        ConfigError: If a class has no training images, or the probabilities are invalid.
-
-    Examples:
-        >>> class_prior("counts", [3, 1])
-        tensor([0.7500, 0.2500], dtype=torch.float64)
-    """
-    if setting == "uniform":
-        return None
-    if setting == "counts":
-        empty = [str(y) for y, count in enumerate(counts) if count == 0]
-        if empty or not counts:
-            found = (
-                f"class {', '.join(empty)} has no training image"
-                if empty
-                else "the number of training images per class is not recorded"
-            )
-            raise ConfigError(
-                f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of"
-                " probabilities."
-            )
-        setting = [count / sum(counts) for count in counts]
-    prior = torch.tensor([float(each) for each in setting], dtype=torch.float64)
-    if (
-        not (prior > 0).all()
-        or not math.isclose(prior.sum(), 1, abs_tol=1e-5)
-        or (counts and len(prior) != len(counts))
-    ):
-        expected = f"{len(counts)} positive numbers" if counts else "positive numbers"
-        raise ConfigError(
-            f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected}"
-            " that sum to 1."
-        )
-    return prior / prior.sum()
 
 
 def images_at_once(density: ClassConditionalDensity) -> int:

@@ -52,12 +52,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, largest file
 
 
 def disk_is_full(error: OSError) -> bool:
-    """Whether an error means that the disk or a quota is exhausted."""
+    """Return True if a file could not be written because the disk or a quota is full."""
     return error.errno in FULL
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory is exhausted.
+    """Return True if an error means that memory is exhausted.
 
     PyTorch has an error class for a GPU's memory, but none for the CPU's.
     """

@@ -126,7 +126,7 @@ def locked(path: Path, busy: str, *, wait: float = 0, again: bool = False) -> It
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock file ``path`` by :func:`locked`; changes nothing.
+    """Return True if a running process holds the lock file ``path``; changes nothing.
 
     Always false on Windows, which has no shared locks on whole files.
     """
@@ -216,7 +216,7 @@ def _is_abandoned(entry: os.DirEntry[str], owner: re.Match[str]) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine runs; one that ended without being waited for does not."""
+    """Return True if a process of this machine exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

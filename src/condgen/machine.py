@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from condgen import torchrun
 from condgen.errors import ConfigError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -50,8 +51,8 @@ def prepare(threads: int | None = None) -> None:
     Without glibc only the threads are set.
     """
     global _workers, _helpers
-    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    threads = threads or (free_cores() if started == 1 else max(1, usable_cores() // started))
+    shares = torchrun.started_here()
+    threads = threads or (free_cores() if shares == 1 else max(1, usable_cores() // shares))
     torch.set_num_threads(1)
     _helpers = threads - 1
     # without the initializer, the first operation of a thread is split and rounds differently
@@ -198,8 +199,8 @@ def prepare_device(name: str = "auto", *, deterministic: bool = False) -> torch.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = not torch.backends.cudnn.deterministic
-    if "LOCAL_RANK" in os.environ:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if torchrun.started_here() > 1:
+        torch.cuda.set_device(torchrun.number_here())
     return torch.device("cuda", torch.cuda.current_device())
 
 

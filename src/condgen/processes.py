@@ -13,9 +13,10 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from condgen import torchrun
 from condgen.errors import CondgenError, ProcessLost
 from condgen.files import is_running
 from condgen.randomness import Rows
@@ -46,16 +47,6 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def started() -> int:
-    """Number of processes that ``torchrun`` started, joined or not."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def number() -> int:
-    """The number that ``torchrun`` gave this process, joined or not; 0 without ``torchrun``."""
-    return int(os.environ["RANK"]) if started() > 1 else 0
-
-
 @contextmanager
 def joined() -> Iterator[None]:
     """Context in which the processes that ``torchrun`` started work together.
@@ -65,7 +56,7 @@ def joined() -> Iterator[None]:
     Raises:
         ProcessLost: If another process has ended; names it.
     """
-    if started() < 2 or _together.get():
+    if torchrun.started() < 2 or _together.get():
         yield
         return
     if not dist.is_initialized():
@@ -79,7 +70,7 @@ def joined() -> Iterator[None]:
         lost = _lost(places)
         if lost is None:
             raise
-        raise ProcessLost(f"process {lost} of {started()} ({places[lost]}) has ended.") from error
+        raise ProcessLost(f"process {lost} of {count()} ({places[lost]}) has ended.") from error
     finally:
         _together.reset(token)
 
@@ -153,26 +144,6 @@ def from_first(work: Callable[[], Result]) -> Result:
     if outcome[1] is not None:
         raise outcome[1]
     return cast(Result, outcome[0])
-
-
-def agreed(work: Callable[[], Result]) -> Result:
-    """Call ``work``, which talks to no other process, in all processes; if one fails, all do.
-
-    Raises:
-        CondgenError: The error of this process, or that of the first other one that failed.
-    """
-    result, failure = None, None
-    try:
-        result = work()
-    except CondgenError as error:
-        failure = error
-    failures = gather(failure)
-    for number, other in enumerate(failures):
-        if failure is None and other is not None:
-            raise CondgenError(f"process {number}: {other}")
-    if failure is not None:
-        raise failure
-    return cast(Result, result)
 
 
 def rows_of(images: int, multiple: int = 1) -> Rows:

@@ -77,7 +77,7 @@ def train(
     threads: int | None,
 ) -> None:
     """Train the model of PRESET, or of your own TOML file, into a run directory."""
-    from condgen import experiments, machine, processes
+    from condgen import experiments, machine, torchrun
     from condgen.config import load_preset
     from condgen.training.tensorboard import TensorBoard
 
@@ -95,7 +95,7 @@ def train(
         loggers=[TensorBoard(path)] if tensorboard else (),
         deterministic=deterministic,
     )
-    if processes.number() > 0:  # the first one reports
+    if torchrun.number() > 0:  # the first one reports
         return
     if experiments.is_trained(run.path, config):
         click.echo(f"{path} is trained; next: condgen audit {path}")
@@ -112,7 +112,7 @@ def train(
     words += ["--tensorboard"] if tensorboard else []
     words += ["--deterministic"] * deterministic
     again = shlex.join(["condgen", "train", preset, *words, "--resume"])
-    again = f"torchrun ... -m {again}" if processes.started() > 1 else again
+    again = f"torchrun ... -m {again}" if torchrun.started() > 1 else again
     click.echo(
         f"{path} has {run.epochs_done} of {config.training.epochs} epochs and {run.steps_done}"
         f" steps; continue with: {again}"
@@ -167,7 +167,7 @@ def audit(
 
     --set takes settings of the detector and the audits.
     """
-    from condgen import experiments, machine, processes
+    from condgen import experiments, machine, torchrun
     from condgen.config import subject_config
     from condgen.reports.terminal import print_record
     from condgen.runs import Run, open_folder
@@ -189,7 +189,7 @@ def audit(
             deterministic=deterministic,
             done=print_record,
         )
-        if processes.number() == 0:
+        if torchrun.number() == 0:
             click.echo(f"{out} is audited; next: condgen report {out} --out report")
         return
     if run is None or data is not None or out is not None:
@@ -197,7 +197,7 @@ def audit(
     machine.prepare(threads)
     folder = open_folder(run)
     if (
-        processes.number() == 0
+        torchrun.number() == 0
         and isinstance(folder, Run)
         and folder.epochs_done > 0
         and not experiments.is_trained(run, folder.config)

@@ -1,7 +1,6 @@
 """The click group, which turns the library's errors into one line and exit status 2."""
 
 import io
-import os
 import signal
 import sys
 import threading
@@ -10,6 +9,7 @@ from typing import Any
 
 import click
 
+from condgen import torchrun
 from condgen.errors import CondgenError, out_of_memory, suggest
 
 PATIENCE = 2.0  # seconds before torchrun kills the first process, which prints the same error
@@ -44,7 +44,7 @@ class Group(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.echo(f"{_name()}: {' '.join(str(error).split())}", err=True)
-            if _name() != "condgen":
+            if torchrun.number():
                 time.sleep(PATIENCE)
             sys.exit(2)
         except UnicodeEncodeError as error:
@@ -81,7 +81,7 @@ class Group(click.Group):
                 "study": " The same command continues.",
             }
             hint = how_to_continue.get(ctx.invoked_subcommand or "", "")
-            if _name() == "condgen":
+            if not torchrun.number():
                 click.echo(f"condgen: stopped; saved files are complete.{hint}", err=True)
             sys.exit(code)
 
@@ -89,22 +89,16 @@ class Group(click.Group):
 def _check_alone(ctx: click.Context) -> None:
     """Refuse commands that processes started by ``torchrun`` would all run in full."""
     words = [*ctx._protected_args, *ctx.args]
-    if SHARED.isdisjoint(words[:1]) and "WORLD_SIZE" in os.environ and _number() is not None:
+    if torchrun.started() > 1 and SHARED.isdisjoint(words[:1]):
         raise click.UsageError(
             f"torchrun starts `condgen train` and `condgen audit`; run `condgen {words[0]}` alone"
         )
 
 
-def _number() -> str | None:
-    """The number of this process, if ``torchrun`` started several."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return os.environ.get("RANK") if several else None
-
-
 def _name() -> str:
     """The beginning of an error message; later processes say which one they are."""
-    number = _number()
-    return "condgen" if number in (None, "0") else f"condgen (process {number})"
+    number = torchrun.number()
+    return f"condgen (process {number})" if number else "condgen"
 
 
 def _terminate(*_: object) -> None:

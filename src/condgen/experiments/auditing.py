@@ -138,7 +138,7 @@ def audit_model(
     path, config = as_path(path), at_its_place(config)
     check_writable(path, replace_directory=True)
     splits = open_data(config, data_dir)
-    machine.prepare_device(device)
+    machine.prepare_device(device, deterministic=deterministic)
     with processes.joined():
         model = build_classifier(config.model, images_of(splits), config.seed)
         folder = processes.from_first(lambda: _folder(path, config, splits))

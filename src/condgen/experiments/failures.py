@@ -128,7 +128,7 @@ def _general(density: ClassConditionalDensity) -> str:
 
 
 def _of_gradients(density: ClassConditionalDensity, free: int | None) -> str:
-    """What attacks need; empty if it cannot be measured."""
+    """Memory of a likelihood and its gradient as a phrase; empty if it cannot be measured."""
     images = images_at_once(density)
     with suppress(MemoryError, RuntimeError):
         needed = as_size(gradient_memory(density).of(images))

@@ -16,7 +16,7 @@ from condgen.data.dataset import Splits, check_fits
 from condgen.density import ClassConditionalDensity
 from condgen.errors import CondgenError, ConfigError, DataError
 from condgen.experiments.building import Experiment, at_its_place, images_of
-from condgen.experiments.training import check_minutes, create, reopen, run_training
+from condgen.experiments.training import check_minutes, create_run, reopen, run_training
 from condgen.files import as_path
 from condgen.models.own import OwnModel
 from condgen.runs import Run
@@ -112,7 +112,7 @@ def fit(
         classifier.to(place)
         step = config.objective.step(classifier, config.training, number)
         augmentation = Augmentation(config.data.crop_padding, config.data.flip)
-        run = run or create(path, config, splits)
+        run = run or create_run(path, config, splits)
         experiment = Experiment(classifier, step, splits, augmentation)
         run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet, loggers=loggers)
     return run

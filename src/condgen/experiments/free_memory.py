@@ -39,7 +39,7 @@ def _of_machine(root: Path) -> Iterator[int]:
 
 
 def _of_cgroups(root: Path) -> Iterator[int]:
-    """What each limit leaves, of the process's cgroup and those that contain it."""
+    """Bytes left under each limit of the process's cgroup and of its parents."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         for controller in CGROUPS.keys() & set(controllers.split(",")):

@@ -1,4 +1,4 @@
-"""Whether a training step fits into memory, and the settings with which it would."""
+"""Estimates the memory of a training step, and finds settings that fit."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,11 +43,11 @@ class StepMemory:
 
     @property
     def fits(self) -> bool:
-        """Whether memory suffices, as far as is known."""
+        """True if the estimate is at most the free memory, or that is unknown."""
         return self.free is None or self.needed <= self.free
 
     def words(self, about: str = "about") -> str:
-        """What a step needs, and how much is free."""
+        """Memory that a step needs and memory that is free, as a phrase."""
         training = self.config.training
         parts = f" in {training.accumulation} parts" if training.accumulation > 1 else ""
         free = "" if self.free is None else f", {as_size(self.free)} are free"
@@ -111,7 +111,7 @@ class StepMemory:
 
 
 def may_exceed(step: TrainingStep, config: Config, free: int | None) -> bool:
-    """Whether a step is so large that :func:`step_memory` is worth its time: a few passes."""
+    """Return True if a cheap upper bound of a step's memory exceeds the free memory."""
     if free is None or not _is_estimated(step, config):
         return False
     with suppress(MemoryError, RuntimeError):

@@ -78,7 +78,7 @@ def train(
         if begin and begin.config.data.name == config.data.name:
             check_images_of(begin.config, splits, begin.path)
         experiment = build(config, splits, place, begin)
-        run = run or create(path, config, splits)
+        run = run or create_run(path, config, splits)
         run_training(experiment, run, resume=resume, minutes=minutes, quiet=quiet, loggers=loggers)
     return run
 
@@ -98,7 +98,7 @@ def _begun(
     return resolved(config, device), None, begin
 
 
-def create(path: Path, config: Config, splits: Splits) -> Run:
+def create_run(path: Path, config: Config, splits: Splits) -> Run:
     """Create the directory of a new run.
 
     Raises:

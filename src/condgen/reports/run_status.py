@@ -26,7 +26,6 @@ TITLES = {"loss": "loss", "bits_per_dim": "bits/dim", "accuracy": "accuracy %"}
 ALONE = "gradient_norm"  # plotted although it has no validation metric
 NOTHING = "No epoch is done, and no checkpoint is written yet."
 WIDE, LOWEST = 70, 6  # columns for two plots in a row; lines of a plot
-NOTHING = "No epoch is done, and no checkpoint is written yet."
 
 
 def as_line(status: Status) -> dict[str, Any]:

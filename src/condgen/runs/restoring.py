@@ -1,5 +1,7 @@
 """Building a model from its settings; saving and loading a fitted detector."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from condgen.audits.records import Record
-from condgen.classifier import GenerativeClassifier, class_prior
+from condgen.classifier import GenerativeClassifier
 from condgen.config import DetectorSettings, Images, ModelSettings
 from condgen.density import ClassConditionalDensity
 from condgen.detectors import Detector
@@ -37,6 +39,49 @@ def build_classifier(settings: ModelSettings, images: Images, seed: int) -> Gene
         classifier = GenerativeClassifier(made, prior)
     classifier.density.settings = settings
     return classifier
+
+
+def class_prior(setting: str | Sequence[float], counts: Sequence[int]) -> Tensor | None:
+    """Build the class prior from the setting ``model.class_prior``; ``None`` if it is uniform.
+
+    Args:
+        setting: "uniform", "counts", or the probability of each class.
+        counts: Number of training images of each class.
+
+    Raises:
+        ConfigError: If a class has no training images, or the probabilities are invalid.
+
+    Examples:
+        >>> class_prior("counts", [3, 1])
+        tensor([0.7500, 0.2500], dtype=torch.float64)
+    """
+    if setting == "uniform":
+        return None
+    if setting == "counts":
+        empty = [str(y) for y, count in enumerate(counts) if count == 0]
+        if empty or not counts:
+            found = (
+                f"class {', '.join(empty)} has no training image"
+                if empty
+                else "the number of training images per class is not recorded"
+            )
+            raise ConfigError(
+                f"model.class_prior is 'counts', but {found}; use 'uniform', or a list of"
+                " probabilities."
+            )
+        setting = [count / sum(counts) for count in counts]
+    prior = torch.tensor([float(each) for each in setting], dtype=torch.float64)
+    if (
+        not (prior > 0).all()
+        or not math.isclose(prior.sum(), 1, abs_tol=1e-5)
+        or (counts and len(prior) != len(counts))
+    ):
+        expected = f"{len(counts)} positive numbers" if counts else "positive numbers"
+        raise ConfigError(
+            f"model.class_prior is {prior.tolist()}, expected 'uniform', 'counts', or {expected}"
+            " that sum to 1."
+        )
+    return prior / prior.sum()
 
 
 def _with_prior(made: GenerativeClassifier, prior: Tensor, name: str) -> GenerativeClassifier:
