@@ -1,5 +1,6 @@
 """Trains and audits with 1, 2 and 3 processes into a folder, for ``test_distributed.py``."""
 
+import copy
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ from condgen.data.catalogue import open_dataset
 from condgen.errors import CondgenError
 from condgen.models.gaussian import DiagonalGaussian
 from condgen.models.memory import training_memory
+from condgen.models.pixelcnn import PixelCNN
+from condgen.randomness import drawing_for, stream
 from condgen.registry import AUDITS
 from condgen.runs import Run
 from condgen.training.maximum_likelihood import MaximumLikelihood
@@ -138,6 +141,27 @@ def one_measures_its_memory() -> None:
         assert processes.gather(processes.rank()) == [0, 1]
 
 
+def initialized_together() -> None:
+    """The first batch initializes equal copies, as if one process had seen all of it."""
+    with processes.joined():
+        for make in (tiny_glow, tiny_pixelcnn):
+            torch.manual_seed(0)
+            model, x = make().train(), torch.rand(9, 1, 4, 4) ** 2
+            together, alone = copy.deepcopy(model), copy.deepcopy(model)
+            rows = processes.rows_of(len(x))
+            with torch.no_grad(), together.fresh_noise(stream(0, "noise")), drawing_for(rows):
+                together.class_log_prob(x[rows.index])
+            with torch.no_grad(), alone.fresh_noise(stream(0, "noise")), processes.alone():
+                alone.class_log_prob(x)
+            for name, tensor in together.state_dict().items():
+                assert all(torch.equal(tensor, each) for each in processes.gather(tensor)), name
+                torch.testing.assert_close(tensor, alone.state_dict()[name], rtol=1e-5, atol=1e-5)
+
+
+def tiny_pixelcnn() -> PixelCNN:
+    return PixelCNN(3, event_shape=(1, 4, 4), filters=4, blocks=1, levels=1, dropout=0.5)
+
+
 def main() -> None:
     folder, codes = Path(sys.argv[1]), {}
     for count in (1, 2, 3):
@@ -157,6 +181,7 @@ def main() -> None:
         codes[name] = together(3, partial(disturbed, folder / name, work))
     codes["unused"] = together(2, partial(unused_parameter, folder / "unused"))
     codes["closed form"] = together(2, partial(closed_form, folder / "closed-form"))
+    codes["initialized"] = together(3, initialized_together)
     codes["memory"] = together(2, one_measures_its_memory)
     (folder / "codes.json").write_text(json.dumps(codes))
 

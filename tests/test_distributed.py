@@ -67,6 +67,10 @@ def test_records_do_not_depend_on_the_number_of_processes(audit: str, folder: Pa
         np.testing.assert_array_equal(values, together.arrays[key], key)
 
 
+def test_the_first_batch_initializes_equal_copies_as_in_one_process(folder: Path) -> None:
+    assert codes(folder, "initialized") == [0, 0, 0]
+
+
 def test_a_run_resumes_with_another_number_of_processes(folder: Path) -> None:
     assert codes(folder, "begin") == [0, 0]
     assert codes(folder, "resume") == [0, 0, 0]

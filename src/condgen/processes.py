@@ -70,7 +70,10 @@ def joined() -> Iterator[None]:
         lost = _lost(places)
         if lost is None:
             raise
-        raise ProcessLost(f"process {lost} of {count()} ({places[lost]}) has ended.") from error
+        raise ProcessLost(
+            f"process {lost} of {count()} ({places[lost]}) has ended. Saved files are complete: add"
+            " --resume to a training, or repeat the command of an audit."
+        ) from error
     finally:
         _together.reset(token)
 
